@@ -1,0 +1,259 @@
+// Package api says what a resource is. Each built-in resource is one record,
+// made by Define in one small file of its group's folder (api/core/configmap.go);
+// api/builtin lists them all. A custom resource gets the same record at run time.
+// The registry, the API server, discovery and OpenAPI read the record and know
+// no resource by name.
+package api
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Object is what the API stores and serves: a typed or unstructured Kubernetes object.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Namespaced and Cluster are the two scopes of a resource.
+const (
+	Namespaced Scope = true
+	Cluster    Scope = false
+)
+
+// Scope tells whether objects of a resource live in namespaces.
+type Scope bool
+
+// Resource is the record of one resource in one version, for objects of the Go
+// type T (a pointer to a type of k8s.io/api). Functions left nil do nothing.
+// None may keep or change an object that it is handed as old.
+type Resource[T Object] struct {
+	Group    string // "" is core
+	Version  string
+	Kind     string // default: T's type name
+	Plural   string
+	Singular string // default: Kind in lower case
+	Short    []string
+	// Categories are the groupings it belongs to, such as "all".
+	Categories []string
+	Scope      Scope
+	// Verbs it has; default: all of create delete deletecollection get list patch update watch.
+	Verbs []string
+
+	// Default fills in what the user left out; on create and update, before admission.
+	Default func(obj T)
+	// Prepare drops what a user may not set and derives what the system sets
+	// (not uid, generation and the like, which the registry stamps). old is nil on create.
+	// It is called for the main resource, never for a subresource.
+	Prepare func(obj, old T)
+	// Validate checks the object; old is nil on create. Metadata is checked by the registry.
+	Validate func(obj, old T) field.ErrorList
+	// ValidateName gives the complaints about a name, as the functions of
+	// apimachinery/pkg/api/validation do; default: NameIsDNSSubdomain.
+	ValidateName func(name string, prefix bool) []string
+	// Warnings are sent to the client of a create or update as Warning headers.
+	Warnings func(obj, old T) []string
+	// GenerationOf gives the part of the object whose change raises metadata.generation,
+	// usually &obj.Spec; nil: objects have no generation.
+	GenerationOf func(obj T) any
+
+	// Status is set when the resource has a status subresource.
+	Status *Status[T]
+	// Scale is set when the resource has a scale subresource.
+	Scale *Scale[T]
+	// Subresources lists further subresources, each served by a part that knows it
+	// (binding, eviction, log, exec, token ...): for discovery.
+	Subresources []Subresource
+
+	// Fields are the selectable fields beside metadata.name and metadata.namespace,
+	// such as "spec.nodeName".
+	Fields map[string]func(obj T) string
+	// Columns are those of kubectl get after Name and before Age, in order; nil gives Name and Age alone.
+	Columns []Column[T]
+
+	// Grace decides on a deletion: how many seconds the object lives on after it was
+	// asked for (nil: the resource has no graceful deletion and goes at once).
+	// requested is nil when the request gave none.
+	Grace func(obj T, requested *int64) int64
+
+	// Relaxed objects (Lease, Event) need not wait for the disk: store.Relaxed.
+	Relaxed bool
+	// StoredIn is the record under whose key and type objects are stored, when it is not
+	// this one (events.k8s.io/v1 Event is stored as core/v1 Event), with the two conversions.
+	StoredIn *Info
+	ToStored func(obj T) (Object, error)
+	Load     func(stored Object) (T, error)
+	// Key is the resource's part of store keys when that is not Plural
+	// (Kubernetes' history: "services/specs", "minions").
+	Key string
+	// List is the Go list type's kind; default: Kind + "List".
+	List string
+	// Virtual resources are computed, never stored (TokenReview, SubjectAccessReview,
+	// ComponentStatus, Binding): create is handled by a part that knows it.
+	Virtual bool
+}
+
+// Status says how the status subresource differs from the main one.
+type Status[T Object] struct {
+	// Copy puts into dst the part of src that only the status subresource may write.
+	// It is used both ways: a status update takes that part alone from the request; a
+	// main update keeps that part from the stored object.
+	Copy func(dst, src T)
+	// Validate checks a status update.
+	Validate func(obj, old T) field.ErrorList
+}
+
+// Scale reads and writes the replica count for the scale subresource (autoscaling/v1 Scale).
+type Scale[T Object] struct {
+	Get func(obj T) ScaleView
+	Set func(obj T, replicas int32)
+}
+
+// ScaleView is what a Scale object shows of its resource.
+type ScaleView struct {
+	Spec, Status int32
+	Selector     string // serialized, as kubectl and the HPA read it
+}
+
+// Subresource is one line of discovery.
+type Subresource struct {
+	Name                 string // "log"
+	Kind, Group, Version string // of what it takes or gives; Group and Version default to the parent's
+	Verbs                []string
+}
+
+// Column is one column of a Table.
+type Column[T Object] struct {
+	Name string
+	Type string // default "string"; else integer, date, boolean, number
+	// Format is an OpenAPI format such as "name".
+	Format string
+	// Wide columns show only with -o wide (priority 1).
+	Wide bool
+	// Help is the column's description.
+	Help string
+	// Show gives the cell: a string, a number or a bool.
+	Show func(obj T) any
+}
+
+// Info is a Resource without its type parameter: what the rest of the server handles.
+type Info struct {
+	schema.GroupVersionResource
+	Kind, ListKind, Singular string
+	Short, Categories, Verbs []string
+	Namespaced               bool
+	Relaxed, Virtual         bool
+	HasStatus, HasScale      bool
+	Subresources             []Subresource
+	Columns                  []Column[Object]
+	Fields                   map[string]func(Object) string
+	// StoreKey is the part of store keys after "/registry/", without a slash at either
+	// end: "configmaps", "services/specs", "deployments" (built-in groups do not show).
+	StoreKey string
+	Stored   *Info // the record it is stored under: itself, mostly
+
+	New     func() Object
+	NewList func() runtime.Object
+
+	Default        func(obj Object)
+	Prepare        func(obj, old Object)
+	Validate       func(obj, old Object) field.ErrorList
+	ValidateName   func(name string, prefix bool) []string
+	Warnings       func(obj, old Object) []string
+	GenerationOf   func(obj Object) any // nil: no generation
+	CopyStatus     func(dst, src Object)
+	ValidateStatus func(obj, old Object) field.ErrorList
+	GetScale       func(obj Object) ScaleView
+	SetScale       func(obj Object, replicas int32)
+	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
+	ToStored       func(obj Object) (Object, error)         // nil when Stored is the Info itself
+	Load           func(stored Object) (Object, error)
+}
+
+// GVK is the kind of the resource's objects.
+func (i *Info) GVK() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: i.Group, Version: i.Version, Kind: i.Kind}
+}
+
+// AllVerbs are those of an ordinary resource, in discovery's order.
+var AllVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+
+// Define makes the Info of a record. It panics on a record that cannot be right.
+func Define[T Object](r Resource[T]) *Info {
+	t := reflect.TypeFor[T]().Elem()
+	if r.Kind == "" {
+		r.Kind = t.Name()
+	}
+	if r.Plural == "" || r.Version == "" {
+		panic(fmt.Sprintf("api: record of %s lacks plural or version", r.Kind))
+	}
+	i := &Info{
+		GroupVersionResource: schema.GroupVersionResource{Group: r.Group, Version: r.Version, Resource: r.Plural},
+		Kind:                 r.Kind, ListKind: r.List, Singular: r.Singular,
+		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
+		Relaxed: r.Relaxed, Virtual: r.Virtual, Subresources: r.Subresources,
+		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
+		ValidateName: r.ValidateName, StoreKey: r.Key,
+		New: func() Object { return reflect.New(t).Interface().(Object) },
+	}
+	i.fill()
+	if r.StoredIn != nil {
+		i.Stored, i.StoreKey = r.StoredIn, r.StoredIn.StoreKey
+		i.ToStored = func(o Object) (Object, error) { return r.ToStored(o.(T)) }
+		i.Load = func(o Object) (Object, error) { return r.Load(o) }
+	}
+	i.NewList = listMaker(schema.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: i.ListKind})
+	i.Default = one(r.Default)
+	i.Prepare = two(r.Prepare)
+	i.Validate = check(r.Validate)
+	if r.Warnings != nil {
+		i.Warnings = func(obj, old Object) []string { o, _ := old.(T); return r.Warnings(obj.(T), o) }
+	}
+	if r.GenerationOf != nil {
+		i.GenerationOf = func(o Object) any { return r.GenerationOf(o.(T)) }
+	}
+	if s := r.Status; s != nil {
+		i.CopyStatus = func(dst, src Object) { s.Copy(dst.(T), src.(T)) }
+		i.ValidateStatus = check(s.Validate)
+	}
+	if s := r.Scale; s != nil {
+		i.GetScale = func(o Object) ScaleView { return s.Get(o.(T)) }
+		i.SetScale = func(o Object, n int32) { s.Set(o.(T), n) }
+	}
+	if r.Grace != nil {
+		i.Grace = func(o Object, want *int64) int64 { return r.Grace(o.(T), want) }
+	}
+	i.Fields = map[string]func(Object) string{}
+	for name, f := range r.Fields {
+		i.Fields[name] = func(o Object) string { return f(o.(T)) }
+	}
+	for _, c := range r.Columns {
+		i.Columns = append(i.Columns, Column[Object]{Name: c.Name, Type: c.Type, Format: c.Format, Wide: c.Wide, Help: c.Help,
+			Show: func(o Object) any { return c.Show(o.(T)) }})
+	}
+	return i
+}
+
+// fill sets the defaults of an Info's plain fields.
+func (i *Info) fill() {
+	if i.ListKind == "" {
+		i.ListKind = i.Kind + "List"
+	}
+	if i.Singular == "" {
+		i.Singular = strings.ToLower(i.Kind)
+	}
+	if i.Verbs == nil {
+		i.Verbs = AllVerbs
+	}
+	if i.StoreKey == "" {
+		i.StoreKey = i.Resource
+	}
+	i.Stored = i
+}

@@ -1,0 +1,244 @@
+// Package controller is the runner that all controllers share: look, decide, act.
+// A controller (a folder here each) brings a queue of keys fed by views, a
+// function that looks at the views and gives the key's View, and a pure decision
+// from View to Actions. The runner performs the actions, writes their events, brings a
+// failed key back after a growing delay, and never shows a decision a world
+// older than its own last write.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lighter-k8s/lighter/client"
+)
+
+// Env is what a controller is given by role.
+type Env struct {
+	Client client.Client
+	Log    *slog.Logger
+	Now    func() time.Time
+	Events *client.Recorder // writes under the controller's own component name
+}
+
+// Verb says what an Action does.
+type Verb string
+
+// The verbs of actions.
+const (
+	CreateObject Verb = "create"
+	UpdateObject Verb = "update"
+	UpdateStatus Verb = "update status"
+	PatchObject  Verb = "patch"
+	DeleteObject Verb = "delete"
+	SayEvent     Verb = "event"
+)
+
+// Action is one thing to do, as data, with its reason.
+type Action struct {
+	Verb        Verb
+	Resource    client.Resource
+	Object      client.Object // created or updated as it is; patched, deleted: names the object
+	Subresource string        // of a patch
+	PatchType   types.PatchType
+	Patch       []byte
+	Delete      metav1.DeleteOptions
+	Reason      string // for people, tests and lighter why
+
+	// Event, when its Reason is set, is written about On after the action succeeded (or Failed, after it failed).
+	Event, Failed Event
+	On            corev1.ObjectReference
+
+	// IgnoreExists makes it no error when what is to be created is already there;
+	// not found is never an error for a delete.
+	IgnoreExists bool
+	// Requeue is set by After: no action, the key comes back after so long.
+	Requeue time.Duration
+}
+
+// Event is what people read in kubectl describe. In Message %o stands for the name of
+// the object that the action made, %e for the error.
+type Event struct{ Type, Reason, Message string }
+
+// Create makes obj.
+func Create[T client.Object](k client.Kind[T], obj T, reason string) Action {
+	return Action{Verb: CreateObject, Resource: k.Resource, Object: obj, Reason: reason}
+}
+
+// Update replaces the object, if it is still as it was read.
+func Update[T client.Object](k client.Kind[T], obj T, reason string) Action {
+	return Action{Verb: UpdateObject, Resource: k.Resource, Object: obj, Reason: reason}
+}
+
+// Status replaces the object's status, if the object is still as it was read.
+func Status[T client.Object](k client.Kind[T], obj T, reason string) Action {
+	return Action{Verb: UpdateStatus, Resource: k.Resource, Object: obj, Reason: reason}
+}
+
+// Patch patches the object; subresource may be "".
+func Patch[T client.Object](k client.Kind[T], obj T, subresource string, t types.PatchType, patch []byte, reason string) Action {
+	return Action{Verb: PatchObject, Resource: k.Resource, Object: obj, Subresource: subresource, PatchType: t, Patch: patch, Reason: reason}
+}
+
+// Delete deletes that very object (its UID), in the background.
+func Delete[T client.Object](k client.Kind[T], obj T, reason string) Action {
+	uid := obj.GetUID()
+	background := metav1.DeletePropagationBackground
+	return Action{Verb: DeleteObject, Resource: k.Resource, Object: obj, Reason: reason,
+		Delete: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background}}
+}
+
+// Say writes an event and does nothing else.
+func Say(on corev1.ObjectReference, kind, reason, message string) Action {
+	return Action{Verb: SayEvent, On: on, Event: Event{kind, reason, message}, Reason: reason}
+}
+
+// After brings the key back after a delay.
+func After(d time.Duration) Action { return Action{Requeue: d} }
+
+// With adds the events to write about an object when the action succeeded or failed; an
+// Event without Reason is none.
+func (a Action) With(on corev1.ObjectReference, done, failed Event) Action {
+	a.On, a.Event, a.Failed = on, done, failed
+	return a
+}
+
+// String is how tests and lighter why show an action.
+func (a Action) String() string {
+	switch {
+	case a.Requeue > 0:
+		return fmt.Sprintf("again in %s", a.Requeue)
+	case a.Verb == SayEvent:
+		return fmt.Sprintf("event %s %s: %s", a.Event.Type, a.Event.Reason, a.Event.Message)
+	case a.Object != nil && a.Object.GetName() == "":
+		return fmt.Sprintf("%s %s %s*: %s", a.Verb, a.Resource.Kind, a.Object.GetGenerateName(), a.Reason)
+	case a.Object != nil:
+		return fmt.Sprintf("%s %s %s: %s", a.Verb, a.Resource.Kind, a.Object.GetName(), a.Reason)
+	}
+	return string(a.Verb)
+}
+
+// Loop is one controller: Look and Decide for each key that comes off Queue.
+type Loop[V any] struct {
+	Name  string // "deployment"
+	Env   Env
+	Queue *Queue
+	// Views are waited for before the first key and, after a write, until they show it.
+	Views []client.View
+	// Look gathers what is known of a key; ok false: there is nothing (any more) to decide.
+	Look func(key string) (v V, ok bool)
+	// Decide is pure: same view, same actions. They are done in order; the first error ends them.
+	Decide func(v V) []Action
+	// Workers is how many keys are worked on at the same time; default 4. One key never is twice.
+	Workers int
+}
+
+// Run works until ctx ends.
+func (l *Loop[V]) Run(ctx context.Context) error {
+	for _, v := range l.Views {
+		if err := v.WaitSynced(ctx); err != nil {
+			return nil // ctx ended
+		}
+	}
+	var wg sync.WaitGroup
+	workers := l.Workers
+	if workers == 0 {
+		workers = 4
+	}
+	for range workers {
+		wg.Go(func() {
+			for key := range l.Queue.All(ctx) {
+				l.Queue.Done(key, l.once(ctx, key))
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// once looks, decides and acts for one key. A panic is the key's error, not the process's end.
+func (l *Loop[V]) once(ctx context.Context, key string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			l.Env.Log.Error("controller panicked", "controller", l.Name, "object", key, "err", err)
+		}
+	}()
+	v, ok := l.Look(key)
+	if !ok {
+		return nil
+	}
+	var wrote uint64
+	defer func() { // the next look at this key sees these writes
+		for _, view := range l.Views {
+			if wrote > view.Version() {
+				wait, cancel := context.WithTimeout(ctx, 5*time.Second)
+				_ = view.WaitVersion(wait, wrote) // late: the next decision may be on an older world, and conflicts
+				cancel()
+			}
+		}
+	}()
+	for _, a := range l.Decide(v) {
+		if a.Requeue > 0 {
+			l.Queue.AddAfter(key, a.Requeue)
+			continue
+		}
+		at, err := l.Env.Act(ctx, a)
+		wrote = max(wrote, at)
+		if err != nil {
+			if !apierrors.IsConflict(err) && ctx.Err() == nil {
+				l.Env.Log.Debug("action failed", "controller", l.Name, "object", key, "action", a.String(), "err", err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Act performs one action, event included, and returns the revision of its write (0: none known).
+func (e Env) Act(ctx context.Context, a Action) (uint64, error) {
+	if a.Verb == SayEvent {
+		e.Events.EventOn(a.On, a.Event.Type, a.Event.Reason, a.Event.Message)
+		return 0, nil
+	}
+	var got client.Object
+	var err error
+	o := a.Object
+	switch a.Verb {
+	case CreateObject:
+		got, err = e.Client.Create(ctx, a.Resource, o.GetNamespace(), o.GetName(), "", o)
+		if a.IgnoreExists && apierrors.IsAlreadyExists(err) {
+			err = nil
+		}
+	case UpdateObject:
+		got, err = e.Client.Update(ctx, a.Resource, "", o)
+	case UpdateStatus:
+		got, err = e.Client.Update(ctx, a.Resource, "status", o)
+	case PatchObject:
+		got, err = e.Client.Patch(ctx, a.Resource, o.GetNamespace(), o.GetName(), a.Subresource, a.PatchType, a.Patch)
+	case DeleteObject:
+		if err = e.Client.Delete(ctx, a.Resource, o.GetNamespace(), o.GetName(), a.Delete); apierrors.IsNotFound(err) {
+			err = nil
+		}
+	default:
+		err = errors.New("controller: action without verb")
+	}
+	name := o.GetName()
+	if got != nil {
+		name = got.GetName()
+	}
+	e.say(a, name, err)
+	if err != nil || got == nil {
+		return 0, err
+	}
+	return client.Version(got), nil
+}

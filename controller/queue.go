@@ -1,0 +1,183 @@
+package controller
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lighter-k8s/lighter/client"
+)
+
+// Delays before a failed key comes back: doubling from firstDelay up to maxDelay.
+const (
+	firstDelay = 5 * time.Millisecond
+	maxDelay   = 30 * time.Second
+)
+
+// Queue is a set of keys that wait for work. A key that is added while it is being
+// worked on comes back once that is done. Safe for concurrent use.
+type Queue struct {
+	mu      sync.Mutex
+	order   []string
+	waiting map[string]bool
+	working map[string]bool
+	again   map[string]bool // added while working
+	fails   map[string]int
+	timers  map[string]*timer
+	wake    chan struct{} // closed and replaced when a key arrives
+}
+
+type timer struct {
+	at time.Time
+	t  *time.Timer
+}
+
+// NewQueue makes an empty queue.
+func NewQueue() *Queue {
+	return &Queue{waiting: map[string]bool{}, working: map[string]bool{}, again: map[string]bool{},
+		fails: map[string]int{}, timers: map[string]*timer{}, wake: make(chan struct{})}
+}
+
+// Add puts the key in, unless it is already waiting.
+func (q *Queue) Add(key string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.add(key)
+}
+
+func (q *Queue) add(key string) {
+	switch {
+	case q.waiting[key]:
+	case q.working[key]:
+		q.again[key] = true
+	default:
+		q.waiting[key] = true
+		q.order = append(q.order, key)
+		close(q.wake)
+		q.wake = make(chan struct{})
+	}
+}
+
+// AddAfter puts the key in after a delay; of several, the earliest counts.
+func (q *Queue) AddAfter(key string, d time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.addAfter(key, d)
+}
+
+func (q *Queue) addAfter(key string, d time.Duration) {
+	at := time.Now().Add(d)
+	if old := q.timers[key]; old != nil {
+		if !at.Before(old.at) {
+			return
+		}
+		old.t.Stop()
+	}
+	tm := &timer{at: at}
+	tm.t = time.AfterFunc(d, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.timers[key] == tm {
+			delete(q.timers, key)
+			q.add(key)
+		}
+	})
+	q.timers[key] = tm
+}
+
+// Done ends the work on a key. With an error it comes back after a growing delay.
+func (q *Queue) Done(key string, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.working, key)
+	again := q.again[key]
+	delete(q.again, key)
+	if err == nil {
+		delete(q.fails, key)
+	} else {
+		n := q.fails[key]
+		q.fails[key] = n + 1
+		q.addAfter(key, min(maxDelay, firstDelay<<min(n, 20)))
+	}
+	if again {
+		q.add(key)
+	}
+}
+
+// All yields keys as they come, until ctx ends. Each must be given back with Done.
+func (q *Queue) All(ctx context.Context) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for ctx.Err() == nil {
+			q.mu.Lock()
+			if len(q.order) == 0 {
+				wake := q.wake
+				q.mu.Unlock()
+				select {
+				case <-wake:
+				case <-ctx.Done():
+				}
+				continue
+			}
+			key := q.order[0]
+			q.order = q.order[1:]
+			delete(q.waiting, key)
+			q.working[key] = true
+			q.mu.Unlock()
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+// Key is how the controllers name an object: "namespace/name", or "name".
+func Key(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+// KeyOf is Key of an object.
+func KeyOf(o client.Object) string { return Key(o.GetNamespace(), o.GetName()) }
+
+// SplitKey is the reverse of Key.
+func SplitKey(key string) (namespace, name string) {
+	if i := strings.IndexByte(key, '/'); i >= 0 {
+		return key[:i], key[i+1:]
+	}
+	return "", key
+}
+
+// Feed adds the keys that keys gives for every change of the view, until ctx ends. keys is handed the
+// older and the newer state, either of which may be nil (T's zero).
+func Feed[T client.Object](ctx context.Context, q *Queue, v client.TypedView[T], keys func(old, new T) []string) {
+	v.Subscribe(ctx, func(old, new T) {
+		for _, key := range keys(old, new) {
+			q.Add(key)
+		}
+	})
+}
+
+// FeedSelf adds each changed object's own key.
+func FeedSelf[T client.Object](ctx context.Context, q *Queue, v client.TypedView[T]) {
+	v.View.Subscribe(ctx, func(c client.Change) { q.Add(KeyOf(c.Object())) })
+}
+
+// FeedOwner adds the key of the controlling owner, of the given kind, of each changed object.
+func FeedOwner[T client.Object](ctx context.Context, q *Queue, v client.TypedView[T], kind string) {
+	v.View.Subscribe(ctx, func(c client.Change) {
+		for _, o := range []client.Object{c.Old, c.New} {
+			if o == nil {
+				continue
+			}
+			for _, ref := range o.GetOwnerReferences() {
+				if ref.Controller != nil && *ref.Controller && ref.Kind == kind {
+					q.Add(Key(o.GetNamespace(), ref.Name))
+				}
+			}
+		}
+	})
+}
