@@ -76,6 +76,7 @@ type Resource[T Object] struct {
 	// such as "spec.nodeName".
 	Fields map[string]func(obj T) string
 	// Columns are those of kubectl get after Name and before Age, in order; nil gives Name and Age alone.
+	// Columns called Name and Age stand for those where they go elsewhere (see Info.Table).
 	Columns []Column[T]
 
 	// Grace decides on a deletion: how many seconds the object lives on after it was
@@ -139,7 +140,7 @@ type Column[T Object] struct {
 	Wide bool
 	// Help is the column's description.
 	Help string
-	// Show gives the cell: a string, a number or a bool.
+	// Show gives the cell: a string, a number or a bool. May be nil for Name and Age only.
 	Show func(obj T) any
 }
 
@@ -235,8 +236,11 @@ func Define[T Object](r Resource[T]) *Info {
 		i.Fields[name] = func(o Object) string { return f(o.(T)) }
 	}
 	for _, c := range r.Columns {
-		i.Columns = append(i.Columns, Column[Object]{Name: c.Name, Type: c.Type, Format: c.Format, Wide: c.Wide, Help: c.Help,
-			Show: func(o Object) any { return c.Show(o.(T)) }})
+		column := Column[Object]{Name: c.Name, Type: c.Type, Format: c.Format, Wide: c.Wide, Help: c.Help}
+		if c.Show != nil {
+			column.Show = func(o Object) any { return c.Show(o.(T)) }
+		}
+		i.Columns = append(i.Columns, column)
 	}
 	return i
 }
