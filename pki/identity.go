@@ -1,0 +1,112 @@
+package pki
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Users of the cluster's own parts: common names of their certificates.
+const (
+	AdminUser         = "kubernetes-admin"
+	SchedulerUser     = "system:kube-scheduler"
+	ControllersUser   = "system:kube-controller-manager"
+	ProxyUser         = "system:kube-proxy"
+	KubeletClientUser = "kube-apiserver-kubelet-client" // the API server, when it calls a kubelet
+
+	MastersGroup = "system:masters"
+	NodesGroup   = "system:nodes"
+	NodePrefix   = "system:node:" // and the node's name
+)
+
+// Client is the Spec of a client certificate for a user and its groups.
+func Client(user string, groups ...string) Spec {
+	return Spec{CommonName: user, Organizations: groups, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+}
+
+// Admin is the Spec of the cluster administrator's certificate, which no rule can refuse anything.
+func Admin() Spec { return Client(AdminUser, MastersGroup) }
+
+// APIServerToKubelet is the Spec of the API server's client certificate for kubelets.
+func APIServerToKubelet() Spec { return Client(KubeletClientUser, MastersGroup) }
+
+// Kubelet is the Spec of a node's client certificate.
+func Kubelet(node string) Spec { return Client(NodePrefix+node, NodesGroup) }
+
+// KubeletServing is the Spec of what a node's kubelet shows to those who call it.
+func KubeletServing(node string, names []string, ips []net.IP) Spec {
+	return Spec{CommonName: NodePrefix + node, Organizations: []string{NodesGroup},
+		DNSNames: names, IPs: ips, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+}
+
+// APIServer is the Spec of what the API server shows to clients. extra are further names and
+// addresses: the first service address, those of the node, the host's name, the user's own.
+func APIServer(extra ...string) Spec {
+	s := Spec{CommonName: "kube-apiserver", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"},
+		IPs:      []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}}
+	for _, name := range extra {
+		if ip := net.ParseIP(name); ip != nil {
+			if !slices.ContainsFunc(s.IPs, ip.Equal) {
+				s.IPs = append(s.IPs, ip)
+			}
+		} else if name != "" && !slices.Contains(s.DNSNames, name) {
+			s.DNSNames = append(s.DNSNames, name)
+		}
+	}
+	return s
+}
+
+// Serving is the API server's certificate for these further names; see APIServer. The one on
+// disk is kept while it is this authority's, has all the names and is not due.
+func (p *PKI) Serving(extra ...string) (*Rotating, error) {
+	spec := APIServer(extra...)
+	first := true
+	return NewRotating(context.Background(), func(context.Context) (*Pair, error) {
+		pair, err := p.Stored("apiserver", spec, !first)
+		first = false
+		return pair, err
+	})
+}
+
+// Stored is a pair kept as name.crt and name.key: what is there if it still serves the Spec
+// and is not due, else (or when fresh is asked for) a new one.
+func (p *PKI) Stored(name string, spec Spec, fresh bool) (*Pair, error) {
+	cert, key := filepath.Join(p.Dir, name+".crt"), filepath.Join(p.Dir, name+".key")
+	if !fresh {
+		if pair, err := LoadPair(cert, key); err == nil && p.CA.serves(pair, spec) {
+			return pair, nil
+		}
+	}
+	pair, err := p.CA.Issue(spec)
+	if err != nil {
+		return nil, err
+	}
+	return pair, pair.Save(cert, key)
+}
+
+// Admin is the administrator's kubeconfig for a server, kept as <dir>/admin.crt and admin.key.
+func (p *PKI) Admin(server string) (Kubeconfig, error) {
+	pair, err := p.Stored("admin", Admin(), false)
+	if err != nil {
+		return Kubeconfig{}, err
+	}
+	key, err := pair.KeyPEM()
+	if err != nil {
+		return Kubeconfig{}, err
+	}
+	return Kubeconfig{Name: "lighter", Server: server, CA: p.CA.PEM, Cert: pair.CertPEM(), Key: key}, nil
+}
+
+// Remove deletes a stored pair; one that is not there is no error.
+func (p *PKI) Remove(name string) error {
+	for _, end := range []string{".crt", ".key"} {
+		if err := os.Remove(filepath.Join(p.Dir, name+end)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}

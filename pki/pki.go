@@ -1,0 +1,76 @@
+// Package pki makes the certificates and keys of a cluster in process: the
+// cluster's authority, what it signs for the API server, the nodes and the other
+// parts, the key that signs service account tokens, and kubeconfig files. Keys are
+// ECDSA P-256. Files are written whole or not at all; those with a secret have mode 0600.
+//
+// role opens the directory at start and hands certificates to the parts; a
+// Rotating renews itself while the process runs.
+package pki
+
+import (
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// PKI is a directory with what the control plane needs to prove who it is:
+//
+//	ca.crt ca.key                 the cluster's authority
+//	sa.key sa.pub                 signs service account tokens
+//	apiserver.crt apiserver.key   what the API server shows to clients, see Serving
+type PKI struct {
+	Dir    string
+	CA     *Authority
+	Tokens *ecdsa.PrivateKey
+}
+
+// Open reads the directory and creates what is missing in it. A certificate without its key,
+// or with another's, is an error: such an authority is never replaced.
+func Open(dir string) (*PKI, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create certificate directory: %w", err)
+	}
+	ca, err := OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "kubernetes")
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := openKey(filepath.Join(dir, "sa.key"))
+	if err != nil {
+		return nil, err
+	}
+	public, err := publicPEM(&tokens.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeIfOther(filepath.Join(dir, "sa.pub"), public, 0o644); err != nil {
+		return nil, err
+	}
+	return &PKI{Dir: dir, CA: ca, Tokens: tokens}, nil
+}
+
+// openKey reads a private key, or makes one when the file is not there.
+func openKey(path string) (*ecdsa.PrivateKey, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := newKey()
+		if err != nil {
+			return nil, err
+		}
+		data, err := keyPEM(key)
+		if err != nil {
+			return nil, err
+		}
+		return key, WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", path, err)
+	}
+	return key, nil
+}
