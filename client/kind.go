@@ -60,7 +60,13 @@ func (k Kind[T]) Delete(ctx context.Context, c Client, namespace, name string, o
 
 // View begins a live view of the resource.
 func (k Kind[T]) View(ctx context.Context, c Client, s Selection) TypedView[T] {
-	return TypedView[T]{c.View(ctx, k.Resource, s)}
+	return TypedView[T]{ViewOf{c.View(ctx, k.Resource, s), k.Resource}}
+}
+
+// ViewOf is a View that says of what it is.
+type ViewOf struct {
+	View
+	Resource Resource
 }
 
 // TypedView is a View whose objects are of type T.

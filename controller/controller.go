@@ -8,9 +8,9 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -132,12 +132,15 @@ type Loop[V any] struct {
 	Name  string // "deployment"
 	Env   Env
 	Queue *Queue
-	// Views are waited for before the first key and, after a write, until they show it.
+	// Views are waited for before the first key and, after a write to what they show, until they show it.
 	Views []client.View
 	// Look gathers what is known of a key; ok false: there is nothing (any more) to decide.
 	Look func(key string) (v V, ok bool)
-	// Decide is pure: same view, same actions. They are done in order; the first error ends them.
+	// Decide is pure: same view, same actions. They are done in order, neighbours with the same verb (create,
+	// patch or delete) and resource at the same time; the first error ends them.
 	Decide func(v V) []Action
+	// Failed, if set, is what is still to do after err ended the actions of Decide at a; pure as well.
+	Failed func(v V, a Action, err error) []Action
 	// Workers is how many keys are worked on at the same time; default 4. One key never is twice.
 	Workers int
 }
@@ -170,75 +173,46 @@ func (l *Loop[V]) once(ctx context.Context, key string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
-			l.Env.Log.Error("controller panicked", "controller", l.Name, "object", key, "err", err)
+			l.Env.Log.Error("controller panicked", "controller", l.Name, "object", key, "err", err, "stack", string(debug.Stack()))
 		}
 	}()
 	v, ok := l.Look(key)
 	if !ok {
 		return nil
 	}
-	var wrote uint64
-	defer func() { // the next look at this key sees these writes
-		for _, view := range l.Views {
-			if wrote > view.Version() {
-				wait, cancel := context.WithTimeout(ctx, 5*time.Second)
-				_ = view.WaitVersion(wait, wrote) // late: the next decision may be on an older world, and conflicts
-				cancel()
-			}
-		}
-	}()
-	for _, a := range l.Decide(v) {
-		if a.Requeue > 0 {
-			l.Queue.AddAfter(key, a.Requeue)
-			continue
-		}
-		at, err := l.Env.Act(ctx, a)
-		wrote = max(wrote, at)
-		if err != nil {
-			if !apierrors.IsConflict(err) && ctx.Err() == nil {
-				l.Env.Log.Debug("action failed", "controller", l.Name, "object", key, "action", a.String(), "err", err)
-			}
-			return err
+	var did acts
+	defer func() { did.settle(ctx, l.Views) }() // the next look at this key sees these writes
+	failed, err := l.act(ctx, key, l.Decide(v), &did)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case failed.Verb == CreateObject && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil // never possible again; the namespace takes the key's object with it
+	}
+	if !apierrors.IsConflict(err) {
+		l.Env.Log.Debug("action failed", "controller", l.Name, "object", key, "action", failed.String(), "err", err)
+	}
+	if l.Failed != nil {
+		if _, err := l.act(ctx, key, l.Failed(v, failed, err), &did); err != nil && !apierrors.IsConflict(err) {
+			l.Env.Log.Debug("failure not reported", "controller", l.Name, "object", key, "err", err)
 		}
 	}
-	return nil
+	return err
 }
 
-// Act performs one action, event included, and returns the revision of its write (0: none known).
-func (e Env) Act(ctx context.Context, a Action) (uint64, error) {
-	if a.Verb == SayEvent {
-		e.Events.EventOn(a.On, a.Event.Type, a.Event.Reason, a.Event.Message)
-		return 0, nil
-	}
-	var got client.Object
-	var err error
-	o := a.Object
-	switch a.Verb {
-	case CreateObject:
-		got, err = e.Client.Create(ctx, a.Resource, o.GetNamespace(), o.GetName(), "", o)
-		if a.IgnoreExists && apierrors.IsAlreadyExists(err) {
-			err = nil
+// act does the actions until the first error, and says which one that was.
+func (l *Loop[V]) act(ctx context.Context, key string, todo []Action, did *acts) (Action, error) {
+	for len(todo) > 0 {
+		if todo[0].Requeue > 0 {
+			l.Queue.AddAfter(key, todo[0].Requeue)
+			todo = todo[1:]
+			continue
 		}
-	case UpdateObject:
-		got, err = e.Client.Update(ctx, a.Resource, "", o)
-	case UpdateStatus:
-		got, err = e.Client.Update(ctx, a.Resource, "status", o)
-	case PatchObject:
-		got, err = e.Client.Patch(ctx, a.Resource, o.GetNamespace(), o.GetName(), a.Subresource, a.PatchType, a.Patch)
-	case DeleteObject:
-		if err = e.Client.Delete(ctx, a.Resource, o.GetNamespace(), o.GetName(), a.Delete); apierrors.IsNotFound(err) {
-			err = nil
+		n := alike(todo)
+		if a, err := l.Env.together(ctx, todo[:n], did); err != nil {
+			return a, err
 		}
-	default:
-		err = errors.New("controller: action without verb")
+		todo = todo[n:]
 	}
-	name := o.GetName()
-	if got != nil {
-		name = got.GetName()
-	}
-	e.say(a, name, err)
-	if err != nil || got == nil {
-		return 0, err
-	}
-	return client.Version(got), nil
+	return Action{}, nil
 }

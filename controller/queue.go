@@ -19,6 +19,10 @@ const (
 // Queue is a set of keys that wait for work. A key that is added while it is being
 // worked on comes back once that is done. Safe for concurrent use.
 type Queue struct {
+	// Pace is the least time between two turns of one key, so that a stream of changes is looked at together;
+	// the first change after a rest is not delayed. Set before use; default none.
+	Pace time.Duration
+
 	mu      sync.Mutex
 	order   []string
 	waiting map[string]bool
@@ -91,9 +95,6 @@ func (q *Queue) addAfter(key string, d time.Duration) {
 func (q *Queue) Done(key string, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.working, key)
-	again := q.again[key]
-	delete(q.again, key)
 	if err == nil {
 		delete(q.fails, key)
 	} else {
@@ -101,6 +102,22 @@ func (q *Queue) Done(key string, err error) {
 		q.fails[key] = n + 1
 		q.addAfter(key, min(maxDelay, firstDelay<<min(n, 20)))
 	}
+	if q.Pace == 0 {
+		q.release(key)
+		return
+	}
+	time.AfterFunc(q.Pace, func() { // until then it counts as being worked on
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.release(key)
+	})
+}
+
+// release lets a key be worked on again, at once if it was added meanwhile.
+func (q *Queue) release(key string) {
+	again := q.again[key]
+	delete(q.working, key)
+	delete(q.again, key)
 	if again {
 		q.add(key)
 	}
