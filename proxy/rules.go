@@ -1,0 +1,254 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// Rules is all that the kernel must know about one service: pure data, compared and printed by value.
+type Rules struct {
+	Chains   map[string][]Rule // by name; a name holds the service's namespace and name, so it is unique
+	Entries  map[Entry]string  // where traffic comes in, and the chain that it goes to; "" is refused
+	Affinity map[string]bool   // names of the sets that remember clients; true is IPv6
+	Hairpin  []netip.Addr      // endpoints on this node, which may reach themselves through the service
+	UDP      map[Entry][]netip.AddrPort
+	Health   Health
+}
+
+// Entry is an address, protocol and port that a service answers on. Addr is unset for a node port.
+type Entry struct {
+	Addr  netip.Addr
+	Proto uint8
+	Port  uint16
+	Six   bool // IPv6
+}
+
+// Rule is one step of a chain: when its condition holds, do what it says, in the order of the fields.
+type Rule struct {
+	From    From
+	Prefix  netip.Prefix // for FromPrefix
+	Mark    bool         // masquerade the connection when it leaves
+	Goto    string
+	Drop    bool
+	Balance *Balance
+}
+
+// From is a condition on where a packet comes from.
+type From uint8
+
+const (
+	FromAnywhere From = iota
+	FromPods          // a pod's address
+	FromOutside       // not a pod's address
+	FromHost          // an address of this node
+	FromPrefix
+)
+
+// Balance sends a new connection to one of To, at random or, with Affinity, where the client went before.
+type Balance struct {
+	To       []netip.AddrPort
+	Affinity string // the set that remembers clients, or ""
+	Timeout  time.Duration
+}
+
+// Health is what a load balancer may ask about a service with policy Local.
+type Health struct {
+	Port  uint16 // 0 is none
+	Local int    // endpoints on this node
+}
+
+var protocols = map[corev1.Protocol]uint8{corev1.ProtocolTCP: 6, corev1.ProtocolUDP: 17, corev1.ProtocolSCTP: 132}
+
+// compile makes a service's rules. A nil service, or one that has no cluster address or is not for this
+// proxy, has none.
+func compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice, env environment) Rules {
+	r := Rules{Chains: map[string][]Rule{}, Entries: map[Entry]string{}, Affinity: map[string]bool{}, UDP: map[Entry][]netip.AddrPort{}}
+	if svc == nil || !handled(svc.Labels) || svc.Spec.Type == corev1.ServiceTypeExternalName ||
+		svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" {
+		return r
+	}
+	hairpin := map[netip.Addr]bool{}
+	for _, six := range []bool{false, true} {
+		f := facesOf(svc, six, env)
+		if !f.any {
+			continue
+		}
+		for _, port := range svc.Spec.Ports {
+			if protocols[port.Protocol] == 0 {
+				continue
+			}
+			list := endpointsOf(all, port.Name, port.Protocol, !six, env.node)
+			picked := choose(list, env)
+			for _, e := range list {
+				if e.local {
+					hairpin[e.addr.Addr()] = true
+				}
+			}
+			r.port(svc, port, six, f, picked, env)
+			if localOnly(svc) && svc.Spec.HealthCheckNodePort != 0 {
+				r.Health = Health{Port: uint16(svc.Spec.HealthCheckNodePort), Local: max(r.Health.Local, len(picked.local))}
+			}
+		}
+	}
+	for a := range hairpin {
+		r.Hairpin = append(r.Hairpin, a)
+	}
+	slices.SortFunc(r.Hairpin, netip.Addr.Compare)
+	return r
+}
+
+// port adds the rules of one port in one address family. The chains:
+//
+//	svc   to any endpoint, for cluster addresses and as the goal of others
+//	int   to this node's endpoints, for cluster addresses with internal policy Local
+//	ext   from elsewhere: masquerade, then svc; or with policy Local to this node's endpoints as they are
+//	lb    only from the load balancer's source ranges to ext
+func (r *Rules) port(svc *corev1.Service, port corev1.ServicePort, six bool, f faces, to choice, env environment) {
+	proto, family := protocols[port.Protocol], "4"
+	if six {
+		family = "6"
+	}
+	name := func(kind string) string {
+		return fmt.Sprintf("%s%s/%s/%s/%s/%d", kind, family, svc.Namespace, svc.Name, strings.ToLower(string(port.Protocol)), port.Port)
+	}
+	enter := func(addrs []netip.Addr, chain string, ends []netip.AddrPort) {
+		for _, a := range addrs {
+			e := Entry{Addr: a, Proto: proto, Port: uint16(port.Port), Six: six}
+			if !a.IsValid() {
+				e.Port = uint16(port.NodePort)
+			}
+			if _, taken := r.Entries[e]; taken {
+				continue
+			}
+			r.Entries[e] = chain
+			if port.Protocol == corev1.ProtocolUDP {
+				r.UDP[e] = ends
+			}
+		}
+	}
+	external := slices.Concat(f.external, f.nodePort(port))
+	if !to.known {
+		enter(slices.Concat(f.cluster, external, f.balanced), "", nil)
+		return
+	}
+	balance := func(ends []netip.AddrPort) []Rule {
+		if len(ends) == 0 {
+			return []Rule{{Drop: true}}
+		}
+		b := &Balance{To: ends}
+		if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+			b.Affinity, b.Timeout = name("aff"), affinityTimeout(svc)
+			r.Affinity[b.Affinity] = six
+		}
+		return []Rule{{Balance: b}}
+	}
+	var outside []Rule
+	if env.pods {
+		outside = []Rule{{From: FromOutside, Mark: true}}
+	}
+	r.Chains[name("svc")] = slices.Concat(outside, balance(to.cluster))
+	if svc.Spec.InternalTrafficPolicy != nil && *svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal {
+		r.Chains[name("int")] = slices.Concat(outside, balance(to.local))
+		enter(f.cluster, name("int"), to.local)
+	} else {
+		enter(f.cluster, name("svc"), to.cluster)
+	}
+	if len(external)+len(f.balanced) == 0 {
+		return
+	}
+	ends := to.cluster
+	if localOnly(svc) {
+		ext := []Rule{{From: FromHost, Mark: true, Goto: name("svc")}}
+		if env.pods { // pods and the node itself need no load balancer: for them the policy is Cluster
+			ext = append([]Rule{{From: FromPods, Goto: name("svc")}}, ext...)
+		}
+		ends = slices.Concat(to.local, to.cluster)
+		r.Chains[name("ext")] = append(ext, balance(to.local)...)
+	} else {
+		r.Chains[name("ext")] = []Rule{{Mark: true}, {Goto: name("svc")}}
+	}
+	enter(external, name("ext"), ends)
+	if len(f.ranges) == 0 {
+		enter(f.balanced, name("ext"), ends)
+		return
+	}
+	var lb []Rule
+	for _, p := range f.ranges {
+		if p.Addr().Is4() != six {
+			lb = append(lb, Rule{From: FromPrefix, Prefix: p, Goto: name("ext")})
+		}
+	}
+	r.Chains[name("lb")] = append(lb, Rule{Drop: true})
+	enter(f.balanced, name("lb"), ends)
+}
+
+// faces are the addresses of one family on which a service answers.
+type faces struct {
+	any      bool
+	cluster  []netip.Addr
+	external []netip.Addr
+	balanced []netip.Addr // of its load balancer
+	nodes    bool         // node ports count
+	ranges   []netip.Prefix
+}
+
+func (f faces) nodePort(p corev1.ServicePort) []netip.Addr {
+	if !f.nodes || p.NodePort == 0 {
+		return nil
+	}
+	return []netip.Addr{{}}
+}
+
+func facesOf(svc *corev1.Service, six bool, env environment) faces {
+	pick := func(texts ...string) (out []netip.Addr) {
+		for _, t := range texts {
+			if a, err := netip.ParseAddr(t); err == nil && a.Is4() != six && reachable(a) {
+				out = append(out, a)
+			}
+		}
+		return without(out, env.local)
+	}
+	f := faces{external: pick(svc.Spec.ExternalIPs...)}
+	ips := svc.Spec.ClusterIPs
+	if len(ips) == 0 {
+		ips = []string{svc.Spec.ClusterIP}
+	}
+	f.cluster = pick(ips...)
+	for _, ip := range ips { // the families of a service are those of its cluster addresses
+		if a, err := netip.ParseAddr(ip); err == nil && a.Is4() != six {
+			f.nodes = svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer
+		}
+	}
+	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		for _, in := range svc.Status.LoadBalancer.Ingress {
+			if in.IPMode == nil || *in.IPMode == corev1.LoadBalancerIPModeVIP {
+				f.balanced = append(f.balanced, pick(in.IP)...)
+			}
+		}
+		for _, text := range svc.Spec.LoadBalancerSourceRanges {
+			if p, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil {
+				f.ranges = append(f.ranges, p.Masked())
+			}
+		}
+	}
+	f.any = len(f.cluster)+len(f.external)+len(f.balanced) > 0 || f.nodes
+	return f
+}
+
+func localOnly(svc *corev1.Service) bool {
+	return svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+func affinityTimeout(svc *corev1.Service) time.Duration {
+	seconds := int32(corev1.DefaultClientIPServiceAffinitySeconds)
+	if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil {
+		seconds = deref(c.ClientIP.TimeoutSeconds, seconds)
+	}
+	return time.Duration(seconds) * time.Second
+}
