@@ -274,7 +274,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) (store.Revision, error)
 	return at, b.Close()
 }
 
-// Restore implements store.Store. All entries get one revision.
+// Restore implements store.Store. All entries get one revision, and the store goes on from the next.
 func (s *Store) Restore(ctx context.Context, r io.Reader, atLeast store.Revision) (store.Revision, error) {
 	b, err := store.NewBackupReader(r)
 	if err != nil {
@@ -303,9 +303,9 @@ func (s *Store) Restore(ctx context.Context, r io.Reader, atLeast store.Revision
 	for _, e := range entries {
 		s.put(e.Key, version{revision, e.Value})
 	}
-	s.compact(revision)
-	s.show(revision)
-	return revision, nil
+	s.compact(revision + 1)
+	s.show(revision + 1)
+	return revision + 1, nil
 }
 
 // Close implements store.Store. Watches end with ErrClosed.

@@ -1,0 +1,252 @@
+// Package embedded is the store's engine for one server: a write-ahead log of
+// its own and, below it, pebble, in one folder. Who waits for the disk shares
+// one sync (group commit): Commit checks the expectations, gives the revision
+// and adds the transaction to the group that forms; the writer puts a group
+// into the log while the next one forms; the publisher moves it to pebble and
+// makes it visible. Nothing is visible before it is as durable as it was asked
+// to be.
+//
+//	commit.go   Commit, writer, publisher     watch.go    recent events, Watch
+//	log.go      segments    record.go  their bytes        recover.go  Open
+//	read.go     Get, List   layout.go  pebble's keys      compact.go, backup.go
+//
+// After an unclean end the revisions go on above a durable high-water mark
+// (reserved in steps), so that none which was shown before a power cut, and
+// lost in it, is used again; reads and watches from a lost one get ErrCompacted.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/lighter-k8s/lighter/store"
+)
+
+const (
+	defaultCacheBytes  = 6 << 20
+	defaultRecentBytes = 4 << 20
+	memTableBytes      = 4 << 20
+	reserveStep        = 8192                   // revisions reserved at once
+	settleDelay        = 700 * time.Millisecond // after a write, until what is left is synced
+)
+
+// Options for Open; the zero value is what a server uses.
+type Options struct {
+	FS          vfs.FS       // nil: the operating system's
+	Logger      *slog.Logger // nil: none
+	CacheBytes  int64        // of pebble's blocks; 0: 6 MiB
+	RecentBytes int          // of the events that Watch has without reading the disk; 0: 4 MiB
+}
+
+// Store implements store.Store.
+type Store struct {
+	dir    string
+	fs     vfs.FS
+	logger *slog.Logger
+	db     *pebble.DB
+
+	// life is held for reading while pebble is read, for writing by Close.
+	life   sync.RWMutex
+	closed bool
+	ending chan struct{} // closed when Close begins
+
+	failed  chan struct{} // closed when the disk has refused a write
+	failure atomic.Pointer[error]
+
+	mu       sync.Mutex // guards what is below; never held while the disk is written, but by Restore
+	work     sync.Cond  // the writer waits for forming, settle or stopping
+	idle     sync.Cond  // Restore waits for inflight == 0
+	forming  *group
+	inflight int // groups that the writer took and the publisher has not shown
+	assigned store.Revision
+	limit    store.Revision // assigned stays below it, or reserves more
+	pending  map[string]pendingKey
+	settle   bool // sync and seal the log although nobody waits
+	settling bool // a timer will set settle
+	stopping bool
+
+	log        log            // the writer's
+	logged     store.Revision // the newest in log; the writer's
+	publishing chan *group
+	parts      sync.WaitGroup // writer, publisher and those who wait for a flush
+
+	history history
+	recent  recent
+
+	compacting sync.Mutex // one Compact at a time
+}
+
+var _ store.Store = (*Store)(nil)
+
+// history says which revisions can be read.
+type history struct {
+	mu        sync.Mutex
+	compacted store.Revision
+	gaps      []gap // by rising revision
+}
+
+// gap is a range of revisions, exclusive, that were lost in a crash.
+type gap struct{ from, to store.Revision }
+
+// check returns ErrCompacted for what is gone.
+func (h *history) check(at store.Revision) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if at < h.compacted || h.lost(at) {
+		return store.ErrCompacted
+	}
+	return nil
+}
+
+// checkAfter is check for a watch that resumes after a revision.
+func (h *history) checkAfter(after store.Revision) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if after+1 < h.compacted || h.lost(after) {
+		return store.ErrCompacted
+	}
+	return nil
+}
+
+// first is the first revision that can be read, unless it is in a gap.
+func (h *history) first() store.Revision {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.compacted
+}
+
+func (h *history) lost(at store.Revision) bool {
+	for _, g := range h.gaps {
+		if g.from < at && at < g.to {
+			return true
+		}
+	}
+	return false
+}
+
+// Revision implements store.Store.
+func (s *Store) Revision(ctx context.Context) (store.Revision, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	select {
+	case <-s.ending:
+		return 0, store.ErrClosed
+	default:
+		return s.recent.revision(), nil
+	}
+}
+
+// Close implements store.Store. Watches end with ErrClosed.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		return nil
+	}
+	s.stopping = true
+	close(s.ending)
+	s.work.Signal()
+	s.mu.Unlock()
+	s.recent.wake()
+	s.parts.Wait()
+
+	s.life.Lock()
+	defer s.life.Unlock()
+	s.closed = true
+	// Twice: only what is surely on the disk may be called closed.
+	err := s.log.sync()
+	if err == nil {
+		err = s.log.note(recordClosed, s.recent.revision())
+	}
+	if err == nil {
+		err = s.log.sync()
+	}
+	return errors.Join(err, s.log.close(), s.db.Close())
+}
+
+// fail ends all writing.
+func (s *Store) fail(err error) {
+	if !s.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(s.failed)
+	s.logger.Error("store takes no more writes until a restart", "err", err)
+}
+
+func (s *Store) readOnly() error {
+	if err := s.failure.Load(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrReadOnly, *err)
+	}
+	return nil
+}
+
+// pebbleOptions are small: the process that holds this also holds a cluster.
+func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          gate{FS: s.fs, s: s},
+		DisableWAL:                  true, // package log has it
+		CacheSize:                   cacheBytes,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: 4,
+		MaxOpenFiles:                128,
+		MaxManifestFileSize:         4 << 20,
+		FormatMajorVersion:          pebble.FormatTableFormatV6,
+		Logger:                      quiet{s},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { s.fail(fmt.Errorf("pebble: %w", err)) },
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.logger.Error("corrupt file", "object", info.Path, "err", info.Details) },
+		},
+	}
+	o.Experimental.FileCacheShards = 1
+	return o
+}
+
+// gate stops pebble from trying a refused write again and again.
+type gate struct {
+	vfs.FS
+	s *Store
+}
+
+func (g gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	select {
+	case <-g.s.failed:
+	default:
+		return g.FS.Create(name, category)
+	}
+	select {
+	case <-g.s.ending:
+	case <-time.After(time.Second):
+	}
+	return nil, store.ErrReadOnly
+}
+
+func (g gate) Unwrap() vfs.FS { return g.FS }
+
+// quiet is pebble's logger: errors only.
+type quiet struct{ s *Store }
+
+func (q quiet) Infof(string, ...any) {}
+
+func (q quiet) Errorf(format string, args ...any) {
+	q.s.logger.Error("pebble", "err", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called when the manifest cannot be written, from where pebble
+// returns the error (reads go on), and for bugs, from where there is no return.
+func (q quiet) Fatalf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	q.s.fail(errors.New("pebble: " + text))
+	if !strings.HasPrefix(text, "MANIFEST") {
+		panic("pebble: " + text)
+	}
+}
