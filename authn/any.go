@@ -1,0 +1,59 @@
+package authn
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+)
+
+// anonymous is the user of a request without credentials. Shared.
+var anonymous = &authenticationv1.UserInfo{Username: AnonymousUser, Groups: []string{UnauthenticatedGroup}}
+
+// AnonymousAllowed reports whether a path may be asked for by nobody: health and version, nothing else.
+func AnonymousAllowed(path string) bool {
+	switch path {
+	case "/healthz", "/livez", "/readyz", "/version", "/version/":
+		return true
+	}
+	return false
+}
+
+// Any asks its members in order; the first who knows the request wins. Without credentials, a path that
+// AnonymousAllowed names is asked for by AnonymousUser. All else is ErrUnauthenticated: credentials that
+// are not good never become anonymous.
+func Any(members ...Authenticator) Authenticator { return anyOf(members) }
+
+type anyOf []Authenticator
+
+// Authenticate implements Authenticator; it never returns a nil user without an error.
+func (m anyOf) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []string, error) {
+	var errs []error
+	for _, member := range m {
+		user, audiences, err := member.Authenticate(r)
+		if user != nil && err == nil {
+			return user, audiences, nil
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnauthenticated, errors.Join(errs...))
+	}
+	if AnonymousAllowed(r.URL.Path) {
+		return anonymous, nil, nil
+	}
+	return nil, nil, fmt.Errorf("%w: no credentials", ErrUnauthenticated)
+}
+
+// authenticated appends the group of all who proved who they are.
+func authenticated(groups []string) []string {
+	groups = slices.Clip(groups)
+	if slices.Contains(groups, AuthenticatedGroup) || slices.Contains(groups, UnauthenticatedGroup) {
+		return groups
+	}
+	return append(groups, AuthenticatedGroup)
+}

@@ -1,0 +1,88 @@
+package authn
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/lighter-k8s/lighter/client"
+)
+
+// Bootstrap tokens let a node join that has no certificate yet. They are "<id>.<secret>", six and sixteen lower-case letters
+// and digits; the Secret kube-system/bootstrap-token-<id> says until when and what for. Source: Authenticating
+// with Bootstrap Tokens.
+const (
+	BootstrapSecretType   = corev1.SecretType("bootstrap.kubernetes.io/token")
+	BootstrapSecretPrefix = "bootstrap-token-"
+	BootstrapUserPrefix   = "system:bootstrap:"
+	BootstrapGroup        = "system:bootstrappers"
+)
+
+var (
+	bootstrapToken = regexp.MustCompile(`\A([a-z0-9]{6})\.([a-z0-9]{16})\z`)
+	bootstrapGroup = regexp.MustCompile(`\Asystem:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]\z`)
+)
+
+// Bootstrap authenticates by bootstrap tokens. Safe for concurrent use.
+type Bootstrap struct {
+	Secrets client.TypedView[*corev1.Secret]
+}
+
+// AuthenticateToken returns nil, nil, nil for what has not the form of a bootstrap token. Its tokens are for the API server only.
+func (b Bootstrap) AuthenticateToken(_ context.Context, token string, _ []string) (*authenticationv1.UserInfo, []string, error) {
+	m := bootstrapToken.FindStringSubmatch(token)
+	if m == nil {
+		return nil, nil, nil
+	}
+	id, want := m[1], m[2]
+	secret, ok := b.Secrets.Get("kube-system", BootstrapSecretPrefix+id)
+	if !ok {
+		return nil, nil, fmt.Errorf("bootstrap token %s is not known", id)
+	}
+	if err := usable(secret, id, time.Now()); err != nil {
+		return nil, nil, fmt.Errorf("bootstrap token %s: %w", id, err)
+	}
+	if subtle.ConstantTimeCompare(secret.Data["token-secret"], []byte(want)) != 1 {
+		return nil, nil, fmt.Errorf("bootstrap token %s: the secret part is wrong", id)
+	}
+	groups := []string{BootstrapGroup}
+	for group := range strings.SplitSeq(string(secret.Data["auth-extra-groups"]), ",") {
+		if group = strings.TrimSpace(group); group == "" {
+			continue
+		}
+		if !bootstrapGroup.MatchString(group) {
+			return nil, nil, fmt.Errorf("bootstrap token %s: %q may not be a group of such a token", id, group)
+		}
+		groups = append(groups, group)
+	}
+	return &authenticationv1.UserInfo{Username: BootstrapUserPrefix + id, Groups: authenticated(groups)}, nil, nil
+}
+
+func usable(s *corev1.Secret, id string, now time.Time) error {
+	if s.Type != BootstrapSecretType || s.DeletionTimestamp != nil {
+		return errors.New("the secret is of another type, or being deleted")
+	}
+	if string(s.Data["token-id"]) != id || len(s.Data["token-secret"]) == 0 {
+		return errors.New("the secret has another token's id, or no token-secret")
+	}
+	if string(s.Data["usage-bootstrap-authentication"]) != "true" {
+		return errors.New("it is not meant for authentication")
+	}
+	if end, ok := s.Data["expiration"]; ok {
+		at, err := time.Parse(time.RFC3339, string(end))
+		if err != nil {
+			return errors.New("its expiration is not a time")
+		}
+		if !now.Before(at) {
+			return errors.New("it has expired")
+		}
+	}
+	return nil
+}

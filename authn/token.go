@@ -1,0 +1,258 @@
+package authn
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lighter-k8s/lighter/client"
+)
+
+// Issuer is who signs the service account tokens of a cluster, and the audience of those meant for its API.
+const Issuer = "https://kubernetes.default.svc.cluster.local"
+
+// Names of service accounts as users.
+const (
+	ServiceAccountPrefix = "system:serviceaccount:" // and namespace:name
+	serviceAccountsGroup = "system:serviceaccounts" // and, with ":" and the namespace, a second one
+)
+
+// Keys of UserInfo.Extra that say which pod and node a token was made for.
+const (
+	PodNameKey  = "authentication.kubernetes.io/pod-name"
+	PodUIDKey   = "authentication.kubernetes.io/pod-uid"
+	NodeNameKey = "authentication.kubernetes.io/node-name"
+	NodeUIDKey  = "authentication.kubernetes.io/node-uid"
+)
+
+const (
+	deletionLeeway = time.Minute // a token outlives the deletionTimestamp of what it is bound to, for its last words
+	clockLeeway    = time.Minute // between the clocks of two API servers
+)
+
+// Views are what tokens depend on.
+type Views struct {
+	ServiceAccounts client.TypedView[*corev1.ServiceAccount]
+	Pods            client.TypedView[*corev1.Pod]
+	Secrets         client.TypedView[*corev1.Secret]
+	Nodes           client.TypedView[*corev1.Node]
+}
+
+// Tokens issues and verifies service account tokens. Safe for concurrent use.
+type Tokens struct {
+	issuer    string
+	audiences []string
+	key       crypto.Signer
+	signer    verifier
+	keys      map[string]verifier
+	views     Views
+	verified  cache[*serviceToken]
+}
+
+// NewTokens makes tokens signed with key (ECDSA P-256 or RSA), and accepts those that it or one of the further
+// keys signed for the issuer. audiences are the API server's own names; none given: the issuer.
+func NewTokens(issuer string, audiences []string, key crypto.Signer, further []crypto.PublicKey, views Views) (*Tokens, error) {
+	if len(audiences) == 0 {
+		audiences = []string{issuer}
+	}
+	t := &Tokens{issuer: issuer, audiences: audiences, key: key, views: views,
+		keys: map[string]verifier{}, verified: cache[*serviceToken]{limit: 8192}}
+	for i, public := range append([]crypto.PublicKey{key.Public()}, further...) {
+		v, err := newVerifier(public)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			t.signer = v
+		}
+		t.keys[v.id] = v
+	}
+	return t, nil
+}
+
+// Audiences are the API server's own.
+func (t *Tokens) Audiences() []string { return t.audiences }
+
+// claims is a token's content.
+type claims struct {
+	Audiences  audiences  `json:"aud"`
+	Expiry     int64      `json:"exp"` // seconds since 1970, as the next two
+	IssuedAt   int64      `json:"iat"`
+	Issuer     string     `json:"iss"`
+	ID         string     `json:"jti"`
+	Kubernetes kubernetes `json:"kubernetes.io"`
+	NotBefore  int64      `json:"nbf"`
+	Subject    string     `json:"sub"`
+}
+
+type kubernetes struct {
+	Namespace      string `json:"namespace"`
+	Node           *ref   `json:"node,omitempty"`
+	Pod            *ref   `json:"pod,omitempty"`
+	Secret         *ref   `json:"secret,omitempty"`
+	ServiceAccount ref    `json:"serviceaccount"`
+	WarnAfter      int64  `json:"warnafter,omitempty"`
+}
+
+type ref struct {
+	Name string    `json:"name"`
+	UID  types.UID `json:"uid"`
+}
+
+// audiences may be one string or a list of them.
+type audiences []string
+
+func (a *audiences) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		*a = audiences{""}
+		return json.Unmarshal(data, &(*a)[0])
+	}
+	return json.Unmarshal(data, (*[]string)(a))
+}
+
+// serviceToken is a token whose signature and claims are good; what they name may change.
+type serviceToken struct {
+	claims
+	user *authenticationv1.UserInfo
+}
+
+// AuthenticateToken finds the service account of a token made for one of the audiences (nil: the API server's).
+// It returns nil, nil, nil for what is not a JSON Web Token. A token's signature is verified once; what it is
+// bound to is looked up each time, so that deleting the pod, the secret or the account ends it at once.
+func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []string) (*authenticationv1.UserInfo, []string, error) {
+	if !isJWT(token) {
+		return nil, nil, nil
+	}
+	if wanted == nil {
+		wanted = t.audiences
+	}
+	key := sha256.Sum256([]byte(token))
+	known, ok := t.verified.get(key)
+	if !ok {
+		known = &serviceToken{}
+		if err := parse(token, t.keys, &known.claims, func() error { return t.acceptable(&known.claims) }); err != nil {
+			return nil, nil, err
+		}
+		known.user = known.userInfo()
+		t.verified.put(key, known)
+	}
+	if err := t.live(&known.claims, time.Now()); err != nil {
+		return nil, nil, err
+	}
+	var common []string
+	for _, a := range known.Audiences {
+		if slices.Contains(wanted, a) {
+			common = append(common, a)
+		}
+	}
+	if common == nil {
+		return nil, nil, fmt.Errorf("token is for %q, not for %q", known.Audiences, wanted)
+	}
+	return known.user, common, nil
+}
+
+// acceptable checks what in the claims can never change.
+func (t *Tokens) acceptable(c *claims) error {
+	k := &c.Kubernetes
+	switch {
+	case c.Issuer != t.issuer:
+		return fmt.Errorf("token was issued by %q", c.Issuer)
+	case c.Expiry <= 0 || c.Expiry <= c.IssuedAt:
+		return errors.New("token has no expiry")
+	case k.Namespace == "" || k.ServiceAccount.Name == "" || k.ServiceAccount.UID == "":
+		return errors.New("token names no service account")
+	case c.Subject != ServiceAccountPrefix+k.Namespace+":"+k.ServiceAccount.Name:
+		return errors.New("token subject and service account differ")
+	}
+	for _, r := range []*ref{k.Pod, k.Secret, k.Node} {
+		if r != nil && (r.Name == "" || r.UID == "") {
+			return errors.New("token is bound to an object without name or UID")
+		}
+	}
+	return nil
+}
+
+// live checks the clock and that all the token is bound to is still there, and the same.
+func (t *Tokens) live(c *claims, now time.Time) error {
+	k := &c.Kubernetes
+	if now.Unix() >= c.Expiry {
+		return errors.New("token has expired")
+	}
+	if now.Add(clockLeeway).Unix() < max(c.NotBefore, c.IssuedAt) {
+		return errors.New("token is not valid yet")
+	}
+	account, ok := t.views.ServiceAccounts.Get(k.Namespace, k.ServiceAccount.Name)
+	if !ok || !alive(account, k.ServiceAccount.UID, now) {
+		return fmt.Errorf("service account %s/%s of the token is gone", k.Namespace, k.ServiceAccount.Name)
+	}
+	if k.Pod != nil {
+		if pod, ok := t.views.Pods.Get(k.Namespace, k.Pod.Name); !ok || !alive(pod, k.Pod.UID, now) {
+			return fmt.Errorf("pod %s/%s of the token is gone", k.Namespace, k.Pod.Name)
+		}
+	}
+	if k.Secret != nil {
+		if secret, ok := t.views.Secrets.Get(k.Namespace, k.Secret.Name); !ok || !alive(secret, k.Secret.UID, now) {
+			return fmt.Errorf("secret %s/%s of the token is gone", k.Namespace, k.Secret.Name)
+		}
+	}
+	if k.Node != nil && k.Pod == nil { // beside a pod the node is only news
+		if node, ok := t.views.Nodes.Get("", k.Node.Name); !ok || !alive(node, k.Node.UID, now) {
+			return fmt.Errorf("node %s of the token is gone", k.Node.Name)
+		}
+	}
+	return nil
+}
+
+func alive(o v1.Object, uid types.UID, now time.Time) bool {
+	at := o.GetDeletionTimestamp()
+	return o.GetUID() == uid && (at == nil || now.Before(at.Add(deletionLeeway)))
+}
+
+func (t *serviceToken) userInfo() *authenticationv1.UserInfo {
+	k := &t.Kubernetes
+	u := ServiceAccountUser(k.Namespace, k.ServiceAccount.Name)
+	u.UID = string(k.ServiceAccount.UID)
+	u.Extra = map[string]authenticationv1.ExtraValue{}
+	if t.ID != "" {
+		u.Extra[CredentialIDKey] = authenticationv1.ExtraValue{"JTI=" + t.ID}
+	}
+	if k.Pod != nil {
+		u.Extra[PodNameKey] = authenticationv1.ExtraValue{k.Pod.Name}
+		u.Extra[PodUIDKey] = authenticationv1.ExtraValue{string(k.Pod.UID)}
+	}
+	if k.Node != nil {
+		u.Extra[NodeNameKey] = authenticationv1.ExtraValue{k.Node.Name}
+		u.Extra[NodeUIDKey] = authenticationv1.ExtraValue{string(k.Node.UID)}
+	}
+	return u
+}
+
+// ServiceAccountUser is the user that a service account is, without UID and extras.
+func ServiceAccountUser(namespace, name string) *authenticationv1.UserInfo {
+	return &authenticationv1.UserInfo{Username: ServiceAccountPrefix + namespace + ":" + name, Groups: serviceAccountGroups(namespace)}
+}
+
+func serviceAccountGroups(namespace string) []string {
+	return []string{serviceAccountsGroup, serviceAccountsGroup + ":" + namespace, AuthenticatedGroup}
+}
+
+// SplitServiceAccount takes a service account's user name apart.
+func SplitServiceAccount(user string) (namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(user, ServiceAccountPrefix)
+	if !ok {
+		return "", "", false
+	}
+	namespace, name, ok = strings.Cut(rest, ":")
+	return namespace, name, ok && namespace != "" && name != "" && !strings.Contains(name, ":")
+}
