@@ -1,0 +1,35 @@
+package resource
+
+import (
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// DeviceTaintRule puts a taint on every device that it selects.
+var DeviceTaintRule = api.Define(api.Resource[*resourcev1.DeviceTaintRule]{
+	Group: group, Version: version, Plural: "devicetaintrules", Scope: api.Cluster,
+	Prepare: func(r, old *resourcev1.DeviceTaintRule) {
+		if old == nil {
+			r.Status = resourcev1.DeviceTaintRuleStatus{}
+		}
+		stampTaint(&r.Spec.Taint, old)
+	},
+	Validate:     validateDeviceTaintRule,
+	GenerationOf: func(r *resourcev1.DeviceTaintRule) any { return &r.Spec },
+	Status: &api.Status[*resourcev1.DeviceTaintRule]{
+		Copy:     func(dst, src *resourcev1.DeviceTaintRule) { dst.Status = src.Status },
+		Validate: validateDeviceTaintRuleStatus,
+	},
+})
+
+// stampTaint sets when the taint, or its present effect, came. Source: type comment of timeAdded.
+func stampTaint(t *resourcev1.DeviceTaint, old *resourcev1.DeviceTaintRule) {
+	sameTime := old != nil && equality.Semantic.DeepEqual(t.TimeAdded, old.Spec.Taint.TimeAdded)
+	if t.TimeAdded == nil || sameTime && t.Effect != old.Spec.Taint.Effect {
+		now := metav1.Now().Rfc3339Copy()
+		t.TimeAdded = &now
+	}
+}

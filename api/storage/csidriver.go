@@ -1,0 +1,52 @@
+package storage
+
+import (
+	"strings"
+
+	storagev1 "k8s.io/api/storage/v1"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// CSIDriver says what the cluster must do for a CSI driver; its name is the driver's.
+var CSIDriver = api.Define(api.Resource[*storagev1.CSIDriver]{
+	Group: group, Version: version, Plural: "csidrivers", Scope: api.Cluster,
+	Default: func(d *storagev1.CSIDriver) {
+		fill(&d.Spec.AttachRequired, true)
+		fill(&d.Spec.PodInfoOnMount, false)
+		fill(&d.Spec.StorageCapacity, false)
+		fill(&d.Spec.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
+		fill(&d.Spec.RequiresRepublish, false)
+		fill(&d.Spec.SELinuxMount, false)
+		if len(d.Spec.VolumeLifecycleModes) == 0 {
+			d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
+		}
+	},
+	Validate: validateCSIDriver,
+	Columns: []api.Column[*storagev1.CSIDriver]{
+		{Name: "AttachRequired", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return d.Spec.AttachRequired == nil || *d.Spec.AttachRequired }},
+		{Name: "PodInfoOnMount", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.PodInfoOnMount) }},
+		{Name: "StorageCapacity", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.StorageCapacity) }},
+		{Name: "TokenRequests", Show: func(d *storagev1.CSIDriver) any {
+			var audiences []string
+			for _, r := range d.Spec.TokenRequests {
+				audiences = append(audiences, r.Audience)
+			}
+			if len(audiences) == 0 {
+				return "<unset>"
+			}
+			return strings.Join(audiences, ",")
+		}},
+		{Name: "RequiresRepublish", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.RequiresRepublish) }},
+		{Name: "Modes", Show: func(d *storagev1.CSIDriver) any {
+			var modes []string
+			for _, m := range d.Spec.VolumeLifecycleModes {
+				modes = append(modes, string(m))
+			}
+			if len(modes) == 0 {
+				return "<none>"
+			}
+			return strings.Join(modes, ",")
+		}},
+	},
+})
