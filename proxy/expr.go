@@ -68,10 +68,6 @@ func dnat(six bool) expr.Any {
 	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: fam, RegAddrMin: reg0, RegProtoMin: reg0 + words(six)}
 }
 
-func reject() expr.Any {
-	return &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}
-}
-
 func marked() []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0},
 		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: number(masqueradeBit), Xor: number(0)}, isNonZero()}

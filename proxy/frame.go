@@ -34,6 +34,7 @@ func (w *writer) frame(c Config) {
 	}
 	services := w.conn.AddChain(&nftables.Chain{Name: "services", Table: w.table})
 	refused := w.conn.AddChain(&nftables.Chain{Name: "refused", Table: w.table})
+	refuse := w.conn.AddChain(&nftables.Chain{Name: "refuse", Table: w.table})
 	hook := func(name string, t nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
 		return w.conn.AddChain(&nftables.Chain{Name: name, Table: w.table, Type: t, Hooknum: hook, Priority: &priority})
 	}
@@ -44,9 +45,14 @@ func (w *writer) frame(c Config) {
 	forward := hook("filter-forward", nftables.ChainTypeFilter, nftables.ChainHookForward, -10)
 	out := hook("filter-output", nftables.ChainTypeFilter, nftables.ChainHookOutput, -10)
 
+	toRefuse := &expr.Verdict{Kind: expr.VerdictGoto, Chain: refuse.Name}
 	jump := func(to *nftables.Chain) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: to.Name} }
 	w.rule(prerouting, jump(services))
 	w.rule(output, jump(services))
+	// A local TCP client would miss the ICMP error: it comes while connect still holds the socket.
+	w.rule(refuse, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0}, &expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+	w.rule(refuse, &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 	// A packet that conntrack cannot place would leave untranslated, and reset the connection it is from.
 	w.rule(forward, append(inState(expr.CtStateBitINVALID), &expr.Verdict{Kind: expr.VerdictDrop})...)
 	for _, chain := range []*nftables.Chain{in, forward, out} {
@@ -69,13 +75,13 @@ func (w *writer) frame(c Config) {
 		node = append(node, protocolPort(reg0)...)
 		w.rule(services, append(node, &expr.Lookup{SourceRegister: reg0, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: "nodeports" + f})...)
 		w.rule(refused, slices.Concat(only, destination(six, reg0), protocolPort(reg0+words(six)),
-			[]expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: "refused" + f}, reject()})...)
-		w.rule(refused, append(slices.Clone(node), &expr.Lookup{SourceRegister: reg0, SetName: "refusedports" + f}, reject())...)
+			[]expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: "refused" + f}, toRefuse})...)
+		w.rule(refused, append(slices.Clone(node), &expr.Lookup{SourceRegister: reg0, SetName: "refusedports" + f}, toRefuse)...)
 		// What no service claims among the cluster addresses goes nowhere, but for those served here.
 		w.rule(refused, slices.Concat(only, destination(six, reg0), []expr.Any{
 			&expr.Lookup{SourceRegister: reg0, SetName: "clusters" + f},
 			&expr.Fib{Register: reg0, FlagDADDR: true, ResultADDRTYPE: true},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: number(unix.RTN_LOCAL)}, reject()})...)
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: number(unix.RTN_LOCAL)}, toRefuse})...)
 		w.rule(postrouting, slices.Concat(only, []expr.Any{
 			&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0},
 			&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: number(0x20), Xor: number(0)}, // IPS_DST_NAT

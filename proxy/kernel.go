@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,15 +14,12 @@ import (
 // or none. It keeps nothing: what the table should be is the runner's to know.
 type kernel struct {
 	Config
-	log   *slog.Logger
 	table *nftables.Table
 }
 
-func openKernel(c Config) (*kernel, error) {
-	return &kernel{Config: c, log: c.Log, table: &nftables.Table{Name: c.TableName, Family: nftables.TableFamilyINet}}, nil
+func newKernel(c Config) *kernel {
+	return &kernel{Config: c, table: &nftables.Table{Name: c.TableName, Family: nftables.TableFamilyINet}}
 }
-
-func (k *kernel) close() {}
 
 // conn makes a transaction. Its buffers are limits, not allocations: the kernel answers every message of a
 // transaction, and a table for thousands of services is one transaction.

@@ -50,7 +50,7 @@ func newLab(t *testing.T) *lab {
 	l.address(l.client, "eth0", "192.0.2.9/24", "2001:db8::9/64")
 	l.route(l.client, "203.0.113.0/24", "192.0.2.1")
 	l.inside(l.node, func() error {
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}); err != nil {
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}, MulticastSnooping: new(false)}); err != nil {
 			return err
 		}
 		for _, s := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
@@ -225,8 +225,12 @@ func (l *lab) serve(ns netns.NsHandle, name string) {
 
 // ask opens a connection from a namespace and returns the answer's two words: which pod, whom it saw.
 func ask(ns netns.NsHandle, network, to string) (pod, saw string, err error) {
+	return askFor(ns, network, to, 5*time.Second)
+}
+
+func askFor(ns netns.NsHandle, network, to string, patience time.Duration) (pod, saw string, err error) {
 	err = within(ns, func() error {
-		c, err := net.DialTimeout(network, to, 2*time.Second)
+		c, err := net.DialTimeout(network, to, patience)
 		if err != nil {
 			return err
 		}
@@ -234,7 +238,7 @@ func ask(ns netns.NsHandle, network, to string) (pod, saw string, err error) {
 		if network == "udp" {
 			fmt.Fprint(c, "?")
 		}
-		c.SetDeadline(time.Now().Add(2 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		buf := make([]byte, 100)
 		n, err := c.Read(buf)
 		if err != nil && err != io.EOF {

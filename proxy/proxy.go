@@ -74,12 +74,6 @@ func (c *Config) fill() {
 // While the API is away the last state stays.
 func Run(ctx context.Context, c Config) error {
 	c.fill()
-	k, err := openKernel(c)
-	if err != nil {
-		return err
-	}
-	defer k.close()
-
 	services := client.Services.View(ctx, c.Client, client.Selection{})
 	slicesView := client.EndpointSlices.View(ctx, c.Client, client.Selection{})
 	node := client.Nodes.View(ctx, c.Client, client.Selection{Fields: "metadata.name=" + c.NodeName})
@@ -104,7 +98,7 @@ func Run(ctx context.Context, c Config) error {
 
 	h := newHealth(c)
 	defer h.close()
-	p := &runner{Config: c, kernel: k, state: s, table: newTable(), health: h}
+	p := &runner{Config: c, kernel: newKernel(c), state: s, table: newTable(), health: h}
 	return p.run(ctx)
 }
 
@@ -153,13 +147,13 @@ func (p *runner) run(ctx context.Context) error {
 // sync brings the kernel to the newest state: all of it at first and after a failure, else the difference.
 func (p *runner) sync() error {
 	env := environment{node: p.NodeName, zone: p.state.currentZone(), local: p.LocalAddresses, pods: len(p.PodCIDRs) > 0}
-	change, udp := changes{}, false
+	udp := false
 	for key, in := range p.state.take() {
 		rules := compile(in.service, in.slices, env)
-		udp = udp || p.table.put(key, rules)
+		udp = p.table.put(key, rules) || udp
 		p.health.set(key, rules.Health)
 	}
-	change = p.table.flush()
+	change := p.table.flush()
 	switch {
 	case !p.whole:
 		if err := p.kernel.replace(p.table.all()); err != nil {
@@ -190,12 +184,7 @@ func (p *runner) sync() error {
 // Cleanup removes the table and the routes that Run leaves behind. Of the Config it reads TableName and NetNS.
 func Cleanup(c Config) error {
 	c.fill()
-	k, err := openKernel(c)
-	if err != nil {
-		return err
-	}
-	defer k.close()
-	return k.remove()
+	return newKernel(c).remove()
 }
 
 func without(addrs []netip.Addr, not []netip.Addr) []netip.Addr {
