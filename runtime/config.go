@@ -40,6 +40,7 @@ var configText = template.Must(template.New("containerd.toml").Funcs(template.Fu
 root = {{q .Root}}
 state = {{q .State}}
 imports = []
+oom_score = {{if .KeepOOMScore}}0{{else}}-999{{end}}
 disabled_plugins = [
   "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs",

@@ -120,8 +120,12 @@ func (c *Containerd) runOnce(ctx context.Context) error {
 	}
 	var old []process
 	var pid process
+	program, err := filepath.EvalSymlinks(c.programs.Containerd)
+	if err != nil {
+		return err
+	}
 	for _, p := range c.running() {
-		if p.arg("--config") == config && p.exe() == c.programs.Containerd && pid == 0 {
+		if p.arg("--config") == config && p.exe() == program && pid == 0 {
 			pid = p
 		} else {
 			old = append(old, p)

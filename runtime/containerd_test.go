@@ -168,15 +168,37 @@ func TestContainerd(t *testing.T) {
 		t.Errorf("pods after EndPods: %v, %v (had %s)", pods, err, sandbox)
 	}
 
-	// A reset, here with a pod that nobody stopped.
+	// The machine goes down with a pod that nobody stopped: of it remains what is on disk.
 	third := n.supervisor()
-	n.startPod()
+	sandbox, _ = n.startPod()
 	_ = third.Process.Kill()
 	_ = third.Wait()
+	addresses := filepath.Join(t.TempDir(), "addresses")
+	if err := os.CopyFS(addresses, os.DirFS(dirs.CNIState)); err != nil {
+		t.Fatal(err)
+	}
 	if err := runtime.Cleanup(ctx, trace); err != nil {
 		t.Fatal(err)
 	}
 	n.nothingLeft()
+	if err := os.CopyFS(dirs.CNIState, os.DirFS(addresses)); err != nil {
+		t.Fatal(err)
+	}
+	n.supervisor()
+	pods, err := n.cri.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
+	if err != nil || len(pods.Items) != 1 || pods.Items[0].Id != sandbox || pods.Items[0].State != cri.PodSandboxState_SANDBOX_NOTREADY {
+		t.Errorf("pods after a reboot: %v, %v; want %s not ready", pods, err, sandbox)
+	}
+	if err := runtime.EndPods(ctx, dirs.Socket, 0); err != nil {
+		t.Errorf("remove the pod of before the reboot: %v", err)
+	}
+	if held, _ := filepath.Glob(filepath.Join(dirs.CNIState, "lighter/10.77.*")); held != nil {
+		t.Errorf("addresses held by no pod: %q", held)
+	}
+	if images, err := runtime.ListImages(ctx, dirs.Socket); err != nil || len(images) != 2 {
+		t.Errorf("images after a reboot: %v, %v", images, err)
+	}
+	n.startPod()
 }
 
 // supervisor starts one and returns when pods can be made.

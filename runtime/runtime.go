@@ -19,6 +19,8 @@ package runtime
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"path/filepath"
 )
 
@@ -33,7 +35,7 @@ const longest = len("/s/") + 64
 
 // NewDirs says where the runtime of the node with this data directory is. It creates nothing.
 func NewDirs(data string) (Dirs, error) {
-	data, err := filepath.Abs(data)
+	data, err := resolve(data)
 	if err != nil {
 		return Dirs{}, err
 	}
@@ -54,4 +56,19 @@ func NewDirs(data string) (Dirs, error) {
 		Socket:     filepath.Join(run, "containerd.sock"),
 		ShimSocket: filepath.Join(run, "s"),
 	}, nil
+}
+
+// resolve makes a path absolute and free of symbolic links, also where its end does not exist yet:
+// running programs and mounts are recognised by their paths, and the kernel knows no links.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) || path == "/" {
+		return real, err
+	}
+	parent, err := resolve(filepath.Dir(path))
+	return filepath.Join(parent, filepath.Base(path)), err
 }

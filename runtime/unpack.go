@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lighter-k8s/lighter/runtime/payload"
 )
@@ -165,7 +166,11 @@ func removeOld(dir string) error {
 	}
 	for _, e := range entries {
 		at := filepath.Join(dir, e.Name())
-		if !e.IsDir() || len(e.Name()) != 16 || keep[e.Name()] || used(at) {
+		torn := strings.HasPrefix(e.Name(), ".new-") // by a process that was killed, unless it still writes
+		if info, err := e.Info(); torn && (err != nil || time.Since(info.ModTime()) < time.Hour) {
+			continue
+		}
+		if !e.IsDir() || !torn && (len(e.Name()) != 16 || keep[e.Name()] || used(at)) {
 			continue
 		}
 		if err := os.RemoveAll(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
