@@ -28,10 +28,11 @@ func Decide(v View) (todo []controller.Action) {
 	unfinished := slices.DeleteFunc(slices.Clone(v.Pods), pods.Finished)
 	mine, todo := controller.Claim(v.Set, v.Kind, sel, client.Pods, unfinished, "")
 	live := slices.DeleteFunc(slices.Clone(mine), func(p *corev1.Pod) bool { return !pods.Active(p) })
-	want, have := v.replicas(), len(live)
+	want, have, made := v.replicas(), len(live), 0
 	if v.Set.DeletionTimestamp == nil {
 		reason := fmt.Sprintf("%d of %d replicas", have, want)
-		for range min(want-have, burst) {
+		for made < min(want-have, burst) {
+			made++
 			todo = append(todo, pods.Create(pods.New(&v.Set.Spec.Template, v.Set, v.Kind), v.ref(), reason))
 		}
 		if have > want {
@@ -39,12 +40,19 @@ func Decide(v View) (todo []controller.Action) {
 			if crowd == nil {
 				crowd = pods.Crowd(live)
 			}
-			for _, p := range pods.LeastUseful(live, crowd, v.Now)[:min(have-want, burst)] {
+			live = pods.LeastUseful(live, crowd, v.Now)
+			n := min(have-want, burst)
+			for _, p := range live[:n] {
 				todo = append(todo, pods.Delete(p, v.ref(), reason))
 			}
+			live = live[n:]
 		}
 	}
+	// The status is written after all that and tells of the world as it then is: who reads that it is of the
+	// newest generation must find no pod in it that is already on its way out.
 	s, soon := status(v, mine, live)
+	s.Replicas += int32(made)
+	s.FullyLabeledReplicas += int32(made)
 	s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c appsv1.ReplicaSetCondition) bool {
 		return c.Type == appsv1.ReplicaSetReplicaFailure
 	})

@@ -68,6 +68,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// The status counts what the decision makes as if it were there: it is written after that.
 func TestStatus(t *testing.T) {
 	set := newSet(4)
 	set.Generation = 7
@@ -75,7 +76,7 @@ func TestStatus(t *testing.T) {
 	v := View{Set: set, Kind: Kind, Pods: world.Pods("a:ready b:Running c:Running,deleting d:Failed e:ready", set, Kind, web), Now: world.Start.Add(time.Second)}
 	todo := Decide(v)
 	got := todo[len(todo)-1].Object.(*appsv1.ReplicaSet).Status
-	want := appsv1.ReplicaSetStatus{Replicas: 3, FullyLabeledReplicas: 3, ReadyReplicas: 2, AvailableReplicas: 2, TerminatingReplicas: ptr.To[int32](1), ObservedGeneration: 7}
+	want := appsv1.ReplicaSetStatus{Replicas: 4, FullyLabeledReplicas: 4, ReadyReplicas: 2, AvailableReplicas: 2, TerminatingReplicas: ptr.To[int32](1), ObservedGeneration: 7}
 	if got.String() != want.String() {
 		t.Errorf("got  %v\nwant %v", got.String(), want.String())
 	}
