@@ -1,0 +1,69 @@
+package core
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// ConfigMap holds settings for pods, at most 1 MiB per object.
+var ConfigMap = api.Define(api.Resource[*corev1.ConfigMap]{
+	Version: "v1", Plural: "configmaps", Short: []string{"cm"}, Scope: api.Namespaced,
+	Validate: validateConfigMap,
+	Columns: []api.Column[*corev1.ConfigMap]{{Name: "Data", Help: corev1.ConfigMap{}.SwaggerDoc()["data"],
+		Show: func(c *corev1.ConfigMap) any { return int64(len(c.Data) + len(c.BinaryData)) }}},
+})
+
+const frozen = "field is immutable when `immutable` is set"
+
+func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
+	total := 0
+	for _, key := range sortedKeys(c.Data) {
+		for _, msg := range validation.IsConfigMapKey(key) {
+			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, msg))
+		}
+		if _, twice := c.BinaryData[key]; twice {
+			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, "duplicate of key present in binaryData"))
+		}
+		total += len(c.Data[key])
+	}
+	for _, key := range sortedKeys(c.BinaryData) {
+		for _, msg := range validation.IsConfigMapKey(key) {
+			errs = append(errs, field.Invalid(field.NewPath("binaryData").Key(key), key, msg))
+		}
+		total += len(c.BinaryData[key])
+	}
+	if total > corev1.MaxSecretSize {
+		// The empty path is upstream's: the size is of no single field.
+		errs = append(errs, field.TooLong(field.NewPath(""), "", corev1.MaxSecretSize))
+	}
+	if old == nil || !isTrue(old.Immutable) {
+		return errs
+	}
+	if !isTrue(c.Immutable) {
+		errs = append(errs, field.Forbidden(field.NewPath("immutable"), frozen))
+	}
+	if !equality.Semantic.DeepEqual(c.Data, old.Data) {
+		errs = append(errs, field.Forbidden(field.NewPath("data"), frozen))
+	}
+	if !equality.Semantic.DeepEqual(c.BinaryData, old.BinaryData) {
+		errs = append(errs, field.Forbidden(field.NewPath("binaryData"), frozen))
+	}
+	return errs
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+func sortedKeys[K ~string, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

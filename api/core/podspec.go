@@ -1,0 +1,281 @@
+package core
+
+import (
+	"reflect"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// DefaultPodTemplate fills in what a pod template leaves out. It gives less than
+// a pod gets: enableServiceLinks, host ports and requests are left to the pods made from it.
+func DefaultPodTemplate(t *corev1.PodTemplateSpec) { DefaultPodSpec(&t.Spec) }
+
+// DefaultPodSpec fills in the defaults that pods and pod templates share.
+// Source: the comments of k8s.io/api/core/v1 types.
+func DefaultPodSpec(s *corev1.PodSpec) {
+	orSet(&s.DNSPolicy, corev1.DNSClusterFirst)
+	orSet(&s.RestartPolicy, corev1.RestartPolicyAlways)
+	orSet(&s.SchedulerName, corev1.DefaultSchedulerName)
+	orNew(&s.SecurityContext, corev1.PodSecurityContext{})
+	orNew(&s.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
+	mirrorServiceAccount(s)
+	for i := range s.Volumes {
+		defaultVolume(&s.Volumes[i].VolumeSource)
+	}
+	for c := range containers(s) {
+		defaultContainer(c)
+	}
+	roundUp(s.Overhead)
+	if s.Resources != nil {
+		roundUp(s.Resources.Limits)
+		roundUp(s.Resources.Requests)
+	}
+}
+
+// mirrorServiceAccount keeps the deprecated twin of serviceAccountName equal to it.
+func mirrorServiceAccount(s *corev1.PodSpec) {
+	orSet(&s.ServiceAccountName, s.DeprecatedServiceAccount)
+	s.DeprecatedServiceAccount = s.ServiceAccountName
+}
+
+// containers yields init, ordinary and ephemeral containers, these as the Containers they are laid out as.
+func containers(s *corev1.PodSpec) func(func(*corev1.Container) bool) {
+	return func(yield func(*corev1.Container) bool) {
+		for i := range s.InitContainers {
+			if !yield(&s.InitContainers[i]) {
+				return
+			}
+		}
+		for i := range s.Containers {
+			if !yield(&s.Containers[i]) {
+				return
+			}
+		}
+		for i := range s.EphemeralContainers {
+			if !yield((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon)) {
+				return
+			}
+		}
+	}
+}
+
+func defaultContainer(c *corev1.Container) {
+	orSet(&c.ImagePullPolicy, pullPolicy(c.Image))
+	orSet(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
+	orSet(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
+	for i := range c.Ports {
+		orSet(&c.Ports[i].Protocol, corev1.ProtocolTCP)
+	}
+	for i := range c.Env {
+		if from := c.Env[i].ValueFrom; from != nil {
+			if from.FieldRef != nil {
+				orSet(&from.FieldRef.APIVersion, "v1")
+			}
+			if from.FileKeyRef != nil {
+				orNew(&from.FileKeyRef.Optional, false)
+			}
+		}
+	}
+	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
+		defaultProbe(p)
+	}
+	if l := c.Lifecycle; l != nil {
+		for _, h := range []*corev1.LifecycleHandler{l.PostStart, l.PreStop} {
+			if h != nil {
+				defaultHTTPGet(h.HTTPGet)
+			}
+		}
+	}
+	roundUp(c.Resources.Limits)
+	roundUp(c.Resources.Requests)
+}
+
+// pullPolicy is Always for images named without a tag or digest and for the tag "latest".
+func pullPolicy(image string) corev1.PullPolicy {
+	name, _, digest := strings.Cut(image, "@")
+	_, tag, tagged := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":")
+	if tag == "latest" || !tagged && !digest {
+		return corev1.PullAlways
+	}
+	return corev1.PullIfNotPresent
+}
+
+func defaultProbe(p *corev1.Probe) {
+	if p == nil {
+		return
+	}
+	orSet(&p.TimeoutSeconds, 1)
+	orSet(&p.PeriodSeconds, 10)
+	orSet(&p.SuccessThreshold, 1)
+	orSet(&p.FailureThreshold, 3)
+	defaultHTTPGet(p.HTTPGet)
+	if p.GRPC != nil {
+		orNew(&p.GRPC.Service, "")
+	}
+}
+
+func defaultHTTPGet(a *corev1.HTTPGetAction) {
+	if a != nil {
+		orSet(&a.Path, "/")
+		orSet(&a.Scheme, corev1.URISchemeHTTP)
+	}
+}
+
+func defaultVolume(v *corev1.VolumeSource) {
+	if reflect.ValueOf(*v).IsZero() {
+		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
+	}
+	mode := int32(0o644)
+	switch {
+	case v.HostPath != nil:
+		orNew(&v.HostPath.Type, corev1.HostPathUnset)
+	case v.Secret != nil:
+		orNew(&v.Secret.DefaultMode, mode)
+	case v.ConfigMap != nil:
+		orNew(&v.ConfigMap.DefaultMode, mode)
+	case v.DownwardAPI != nil:
+		orNew(&v.DownwardAPI.DefaultMode, mode)
+		defaultDownward(v.DownwardAPI.Items)
+	case v.Projected != nil:
+		orNew(&v.Projected.DefaultMode, mode)
+		for _, s := range v.Projected.Sources {
+			if s.DownwardAPI != nil {
+				defaultDownward(s.DownwardAPI.Items)
+			}
+			if s.ServiceAccountToken != nil {
+				orNew(&s.ServiceAccountToken.ExpirationSeconds, 60*60)
+			}
+		}
+	case v.Ephemeral != nil:
+		if t := v.Ephemeral.VolumeClaimTemplate; t != nil {
+			DefaultClaimSpec(&t.Spec)
+		}
+	case v.Image != nil:
+		orSet(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
+	case v.ISCSI != nil:
+		orSet(&v.ISCSI.ISCSIInterface, "default")
+	case v.RBD != nil:
+		orSet(&v.RBD.RBDPool, "rbd")
+		orSet(&v.RBD.RadosUser, "admin")
+		orSet(&v.RBD.Keyring, "/etc/ceph/keyring")
+	case v.ScaleIO != nil:
+		orSet(&v.ScaleIO.StorageMode, "ThinProvisioned")
+		orSet(&v.ScaleIO.FSType, "xfs")
+	case v.AzureDisk != nil:
+		defaultAzureDisk(v.AzureDisk)
+	}
+}
+
+func defaultAzureDisk(a *corev1.AzureDiskVolumeSource) {
+	orNew(&a.CachingMode, corev1.AzureDataDiskCachingReadWrite)
+	orNew(&a.Kind, corev1.AzureSharedBlobDisk)
+	orNew(&a.FSType, "ext4")
+	orNew(&a.ReadOnly, false)
+}
+
+func defaultDownward(items []corev1.DownwardAPIVolumeFile) {
+	for i := range items {
+		if r := items[i].FieldRef; r != nil {
+			orSet(&r.APIVersion, "v1")
+		}
+	}
+}
+
+// roundUp rounds amounts up to thousandths, the finest that resources have.
+func roundUp(l corev1.ResourceList) {
+	for name, q := range l {
+		if q.RoundUp(resource.Milli) {
+			continue // exact already
+		}
+		l[name] = q
+	}
+}
+
+// defaultRequests gives a container the requests that it only has limits for.
+func defaultRequests(r *corev1.ResourceRequirements) {
+	for name, limit := range r.Limits {
+		if _, ok := r.Requests[name]; !ok {
+			if r.Requests == nil {
+				r.Requests = corev1.ResourceList{}
+			}
+			r.Requests[name] = limit.DeepCopy()
+		}
+	}
+}
+
+// defaultPodRequests does the same for the pod's own resources; what its containers
+// request counts before its limit.
+func defaultPodRequests(s *corev1.PodSpec) {
+	if s.Resources == nil {
+		return
+	}
+	for name, limit := range s.Resources.Limits {
+		if _, ok := s.Resources.Requests[name]; ok || !podLevelResource(name) {
+			continue
+		}
+		request, found := containersRequest(s, name)
+		if !found || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
+			request = limit.DeepCopy()
+		}
+		if s.Resources.Requests == nil {
+			s.Resources.Requests = corev1.ResourceList{}
+		}
+		s.Resources.Requests[name] = request
+	}
+}
+
+// containersRequest is what the containers together need of a resource: the most that
+// run at once, sidecars counted from where they start.
+func containersRequest(s *corev1.PodSpec, name corev1.ResourceName) (sum resource.Quantity, found bool) {
+	var sidecars, most resource.Quantity
+	for i := range s.InitContainers {
+		c := &s.InitContainers[i]
+		q, ok := c.Resources.Requests[name]
+		found = found || ok
+		now := sidecars.DeepCopy()
+		now.Add(q)
+		if isSidecar(c) {
+			sidecars = now
+		}
+		if now.Cmp(most) > 0 {
+			most = now
+		}
+	}
+	sum = sidecars
+	for i := range s.Containers {
+		q, ok := s.Containers[i].Resources.Requests[name]
+		found = found || ok
+		sum.Add(q)
+	}
+	if most.Cmp(sum) > 0 {
+		sum = most
+	}
+	return sum, found
+}
+
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// DefaultClaimSpec fills in a claim's spec.
+func DefaultClaimSpec(s *corev1.PersistentVolumeClaimSpec) {
+	orNew(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
+	roundUp(s.Resources.Limits)
+	roundUp(s.Resources.Requests)
+}
+
+// defaultHostPorts gives a host port to each container port of a pod in the host's network.
+func defaultHostPorts(s *corev1.PodSpec) {
+	if !s.HostNetwork {
+		return
+	}
+	for _, list := range [][]corev1.Container{s.InitContainers, s.Containers} {
+		for i := range list {
+			for j := range list[i].Ports {
+				orSet(&list[i].Ports[j].HostPort, list[i].Ports[j].ContainerPort)
+			}
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+)
+
+// oneOf complains about a value that is not among those allowed.
+func oneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(path, value, allowed)}
+}
+
+// each turns the messages of a check of apimachinery into errors about value.
+func each(path *field.Path, value any, messages []string) (errs field.ErrorList) {
+	for _, msg := range messages {
+		errs = append(errs, field.Invalid(path, value, msg))
+	}
+	return errs
+}
+
+func nonNegative[T ~int | ~int32 | ~int64](n T, path *field.Path) field.ErrorList {
+	return apivalidation.ValidateNonnegativeField(int64(n), path)
+}
+
+func required(path *field.Path, detail string) field.ErrorList {
+	return field.ErrorList{field.Required(path, detail)}
+}
+
+func dnsLabel(value string, path *field.Path) field.ErrorList {
+	return each(path, value, validation.IsDNS1123Label(value))
+}
+
+// needDNSLabel is for a required name.
+func needDNSLabel(value string, path *field.Path) field.ErrorList {
+	if value == "" {
+		return required(path, "")
+	}
+	return dnsLabel(value, path)
+}
+
+func needDNSSubdomain(value string, path *field.Path) field.ErrorList {
+	if value == "" {
+		return required(path, "")
+	}
+	return each(path, value, validation.IsDNS1123Subdomain(value))
+}
+
+// ValidateSelector checks the selector of a workload: required, well formed and not
+// empty; kind is the workload's name in the message ("deployment").
+func ValidateSelector(s *metav1.LabelSelector, path *field.Path, kind string) (labels.Selector, field.ErrorList) {
+	if s == nil {
+		return nil, required(path, "")
+	}
+	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
+	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(path, s, "empty selector is invalid for "+kind))
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		errs = append(errs, field.Invalid(path, s, "invalid label selector"))
+	}
+	return selector, errs
+}
+
+// immutable complains where a field that may not change did.
+func immutable(now, was any, path *field.Path) field.ErrorList {
+	return apivalidation.ValidateImmutableField(now, was, path)
+}
+
+func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+
+func forbidChange(path *field.Path, message string, now, was any) field.ErrorList {
+	return field.ErrorList{field.Forbidden(path, fmt.Sprintf("%s\n%v", message, diff.Diff(was, now)))}
+}
+
+func portNumber(n int32, path *field.Path) field.ErrorList {
+	return each(path, n, validation.IsValidPortNum(int(n)))
+}
+
+// protocols in the order upstream's messages list them (NotSupported sorts).
+var protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
+
+func validateProtocol(p corev1.Protocol, path *field.Path) field.ErrorList {
+	if p == "" {
+		return required(path, "")
+	}
+	return oneOf(p, path, protocols...)
+}
+
+func hasDots(p string) bool { return slices.Contains(strings.Split(p, "/"), "..") }
+
+// localPath complains about an absolute path or one that leaves its folder.
+func localPath(p string, path *field.Path) (errs field.ErrorList) {
+	if strings.HasPrefix(p, "/") {
+		errs = append(errs, field.Invalid(path, p, "must be a relative path"))
+	}
+	return append(errs, noDots(p, path)...)
+}
+
+func noDots(p string, path *field.Path) field.ErrorList {
+	if hasDots(p) {
+		return field.ErrorList{field.Invalid(path, p, "must not contain '..'")}
+	}
+	return nil
+}
+
+func localFile(p string, path *field.Path) field.ErrorList {
+	errs := localPath(p, path)
+	if strings.HasPrefix(p, "..") && !strings.HasPrefix(p, "../") && p != ".." {
+		errs = append(errs, field.Invalid(path, p, "must not start with '..'"))
+	}
+	return errs
+}

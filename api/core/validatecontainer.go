@@ -1,0 +1,419 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// validateContainers checks all containers of a pod; volumes are those its mounts may name.
+func validateContainers(s *corev1.PodSpec, volumes map[string]*corev1.VolumeSource, path *field.Path) (errs field.ErrorList) {
+	if len(s.Containers) == 0 {
+		errs = append(errs, field.Required(path.Child("containers"), ""))
+	}
+	names, hostPorts := sets.New[string](), sets.New[string]()
+	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	if s.TerminationGracePeriodSeconds != nil {
+		grace = *s.TerminationGracePeriodSeconds
+	}
+	check := func(c *corev1.Container, at *field.Path, init bool) {
+		switch {
+		case c.Name == "":
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		case names.Has(c.Name):
+			errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
+		default:
+			errs = append(errs, dnsLabel(c.Name, at.Child("name"))...)
+		}
+		names.Insert(c.Name)
+		errs = append(errs, validateContainer(c, volumes, grace, at)...)
+		if init && !isSidecar(c) {
+			errs = append(errs, validateInit(c, at)...)
+		} else {
+			errs = append(errs, validateRunning(c, grace, at)...)
+			for j, p := range c.Ports {
+				if p.HostPort == 0 {
+					continue
+				}
+				key := fmt.Sprintf("%s/%s/%d", p.Protocol, p.HostIP, p.HostPort)
+				if hostPorts.Has(key) {
+					errs = append(errs, field.Duplicate(at.Child("ports").Index(j).Child("hostPort"), key))
+				}
+				hostPorts.Insert(key)
+			}
+		}
+	}
+	for i := range s.Containers {
+		check(&s.Containers[i], path.Child("containers").Index(i), false)
+	}
+	for i := range s.InitContainers {
+		check(&s.InitContainers[i], path.Child("initContainers").Index(i), true)
+	}
+	for i := range s.EphemeralContainers {
+		e, at := &s.EphemeralContainers[i], path.Child("ephemeralContainers").Index(i)
+		c := (*corev1.Container)(&e.EphemeralContainerCommon)
+		switch {
+		case c.Name == "":
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		case names.Has(c.Name):
+			errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
+		}
+		names.Insert(c.Name)
+		errs = append(errs, validateContainer(c, volumes, grace, at)...)
+		errs = append(errs, validateEphemeral(e, s, at)...)
+	}
+	return errs
+}
+
+func validateInit(c *corev1.Container, path *field.Path) (errs field.ErrorList) {
+	const why = "may not be set for init containers without restartPolicy=Always"
+	for _, no := range []struct {
+		name string
+		set  bool
+	}{{"lifecycle", c.Lifecycle != nil}, {"livenessProbe", c.LivenessProbe != nil}, {"readinessProbe", c.ReadinessProbe != nil}, {"startupProbe", c.StartupProbe != nil}} {
+		if no.set {
+			errs = append(errs, field.Forbidden(path.Child(no.name), why))
+		}
+	}
+	return errs
+}
+
+// validateEphemeral: the fields that make no sense for a container added to look around.
+func validateEphemeral(e *corev1.EphemeralContainer, s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	c := &e.EphemeralContainerCommon
+	for _, no := range []struct {
+		name string
+		set  bool
+	}{{"ports", len(c.Ports) > 0}, {"lifecycle", c.Lifecycle != nil}, {"livenessProbe", c.LivenessProbe != nil}, {"readinessProbe", c.ReadinessProbe != nil},
+		{"startupProbe", c.StartupProbe != nil}, {"resources", len(c.Resources.Limits)+len(c.Resources.Requests) > 0}, {"restartPolicy", c.RestartPolicy != nil}} {
+		if no.set {
+			errs = append(errs, field.Forbidden(path.Child(no.name), "cannot be set for an Ephemeral Container"))
+		}
+	}
+	if e.TargetContainerName == "" {
+		return errs
+	}
+	is := func(c corev1.Container) bool { return c.Name == e.TargetContainerName }
+	if !slices.ContainsFunc(s.Containers, is) && !slices.ContainsFunc(s.InitContainers, is) {
+		errs = append(errs, field.NotFound(path.Child("targetContainerName"), e.TargetContainerName))
+	}
+	return errs
+}
+
+// validateContainer checks what all kinds of containers share.
+func validateContainer(c *corev1.Container, volumes map[string]*corev1.VolumeSource, grace int64, path *field.Path) (errs field.ErrorList) {
+	switch {
+	case c.Image == "":
+		errs = append(errs, field.Required(path.Child("image"), ""))
+	case strings.TrimSpace(c.Image) != c.Image:
+		errs = append(errs, field.Invalid(path.Child("image"), c.Image, "must not have leading or trailing whitespace"))
+	}
+	switch c.TerminationMessagePolicy {
+	case corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError:
+	case "":
+		errs = append(errs, field.Required(path.Child("terminationMessagePolicy"), ""))
+	default:
+		errs = append(errs, oneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"), corev1.TerminationMessageFallbackToLogsOnError, corev1.TerminationMessageReadFile)...)
+	}
+	errs = append(errs, validateContainerPorts(c.Ports, path.Child("ports"))...)
+	errs = append(errs, validateEnv(c, path)...)
+	errs = append(errs, validateMounts(c, volumes, path)...)
+	if at := path.Child("imagePullPolicy"); c.ImagePullPolicy == "" {
+		errs = append(errs, field.Required(at, ""))
+	} else {
+		errs = append(errs, oneOf(c.ImagePullPolicy, at, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
+	}
+	errs = append(errs, validateResources(&c.Resources, path.Child("resources"))...)
+	errs = append(errs, validateSecurity(c.SecurityContext, path.Child("securityContext"))...)
+	if p := c.RestartPolicy; p != nil {
+		errs = append(errs, oneOf(*p, path.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
+	}
+	seen := sets.New[corev1.ResourceName]()
+	for i, p := range c.ResizePolicy {
+		at := path.Child("resizePolicy")
+		if seen.Has(p.ResourceName) {
+			errs = append(errs, field.Duplicate(at.Index(i), p.ResourceName))
+		}
+		seen.Insert(p.ResourceName)
+		errs = append(errs, oneOf(p.ResourceName, at, corev1.ResourceCPU, corev1.ResourceMemory)...)
+		errs = append(errs, oneOf(p.RestartPolicy, at, corev1.NotRequired, corev1.RestartContainer)...)
+	}
+	return errs
+}
+
+// validateRunning checks probes and hooks, which only containers that stay have.
+func validateRunning(c *corev1.Container, grace int64, path *field.Path) (errs field.ErrorList) {
+	if l := c.Lifecycle; l != nil {
+		if l.PostStart != nil {
+			errs = append(errs, validateHook(l.PostStart, grace, path.Child("lifecycle", "postStart"))...)
+		}
+		if l.PreStop != nil {
+			errs = append(errs, validateHook(l.PreStop, grace, path.Child("lifecycle", "preStop"))...)
+		}
+	}
+	errs = append(errs, validateProbe(c.LivenessProbe, path.Child("livenessProbe"))...)
+	errs = append(errs, validateProbe(c.ReadinessProbe, path.Child("readinessProbe"))...)
+	errs = append(errs, validateProbe(c.StartupProbe, path.Child("startupProbe"))...)
+	for _, p := range []struct {
+		name  string
+		probe *corev1.Probe
+	}{{"livenessProbe", c.LivenessProbe}, {"startupProbe", c.StartupProbe}} {
+		if p.probe != nil && p.probe.SuccessThreshold != 1 {
+			errs = append(errs, field.Invalid(path.Child(p.name, "successThreshold"), p.probe.SuccessThreshold, "must be 1"))
+		}
+	}
+	if p := c.ReadinessProbe; p != nil && p.TerminationGracePeriodSeconds != nil {
+		errs = append(errs, field.Invalid(path.Child("readinessProbe", "terminationGracePeriodSeconds"), p.TerminationGracePeriodSeconds, "must not be set for readinessProbes"))
+	}
+	return errs
+}
+
+func validateContainerPorts(ports []corev1.ContainerPort, path *field.Path) (errs field.ErrorList) {
+	names := sets.New[string]()
+	for i, p := range ports {
+		at := path.Index(i)
+		if p.Name != "" {
+			if msgs := validation.IsValidPortName(p.Name); len(msgs) > 0 {
+				errs = append(errs, each(at.Child("name"), p.Name, msgs)...)
+			} else if names.Has(p.Name) {
+				errs = append(errs, field.Duplicate(at.Child("name"), p.Name))
+			} else {
+				names.Insert(p.Name)
+			}
+		}
+		if p.ContainerPort == 0 {
+			errs = append(errs, field.Required(at.Child("containerPort"), ""))
+		} else {
+			errs = append(errs, portNumber(p.ContainerPort, at.Child("containerPort"))...)
+		}
+		if p.HostPort != 0 {
+			errs = append(errs, portNumber(p.HostPort, at.Child("hostPort"))...)
+		}
+		if p.HostIP != "" {
+			errs = append(errs, validation.IsValidIPForLegacyField(at.Child("hostIP"), p.HostIP, false, nil)...)
+		}
+		errs = append(errs, validateProtocol(p.Protocol, at.Child("protocol"))...)
+	}
+	return errs
+}
+
+func validateEnv(c *corev1.Container, path *field.Path) (errs field.ErrorList) {
+	for i, e := range c.Env {
+		at := path.Child("env").Index(i)
+		if e.Name == "" {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		} else {
+			errs = append(errs, each(at.Child("name"), e.Name, validation.IsRelaxedEnvVarName(e.Name))...)
+		}
+		if e.ValueFrom != nil {
+			errs = append(errs, validateEnvSource(&e, at.Child("valueFrom"))...)
+		}
+	}
+	for i, e := range c.EnvFrom {
+		at := path.Child("envFrom").Index(i)
+		if e.Prefix != "" {
+			errs = append(errs, each(at.Child("prefix"), e.Prefix, validation.IsRelaxedEnvVarName(e.Prefix))...)
+		}
+		if r := e.ConfigMapRef; r != nil && r.Name == "" {
+			errs = append(errs, field.Required(at.Child("configMapRef", "name"), ""))
+		}
+		if r := e.SecretRef; r != nil && r.Name == "" {
+			errs = append(errs, field.Required(at.Child("secretRef", "name"), ""))
+		}
+		switch {
+		case e.ConfigMapRef == nil && e.SecretRef == nil:
+			errs = append(errs, field.Invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
+		case e.ConfigMapRef != nil && e.SecretRef != nil:
+			errs = append(errs, field.Invalid(at, "", "may not have more than one field specified at a time"))
+		}
+	}
+	return errs
+}
+
+var envFields = []string{"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
+	"status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"}
+
+func validateEnvSource(e *corev1.EnvVar, path *field.Path) (errs field.ErrorList) {
+	v, n := e.ValueFrom, 0
+	if v.FieldRef != nil {
+		n++
+		errs = append(errs, validateFieldRef(v.FieldRef, envFields, path.Child("fieldRef"))...)
+	}
+	if v.ResourceFieldRef != nil {
+		n++
+		errs = append(errs, validateResourceRef(v.ResourceFieldRef, false, path.Child("resourceFieldRef"))...)
+	}
+	key := func(name, key string, at *field.Path) {
+		n++
+		if name == "" {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		}
+		if key == "" {
+			errs = append(errs, field.Required(at.Child("key"), ""))
+		} else {
+			errs = append(errs, each(at.Child("key"), key, validation.IsConfigMapKey(key))...)
+		}
+	}
+	if r := v.ConfigMapKeyRef; r != nil {
+		key(r.Name, r.Key, path.Child("configMapKeyRef"))
+	}
+	if r := v.SecretKeyRef; r != nil {
+		key(r.Name, r.Key, path.Child("secretKeyRef"))
+	}
+	if r := v.FileKeyRef; r != nil {
+		n++
+		at := path.Child("fileKeyRef")
+		if r.VolumeName == "" {
+			errs = append(errs, field.Required(at.Child("volumeName"), ""))
+		}
+		if r.Path == "" {
+			errs = append(errs, field.Required(at.Child("path"), ""))
+		} else {
+			errs = append(errs, localFile(r.Path, at.Child("path"))...)
+		}
+		if r.Key == "" {
+			errs = append(errs, field.Required(at.Child("key"), ""))
+		} else {
+			errs = append(errs, each(at.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))...)
+		}
+	}
+	switch {
+	case n == 0:
+		errs = append(errs, field.Invalid(path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"))
+	case e.Value != "":
+		errs = append(errs, field.Invalid(path, "", "may not be specified when `value` is not empty"))
+	case n > 1:
+		errs = append(errs, field.Invalid(path, "", "may not have more than one field specified at a time"))
+	}
+	return errs
+}
+
+// validateFieldRef checks a reference to the pod's own fields; allowed are those without a key in brackets.
+func validateFieldRef(r *corev1.ObjectFieldSelector, allowed []string, path *field.Path) (errs field.ErrorList) {
+	if r.APIVersion == "" {
+		return required(path.Child("apiVersion"), "")
+	}
+	at := path.Child("fieldPath")
+	if r.FieldPath == "" {
+		return required(at, "")
+	}
+	if open := strings.Index(r.FieldPath, "["); open > 0 && strings.HasSuffix(r.FieldPath, "']") && strings.HasPrefix(r.FieldPath[open:], "['") {
+		base, key := r.FieldPath[:open], r.FieldPath[open+2:len(r.FieldPath)-2]
+		switch base {
+		case "metadata.annotations":
+			return each(path, key, validation.IsQualifiedName(strings.ToLower(key)))
+		case "metadata.labels":
+			return each(path, key, validation.IsQualifiedName(key))
+		}
+		return field.ErrorList{field.Invalid(path, base, "does not support subscript")}
+	}
+	if !knownField(r.FieldPath) {
+		return field.ErrorList{field.Invalid(at, r.FieldPath, fmt.Sprintf("error converting fieldPath: field label not supported: %v", r.FieldPath))}
+	}
+	return oneOf(r.FieldPath, at, allowed...)
+}
+
+// knownField tells whether a pod has the field at all, whatever it may be used for.
+func knownField(name string) bool {
+	return slices.Contains(envFields, name) || slices.Contains([]string{"metadata.annotations", "metadata.labels", "metadata.generateName",
+		"spec.restartPolicy", "spec.schedulerName", "spec.hostNetwork", "spec.host", "status.phase", "status.nominatedNodeName"}, name)
+}
+
+var containerResources = []string{"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"}
+
+func validateResourceRef(r *corev1.ResourceFieldSelector, volume bool, path *field.Path) (errs field.ErrorList) {
+	switch {
+	case volume && r.ContainerName == "":
+		return required(path.Child("containerName"), "")
+	case r.Resource == "":
+		return required(path.Child("resource"), "")
+	case strings.HasPrefix(r.Resource, "limits.hugepages-"), strings.HasPrefix(r.Resource, "requests.hugepages-"):
+	default:
+		errs = append(errs, oneOf(r.Resource, path.Child("resource"), containerResources...)...)
+	}
+	if d := r.Divisor.String(); d != "0" {
+		valid := []string{"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"}
+		text := "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource"
+		switch {
+		case strings.HasSuffix(r.Resource, ".cpu"):
+			valid, text = []string{"1m", "1"}, "only divisor's values 1m and 1 are supported with the cpu resource"
+		case strings.HasSuffix(r.Resource, ".ephemeral-storage"):
+			text = strings.Replace(text, "memory resource", "local ephemeral storage resource", 1)
+		}
+		if !slices.Contains(valid, d) {
+			errs = append(errs, field.Invalid(path.Child("divisor"), r.Resource, text))
+		}
+	}
+	return errs
+}
+
+func validateMounts(c *corev1.Container, volumes map[string]*corev1.VolumeSource, path *field.Path) (errs field.ErrorList) {
+	points := sets.New[string]()
+	for i, m := range c.VolumeMounts {
+		at := path.Child("volumeMounts").Index(i)
+		if m.Name == "" {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		}
+		if m.MountPath == "" {
+			errs = append(errs, field.Required(at.Child("mountPath"), ""))
+		}
+		if volumes[m.Name] == nil {
+			errs = append(errs, field.NotFound(at.Child("name"), m.Name))
+		}
+		if points.Has(m.MountPath) {
+			errs = append(errs, field.Invalid(at.Child("mountPath"), m.MountPath, "must be unique"))
+		}
+		points.Insert(m.MountPath)
+		if m.SubPath != "" {
+			errs = append(errs, localPath(m.SubPath, at.Child("subPath"))...)
+		}
+		if m.SubPathExpr != "" {
+			if m.SubPath != "" {
+				errs = append(errs, field.Invalid(at.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
+			}
+			errs = append(errs, localPath(m.SubPathExpr, at.Child("subPathExpr"))...)
+		}
+		if p := m.MountPropagation; p != nil {
+			errs = append(errs, oneOf(*p, at.Child("mountPropagation"), corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)...)
+			if *p == corev1.MountPropagationBidirectional && (c.SecurityContext == nil || !isTrue(c.SecurityContext.Privileged)) {
+				errs = append(errs, field.Forbidden(at.Child("mountPropagation"), "Bidirectional mount propagation is available only to privileged containers"))
+			}
+		}
+		if r := m.RecursiveReadOnly; r != nil && *r != corev1.RecursiveReadOnlyDisabled {
+			rr := at.Child("recursiveReadOnly")
+			errs = append(errs, oneOf(*r, rr, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible)...)
+			if !m.ReadOnly {
+				errs = append(errs, field.Forbidden(rr, "may only be specified when readOnly is true"))
+			}
+		}
+	}
+	devices := sets.New[string]()
+	for i, d := range c.VolumeDevices {
+		at := path.Child("volumeDevices").Index(i)
+		if d.Name == "" {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		}
+		if d.DevicePath == "" {
+			errs = append(errs, field.Required(at.Child("devicePath"), ""))
+		}
+		if devices.Has(d.DevicePath) {
+			errs = append(errs, field.Invalid(at.Child("devicePath"), d.DevicePath, "must be unique"))
+		}
+		devices.Insert(d.DevicePath)
+		if points.Has(d.DevicePath) {
+			errs = append(errs, field.Invalid(at.Child("devicePath"), d.DevicePath, "must not already exist as a path in volumeMounts"))
+		}
+		switch v := volumes[d.Name]; {
+		case v == nil:
+			errs = append(errs, field.NotFound(at.Child("name"), d.Name))
+		case v.PersistentVolumeClaim == nil && v.Ephemeral == nil:
+			errs = append(errs, field.Invalid(at.Child("name"), d.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"))
+		}
+	}
+	return errs
+}

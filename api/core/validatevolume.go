@@ -1,0 +1,347 @@
+package core
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// validateVolumes gives the pod's volumes by name too.
+func validateVolumes(s *corev1.PodSpec, path *field.Path) (byName map[string]*corev1.VolumeSource, errs field.ErrorList) {
+	byName = map[string]*corev1.VolumeSource{}
+	for i := range s.Volumes {
+		v, at := &s.Volumes[i], path.Index(i)
+		bad := needDNSLabel(v.Name, at.Child("name"))
+		if byName[v.Name] != nil {
+			bad = append(bad, field.Duplicate(at.Child("name"), v.Name))
+		}
+		if len(bad) == 0 {
+			byName[v.Name] = &v.VolumeSource
+		}
+		errs = append(errs, bad...)
+		errs = append(errs, validateSource(&v.VolumeSource, at)...)
+	}
+	return byName, errs
+}
+
+// validateSource checks that a volume has one source, and the sources that users write most.
+func validateSource(v *corev1.VolumeSource, path *field.Path) (errs field.ErrorList) {
+	n := 0
+	fields := reflect.ValueOf(*v)
+	for i := range fields.NumField() {
+		if fields.Field(i).IsNil() {
+			continue
+		}
+		name, _, _ := strings.Cut(fields.Type().Field(i).Tag.Get("json"), ",")
+		if n++; n > 1 {
+			errs = append(errs, field.Forbidden(path.Child(name), "may not specify more than 1 volume type"))
+		}
+	}
+	if n == 0 {
+		return required(path, "must specify a volume type")
+	}
+	if n > 1 {
+		return errs
+	}
+	need := func(value string, at ...string) {
+		if value == "" {
+			errs = append(errs, field.Required(path.Child(at[0], at[1:]...), ""))
+		}
+	}
+	switch {
+	case v.HostPath != nil:
+		errs = append(errs, validateHostPath(v.HostPath, path.Child("hostPath"))...)
+	case v.EmptyDir != nil:
+		if l := v.EmptyDir.SizeLimit; l != nil && l.Sign() < 0 {
+			errs = append(errs, field.Forbidden(path.Child("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity"))
+		}
+	case v.Secret != nil:
+		need(v.Secret.SecretName, "secret", "secretName")
+		errs = append(errs, fileMode(v.Secret.DefaultMode, true, path.Child("secret", "defaultMode"))...)
+		errs = append(errs, validateItems(v.Secret.Items, path.Child("secret", "items"))...)
+	case v.ConfigMap != nil:
+		need(v.ConfigMap.Name, "configMap", "name")
+		errs = append(errs, fileMode(v.ConfigMap.DefaultMode, true, path.Child("configMap", "defaultMode"))...)
+		errs = append(errs, validateItems(v.ConfigMap.Items, path.Child("configMap", "items"))...)
+	case v.DownwardAPI != nil:
+		errs = append(errs, fileMode(v.DownwardAPI.DefaultMode, true, path.Child("downwardAPI", "defaultMode"))...)
+		errs = append(errs, validateDownward(v.DownwardAPI.Items, path.Child("downwardAPI"))...)
+	case v.Projected != nil:
+		errs = append(errs, fileMode(v.Projected.DefaultMode, true, path.Child("projected", "defaultMode"))...)
+		errs = append(errs, validateProjected(v.Projected.Sources, path.Child("projected"))...)
+	case v.PersistentVolumeClaim != nil:
+		need(v.PersistentVolumeClaim.ClaimName, "persistentVolumeClaim", "claimName")
+	case v.NFS != nil:
+		errs = append(errs, validateNFS(v.NFS, path.Child("nfs"))...)
+	case v.CSI != nil:
+		errs = append(errs, driverName(v.CSI.Driver, path.Child("csi", "driver"))...)
+	case v.Ephemeral != nil:
+		at := path.Child("ephemeral", "volumeClaimTemplate")
+		if v.Ephemeral.VolumeClaimTemplate == nil {
+			return required(at, "")
+		}
+		errs = append(errs, ValidateClaimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec, at.Child("spec"))...)
+	case v.Image != nil:
+		need(v.Image.Reference, "image", "reference")
+		if p := v.Image.PullPolicy; p != "" {
+			errs = append(errs, oneOf(p, path.Child("image", "pullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
+		}
+	case v.GitRepo != nil:
+		need(v.GitRepo.Repository, "gitRepo", "repository")
+		errs = append(errs, localPath(v.GitRepo.Directory, path.Child("gitRepo", "directory"))...)
+	case v.FlexVolume != nil:
+		need(v.FlexVolume.Driver, "flexVolume", "driver")
+	case v.ISCSI != nil:
+		need(v.ISCSI.TargetPortal, "iscsi", "targetPortal")
+		need(v.ISCSI.IQN, "iscsi", "iqn")
+	}
+	return errs
+}
+
+var hostPathTypes = []corev1.HostPathType{corev1.HostPathUnset, corev1.HostPathBlockDev, corev1.HostPathCharDev, corev1.HostPathDirectory,
+	corev1.HostPathDirectoryOrCreate, corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket}
+
+func validateHostPath(h *corev1.HostPathVolumeSource, path *field.Path) (errs field.ErrorList) {
+	if h.Path == "" {
+		return required(path.Child("path"), "")
+	}
+	errs = append(errs, noDots(h.Path, path.Child("path"))...)
+	if h.Type != nil {
+		errs = append(errs, oneOf(*h.Type, path.Child("type"), hostPathTypes...)...)
+	}
+	return errs
+}
+
+func validateNFS(n *corev1.NFSVolumeSource, path *field.Path) (errs field.ErrorList) {
+	if n.Server == "" {
+		errs = append(errs, field.Required(path.Child("server"), ""))
+	}
+	if n.Path == "" {
+		errs = append(errs, field.Required(path.Child("path"), ""))
+	}
+	if !strings.HasPrefix(n.Path, "/") {
+		errs = append(errs, field.Invalid(path.Child("path"), n.Path, "must be an absolute path"))
+	}
+	return errs
+}
+
+func driverName(name string, path *field.Path) (errs field.ErrorList) {
+	if name == "" {
+		return required(path, "")
+	}
+	if len(name) > 63 {
+		errs = append(errs, field.TooLong(path, "", 63))
+	}
+	return append(errs, each(path, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
+}
+
+func fileMode(mode *int32, must bool, path *field.Path) field.ErrorList {
+	switch {
+	case mode == nil && must:
+		return required(path, "")
+	case mode != nil && (*mode < 0 || *mode > 0o777):
+		return field.ErrorList{field.Invalid(path, *mode, "must be a number between 0 and 0777 (octal), both inclusive")}
+	}
+	return nil
+}
+
+func validateItems(items []corev1.KeyToPath, path *field.Path) (errs field.ErrorList) {
+	for i, item := range items {
+		at := path.Index(i)
+		if item.Key == "" {
+			errs = append(errs, field.Required(at.Child("key"), ""))
+		}
+		if item.Path == "" {
+			errs = append(errs, field.Required(at.Child("path"), ""))
+		}
+		errs = append(errs, localFile(item.Path, at.Child("path"))...)
+		errs = append(errs, fileMode(item.Mode, false, at.Child("mode"))...)
+	}
+	return errs
+}
+
+var downwardFields = []string{"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"}
+
+func validateDownward(items []corev1.DownwardAPIVolumeFile, path *field.Path) (errs field.ErrorList) {
+	for _, item := range items {
+		if item.Path == "" {
+			errs = append(errs, field.Required(path.Child("path"), ""))
+		}
+		errs = append(errs, localFile(item.Path, path.Child("path"))...)
+		switch {
+		case item.FieldRef != nil:
+			errs = append(errs, validateFieldRef(item.FieldRef, downwardFields, path.Child("fieldRef"))...)
+			if item.ResourceFieldRef != nil {
+				errs = append(errs, field.Invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
+			}
+		case item.ResourceFieldRef != nil:
+			errs = append(errs, validateResourceRef(item.ResourceFieldRef, true, path.Child("resourceFieldRef"))...)
+		default:
+			errs = append(errs, field.Required(path, "one of fieldRef and resourceFieldRef is required"))
+		}
+		errs = append(errs, fileMode(item.Mode, false, path.Child("mode"))...)
+	}
+	return errs
+}
+
+func validateProjected(sources []corev1.VolumeProjection, path *field.Path) (errs field.ErrorList) {
+	var taken []string
+	claim := func(p, name string, at *field.Path) {
+		if p != "" && slices.Contains(taken, p) {
+			errs = append(errs, field.Invalid(at, name, "conflicting duplicate paths"))
+		}
+		taken = append(taken, p)
+	}
+	for i, s := range sources {
+		at, n := path.Child("sources").Index(i), 0
+		one := func(name string) *field.Path {
+			if n++; n > 1 {
+				errs = append(errs, field.Forbidden(at.Child(name), "may not specify more than 1 volume type"))
+			}
+			return at.Child(name)
+		}
+		if r := s.Secret; r != nil {
+			in := one("secret")
+			if r.Name == "" {
+				errs = append(errs, field.Required(in.Child("name"), ""))
+			}
+			errs = append(errs, validateItems(r.Items, in.Child("items"))...)
+			for _, item := range r.Items {
+				claim(item.Path, r.Name, path)
+			}
+		}
+		if r := s.ConfigMap; r != nil {
+			in := one("configMap")
+			if r.Name == "" {
+				errs = append(errs, field.Required(in.Child("name"), ""))
+			}
+			errs = append(errs, validateItems(r.Items, in.Child("items"))...)
+			for _, item := range r.Items {
+				claim(item.Path, r.Name, path)
+			}
+		}
+		if r := s.DownwardAPI; r != nil {
+			errs = append(errs, validateDownward(r.Items, one("downwardAPI"))...)
+			for _, item := range r.Items {
+				claim(item.Path, item.Path, path)
+			}
+		}
+		if r := s.ServiceAccountToken; r != nil {
+			in := one("serviceAccountToken")
+			switch {
+			case r.ExpirationSeconds == nil:
+				errs = append(errs, field.Required(in.Child("expirationSeconds"), ""))
+			case *r.ExpirationSeconds < 10*60:
+				errs = append(errs, field.Invalid(in.Child("expirationSeconds"), *r.ExpirationSeconds, "may not specify a duration less than 10 minutes"))
+			case *r.ExpirationSeconds > 1<<32:
+				errs = append(errs, field.Invalid(in.Child("expirationSeconds"), *r.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
+			}
+			if r.Path == "" {
+				errs = append(errs, field.Required(in.Child("path"), ""))
+			} else {
+				errs = append(errs, localFile(r.Path, in.Child("path"))...)
+			}
+			claim(r.Path, r.Path, in.Child("path"))
+		}
+		if r := s.ClusterTrustBundle; r != nil {
+			in := one("clusterTrustBundle")
+			if (r.Name != nil) == (r.SignerName != nil) {
+				errs = append(errs, field.Required(in, "exactly one of name and signerName must be specified"))
+			}
+			if r.Path == "" {
+				errs = append(errs, field.Required(in.Child("path"), ""))
+			}
+			claim(r.Path, r.Path, in.Child("path"))
+		}
+		if s.PodCertificate != nil {
+			one("podCertificate")
+		}
+		if n == 0 {
+			errs = append(errs, field.Required(at, "must specify a volume type"))
+		}
+	}
+	return errs
+}
+
+// --- resources ---
+
+// podLevelResource tells whether the pod as a whole can ask for a resource.
+func podLevelResource(name corev1.ResourceName) bool {
+	return name == corev1.ResourceCPU || name == corev1.ResourceMemory || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+}
+
+func validateResources(r *corev1.ResourceRequirements, path *field.Path) (errs field.ErrorList) {
+	cpuOrMemory, huge := false, false
+	list := func(l corev1.ResourceList, child string) {
+		for _, name := range sortedKeys(l) {
+			at := path.Child(child).Key(string(name))
+			errs = append(errs, containerResourceName(name, path.Child(child))...)
+			errs = append(errs, resourceValue(name, l[name], at)...)
+			cpuOrMemory = cpuOrMemory || name == corev1.ResourceCPU || name == corev1.ResourceMemory
+			huge = huge || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+		}
+	}
+	list(r.Limits, "limits")
+	list(r.Requests, "requests")
+	for _, name := range sortedKeys(r.Requests) {
+		want := r.Requests[name]
+		limit, limited := r.Limits[name]
+		firm := extendedResource(name) || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+		switch {
+		case limited && firm && want.Cmp(limit) != 0:
+			errs = append(errs, field.Invalid(path.Child("requests"), want.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String())))
+		case limited && want.Cmp(limit) > 0:
+			errs = append(errs, field.Invalid(path.Child("requests"), want.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
+		case !limited && firm:
+			errs = append(errs, field.Required(path.Child("limits"), "Limit must be set for non overcommitable resources"))
+		}
+	}
+	if huge && !cpuOrMemory {
+		errs = append(errs, field.Forbidden(path, "HugePages require cpu or memory"))
+	}
+	return errs
+}
+
+func containerResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	s := string(name)
+	if bad := each(path, s, validation.IsQualifiedName(s)); len(bad) > 0 {
+		return bad
+	}
+	switch {
+	case !strings.Contains(s, "/"):
+		if podLevelResource(name) || name == corev1.ResourceEphemeralStorage {
+			return nil
+		}
+		return field.ErrorList{field.Invalid(path, s, "must be a standard resource for containers")}
+	case !nativeResource(s) && !extendedResource(name):
+		return field.ErrorList{field.Invalid(path, s, "doesn't follow extended resource name standard")}
+	}
+	return nil
+}
+
+// validatePodResources checks the pod's own amounts, which hold its containers' together.
+func validatePodResources(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	for _, list := range []struct {
+		name string
+		of   corev1.ResourceList
+	}{{"limits", s.Resources.Limits}, {"requests", s.Resources.Requests}} {
+		for _, name := range sortedKeys(list.of) {
+			if !podLevelResource(name) {
+				errs = append(errs, field.NotSupported(path.Child(list.name), name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "hugepages-"}))
+			}
+		}
+	}
+	errs = append(errs, validateResources(s.Resources, path)...)
+	for _, name := range sortedKeys(s.Resources.Requests) {
+		have := s.Resources.Requests[name]
+		if need, found := containersRequest(s, name); found && need.Cmp(have) > 0 {
+			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), have.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", need.String())))
+		}
+	}
+	return errs
+}
