@@ -12,14 +12,14 @@ import (
 
 // forget removes the UDP connections that lead where their entry no longer does. UDP has no end that
 // the kernel could see: a client that keeps sending from one port would reach a dead endpoint for ever.
-func (k *kernel) forget(udp map[Entry][]netip.AddrPort) error {
+func (k *kernel) forget(udp staleUDP) error {
 	h, err := k.netlink(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return fmt.Errorf("open netlink: %w", err)
 	}
 	defer h.Close()
 	for _, fam := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, fam, staleUDP(udp)); err != nil {
+		if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, fam, udp); err != nil {
 			return fmt.Errorf("delete connections: %w", err)
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/vishvananda/netns"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func nodePort(n int32) func(*corev1.Service) {
@@ -393,4 +395,44 @@ func TestHealthCheckPort(t *testing.T) {
 	})
 	l.slices.Set(slice("web", "10.244.1.12@n2"))
 	l.eventually("unhealthy with none here", func() bool { code, _ := get(); return code == 503 })
+}
+
+// TestThousands puts many services into the kernel at once, and looks at what one more change costs there.
+func TestThousands(t *testing.T) {
+	const n = 1000
+	l := newLab(t)
+	k := newKernel(l.config())
+	k.TableName = "lighter"
+	k.table.Name = "lighter"
+	tab, env := newTable(), environment{node: "n1", pods: true}
+	of := func(i int, ends ...string) (types.NamespacedName, Rules) {
+		name := fmt.Sprintf("s%d", i)
+		return types.NamespacedName{Namespace: "a", Name: name},
+			compile(service(name, fmt.Sprintf("10.96.%d.%d", i/250, i%250+1)), []*discoveryv1.EndpointSlice{slice(name, ends...)}, env)
+	}
+	for i := range n {
+		tab.put(of(i, "10.244.1.11", "10.244.1.12", "10.244.1.13"))
+	}
+	tab.flush()
+	begin := time.Now()
+	for range 2 { // into nothing, and in place of itself
+		if err := k.replace(tab.all()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d services, replaced twice: %v", n, time.Since(begin))
+	begin = time.Now()
+	const changes = 50
+	for i := range changes {
+		tab.put(of(i, "10.244.1.11"))
+		if err := k.apply(tab.flush()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("one service changed: %v", time.Since(begin)/changes)
+	for _, to := range []string{"10.96.0.1:80", "10.96.3.250:80"} {
+		if _, _, err := ask(l.pods[2], "tcp", to); err != nil {
+			t.Errorf("ask %s: %v", to, err)
+		}
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -98,7 +99,10 @@ func Run(ctx context.Context, c Config) error {
 
 	h := newHealth(c)
 	defer h.close()
-	p := &runner{Config: c, kernel: newKernel(c), state: s, table: newTable(), health: h}
+	p := &runner{Config: c, kernel: newKernel(c), state: s, table: newTable(), health: h, stale: make(chan staleUDP, 1)}
+	var forgetting sync.WaitGroup
+	forgetting.Go(func() { p.forget(ctx) })
+	defer forgetting.Wait()
 	return p.run(ctx)
 }
 
@@ -110,7 +114,8 @@ type runner struct {
 	table  *table
 	health *health
 	ready  bool
-	whole  bool // the kernel's table is as ours; false before the first commit and after a failed one
+	stale  chan staleUDP // holds the newest work for forget
+	whole  bool          // the kernel's table is as ours; false before the first commit and after a failed one
 }
 
 func (p *runner) run(ctx context.Context) error {
@@ -174,11 +179,34 @@ func (p *runner) sync() error {
 	}
 	p.health.listen()
 	if udp {
-		if err := p.kernel.forget(p.table.udp()); err != nil {
-			p.Log.Warn("remove stale udp connections", "err", err)
+		stale := p.table.udp()
+		select {
+		case older := <-p.stale: // was not begun yet: what went then is still gone, unless it is back
+			for e := range older {
+				if _, ok := stale[e]; !ok {
+					stale[e] = nil
+				}
+			}
+		default:
 		}
+		p.stale <- stale
 	}
 	return nil
+}
+
+// forget removes stale UDP connections beside the loop: reading them all takes its time, and the next rules
+// must not wait for it.
+func (p *runner) forget(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case stale := <-p.stale:
+			if err := p.kernel.forget(stale); err != nil {
+				p.Log.Warn("remove stale udp connections", "err", err)
+			}
+		}
+	}
 }
 
 // Cleanup removes the table and the routes that Run leaves behind. Of the Config it reads TableName and NetNS.

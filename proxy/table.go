@@ -43,7 +43,7 @@ func newTable() *table {
 		gone: map[Entry][]netip.AddrPort{}, pending: newChanges()}
 }
 
-// put replaces one service's rules and reports whether its UDP endpoints changed.
+// put replaces one service's rules and reports whether UDP connections may lead where they no longer should.
 func (t *table) put(key types.NamespacedName, r Rules) (udp bool) {
 	old := t.rules[key]
 	for name, six := range r.Affinity {
@@ -82,9 +82,13 @@ func (t *table) put(key types.NamespacedName, r Rules) (udp bool) {
 	for _, a := range r.Hairpin {
 		t.hairpin.claim(a, key, "")
 	}
-	for e := range old.UDP {
-		if _, ok := r.UDP[e]; !ok {
+	for e, ends := range old.UDP {
+		now, ok := r.UDP[e]
+		if !ok {
 			t.gone[e] = nil
+		}
+		for _, end := range ends {
+			udp = udp || !slices.Contains(now, end)
 		}
 	}
 	if len(r.Entries) == 0 {
@@ -92,7 +96,7 @@ func (t *table) put(key types.NamespacedName, r Rules) (udp bool) {
 	} else {
 		t.rules[key] = r
 	}
-	return !reflect.DeepEqual(old.UDP, r.UDP) && len(old.UDP)+len(r.UDP) > 0
+	return udp
 }
 
 // flush returns what changed since the last flush, and begins anew.
@@ -137,8 +141,8 @@ func (t *table) all() changes {
 }
 
 // udp returns where each UDP entry may go: nowhere, for those gone since the last call.
-func (t *table) udp() map[Entry][]netip.AddrPort {
-	out := t.gone
+func (t *table) udp() staleUDP {
+	out := staleUDP(t.gone)
 	t.gone = map[Entry][]netip.AddrPort{}
 	for _, r := range t.rules {
 		maps.Copy(out, r.UDP)
