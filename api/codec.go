@@ -1,0 +1,282 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
+)
+
+// The one codec for stored values and protobuf bodies. A stored value is
+//
+//	"k8s\x00" + runtime.Unknown{TypeMeta{apiVersion, kind}, raw, "", ""}
+//
+// as Kubernetes keeps it in etcd, raw being the object's own protobuf message
+// without resourceVersion; or plain JSON for objects that have no protobuf form.
+// The envelope is written and read here by hand: it is on every write and read.
+
+// magic begins every protobuf body and stored value of Kubernetes.
+const magic = "k8s\x00"
+
+// Tags of runtime.Unknown and runtime.TypeMeta: field number << 3 | 2 (bytes).
+const (
+	tagTypeMeta   = 1<<3 | 2
+	tagRaw        = 2<<3 | 2
+	tagAPIVersion = 1<<3 | 2
+	tagKind       = 2<<3 | 2
+)
+
+// tail is Unknown's contentEncoding and contentType, both empty; Kubernetes writes them out.
+const tail = "\x1a\x00\x22\x00"
+
+// message is what all types of k8s.io/api implement.
+type message interface {
+	Size() int
+	MarshalToSizedBuffer([]byte) (int, error)
+	Unmarshal([]byte) error
+}
+
+// EncodeStored gives obj, an object of i, as it is stored, without its
+// resourceVersion. It only reads obj.
+func EncodeStored(i *Info, obj Object) ([]byte, error) {
+	if i.ToStored != nil {
+		var err error
+		if obj, err = i.ToStored(obj); err != nil {
+			return nil, err
+		}
+		i = i.Stored
+	}
+	m, ok := obj.(message)
+	if !ok {
+		return storedJSON(i, obj)
+	}
+	apiVersion := i.GroupVersion().String()
+	size := m.Size()
+	buf := make([]byte, headSize(apiVersion, i.Kind, size)+size+len(tail))
+	raw := buf[:len(buf)-len(tail)]
+	n, err := m.MarshalToSizedBuffer(raw)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
+	}
+	raw = raw[len(raw)-n:]
+	if obj.GetResourceVersion() != "" || n != size {
+		return Wrap(apiVersion, i.Kind, setVersion(raw, []byte{})), nil
+	}
+	appendHead(buf[:0], apiVersion, i.Kind, n)
+	copy(buf[len(buf)-len(tail):], tail)
+	return buf, nil
+}
+
+// storedJSON is the stored form of objects without protobuf: custom resources.
+func storedJSON(i *Info, obj Object) ([]byte, error) {
+	data, err := EncodeJSON(i, obj)
+	if err != nil {
+		return nil, err
+	}
+	if obj.GetResourceVersion() != "" {
+		data = setVersionJSON(data, "")
+	}
+	return append(data, '\n'), nil
+}
+
+// DecodeStored reads a stored value of i, in either form, into a new object of i.
+func DecodeStored(i *Info, value []byte) (Object, error) {
+	raw, apiVersion, kind, err := RawStored(value)
+	if err != nil {
+		return nil, err
+	}
+	if s := i.Stored; apiVersion != s.GroupVersion().String() || kind != s.Kind {
+		return nil, fmt.Errorf("stored value is a %s %s, not a %s %s", apiVersion, kind, s.GroupVersion(), s.Kind)
+	}
+	obj, err := DecodeRaw(i.Stored, raw)
+	if err != nil || i.Load == nil {
+		return obj, err
+	}
+	return i.Load(obj)
+}
+
+// DecodeRaw reads an object of i from its own message, without envelope: protobuf or JSON.
+func DecodeRaw(i *Info, raw []byte) (Object, error) {
+	obj := i.New()
+	if isJSON(raw) {
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, obj); err != nil {
+			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
+		}
+	} else {
+		m, ok := obj.(message)
+		if !ok {
+			return nil, fmt.Errorf("decode %s: it has no protobuf form", i.Kind)
+		}
+		if err := m.Unmarshal(raw); err != nil {
+			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
+		}
+	}
+	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
+	return obj, nil
+}
+
+// isJSON tells the two forms apart: no object's message begins with a brace, the
+// start of a group of number 15.
+func isJSON(raw []byte) bool { return len(raw) > 0 && raw[0] == '{' }
+
+// RawStored gives the inner message of a stored value, or of a protobuf body, sharing
+// its bytes. Of a JSON value the message is the value, without white space around it.
+func RawStored(value []byte) (raw []byte, apiVersion, kind string, err error) {
+	if !bytes.HasPrefix(value, []byte(magic)) {
+		raw = bytes.TrimSpace(value)
+		if !isJSON(raw) {
+			return nil, "", "", errors.New("value is neither protobuf nor JSON")
+		}
+		var t struct{ APIVersion, Kind string }
+		if err := json.Unmarshal(raw, &t); err != nil {
+			return nil, "", "", err
+		}
+		return raw, t.APIVersion, t.Kind, nil
+	}
+	for b := value[len(magic):]; len(b) > 0; {
+		f, rest, ok := nextField(b)
+		if !ok {
+			return nil, "", "", errEnvelope
+		}
+		switch f.tag {
+		case tagTypeMeta:
+			for t := f.value; len(t) > 0; {
+				g, rest, ok := nextField(t)
+				if !ok {
+					return nil, "", "", errEnvelope
+				}
+				switch g.tag {
+				case tagAPIVersion:
+					apiVersion = string(g.value)
+				case tagKind:
+					kind = string(g.value)
+				}
+				t = rest
+			}
+		case tagRaw:
+			raw = f.value
+		}
+		b = rest
+	}
+	return raw, apiVersion, kind, nil
+}
+
+var errEnvelope = errors.New("malformed protobuf envelope")
+
+// Wrap puts a message into its envelope, as a protobuf response or a stored value is.
+func Wrap(apiVersion, kind string, raw []byte) []byte {
+	b := make([]byte, 0, headSize(apiVersion, kind, len(raw))+len(raw)+len(tail))
+	b = appendHead(b, apiVersion, kind, len(raw))
+	b = append(b, raw...)
+	return append(b, tail...)
+}
+
+// appendHead appends what stands before size bytes of message.
+func appendHead(b []byte, apiVersion, kind string, size int) []byte {
+	b = append(b, magic...)
+	b = append(b, tagTypeMeta)
+	b = appendVarint(b, typeMetaSize(apiVersion, kind))
+	b = append(b, tagAPIVersion)
+	b = appendVarint(b, len(apiVersion))
+	b = append(b, apiVersion...)
+	b = append(b, tagKind)
+	b = appendVarint(b, len(kind))
+	b = append(b, kind...)
+	b = append(b, tagRaw)
+	return appendVarint(b, size)
+}
+
+func typeMetaSize(apiVersion, kind string) int {
+	return 1 + varintSize(len(apiVersion)) + len(apiVersion) + 1 + varintSize(len(kind)) + len(kind)
+}
+
+func headSize(apiVersion, kind string, size int) int {
+	t := typeMetaSize(apiVersion, kind)
+	return len(magic) + 1 + varintSize(t) + t + 1 + varintSize(size)
+}
+
+// DecodeProtobuf reads a request's body: an object of i, or of whatever kind of ours
+// the body says it is, which gvk tells; the caller refuses kinds it does not want.
+// What the envelope leaves out is taken from i.
+func DecodeProtobuf(i *Info, body []byte) (obj Object, gvk *schema.GroupVersionKind, err error) {
+	switch {
+	case len(body) == 0:
+		return nil, nil, errors.New("empty data")
+	case !bytes.HasPrefix(body, []byte(magic)):
+		return nil, nil, fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", []byte(magic))
+	case len(body) == len(magic):
+		return nil, nil, errors.New("empty body")
+	}
+	var unknown runtime.Unknown
+	if err := unknown.Unmarshal(body[len(magic):]); err != nil {
+		return nil, nil, err
+	}
+	actual := unknown.GroupVersionKind()
+	if actual.Kind == "" {
+		actual.Kind = i.Kind
+	}
+	if actual.Version == "" {
+		actual.Group, actual.Version = i.Group, i.Version
+	}
+	obj = i.New()
+	if actual != i.GVK() {
+		other, err := Scheme().New(actual)
+		if err != nil {
+			return nil, &actual, err
+		}
+		var ok bool
+		if obj, ok = other.(Object); !ok {
+			return nil, &actual, fmt.Errorf("%s is not an object", actual.Kind)
+		}
+	}
+	m, ok := obj.(message)
+	if !ok {
+		return nil, &actual, fmt.Errorf("object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj)
+	}
+	if err := m.Unmarshal(unknown.Raw); err != nil {
+		return nil, &actual, err
+	}
+	obj.GetObjectKind().SetGroupVersionKind(actual)
+	return obj, &actual, nil
+}
+
+// JSONPrefix is how EncodeJSON's results for i begin: what the object is, which the
+// items of a list do not repeat.
+func JSONPrefix(i *Info) string {
+	return `{"kind":"` + i.Kind + `","apiVersion":"` + i.GroupVersion().String() + `",`
+}
+
+// EncodeJSON gives obj, an object of i, as compact JSON that begins with
+// JSONPrefix, whether or not obj says what it is. It only reads obj.
+func EncodeJSON(i *Info, obj Object) ([]byte, error) {
+	var v any = obj
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		m := make(map[string]any, len(u.Object))
+		for k, x := range u.Object {
+			if k != "kind" && k != "apiVersion" {
+				m[k] = x
+			}
+		}
+		if len(m) == 0 {
+			m["metadata"] = map[string]any{}
+		}
+		v = m
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
+	}
+	prefix := JSONPrefix(i)
+	if bytes.HasPrefix(data, []byte(prefix)) {
+		return data, nil
+	}
+	if t := obj.GetObjectKind().GroupVersionKind(); v == any(obj) && !t.Empty() {
+		return nil, fmt.Errorf("encode %s %s: the object says it is a %s", i.Kind, obj.GetName(), t)
+	}
+	return append([]byte(prefix), data[1:]...), nil
+}
