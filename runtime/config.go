@@ -98,6 +98,7 @@ disabled_plugins = [
 
 [plugins."io.containerd.shim.v1.manager"]
   socket_dir = {{q .ShimSocket}}
+  env = ["GOGC=100"]
 `))
 
 // text is the configuration file, and the name it has: the name holds a hash of the content, so

@@ -224,7 +224,8 @@ func (c *Containerd) start(config string) (process, error) {
 	cmd := exec.Command(c.programs.Containerd, "--config", config)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	cmd.Env = append(environ(), "PATH="+filepath.Dir(c.programs.Containerd)+":"+os.Getenv("PATH")+":/usr/sbin:/usr/bin:/sbin:/bin")
+	// GOGC=50 saves a quarter of its 25 MiB of anonymous memory; its configuration undoes it for shims.
+	cmd.Env = append(environ(), "GOGC=50", "PATH="+filepath.Dir(c.programs.Containerd)+":"+os.Getenv("PATH")+":/usr/sbin:/usr/bin:/sbin:/bin")
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start containerd: %w", err)
 	}
@@ -261,9 +262,10 @@ func (c *Containerd) forgetLastBoot() error {
 	return nil
 }
 
-// answers waits until containerd makes pods, or has ended (done), or half a minute has passed.
+// answers waits until containerd makes pods, or has ended (done), or two minutes have passed: it
+// finds all its shims again first, which takes long when there are many on a slow machine.
 func (c *Containerd) answers(ctx context.Context, done <-chan struct{}) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("containerd does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("containerd does not answer"))
 	defer cancel()
 	conn, err := Dial(c.Socket)
 	if err != nil {

@@ -119,6 +119,11 @@ func importImage(ctx context.Context, conn *grpc.ClientConn, r io.Reader) (names
 	ctx, cancel := context.WithCancelCause(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", "k8s.io"))
 	defer cancel(nil)
 	id := rand.Text()
+	ctx, release, err := lease(ctx, conn, "import-"+id)
+	if err != nil {
+		return nil, fmt.Errorf("import image: %w", err)
+	}
+	defer release()
 	archive, err := openStream(ctx, conn, "import-"+id)
 	if err != nil {
 		return nil, fmt.Errorf("import image: %w", err)
