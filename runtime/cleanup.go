@@ -71,8 +71,9 @@ type Trace struct {
 }
 
 // Cleanup ends what still runs of a node and removes its mounts, cgroups, sockets and bridge; the
-// data directory keeps its content but for run/ and the pod addresses in use. It asks nobody, so it works on the remains of any
-// crash; call EndPods and Containerd.Stop before it where they can work, for the containers' sake.
+// data directory keeps its content but for run/ and the list of pod addresses in use. It asks
+// nobody, so it works on the remains of any crash; call EndPods and Containerd.Stop before it where
+// they can work, for the containers' sake.
 func Cleanup(ctx context.Context, t Trace) error {
 	dirs, err := NewDirs(t.DataDir)
 	if err != nil {
