@@ -1,0 +1,149 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// NodeRestriction holds what a kubelet writes to its own node and its own pods, where the node authorizer cannot
+// tell by the request alone. Source: Kubernetes documentation, Admission Control, NodeRestriction.
+func NodeRestriction() Plugin {
+	return Plugin{Name: "NodeRestriction", Validate: func(_ context.Context, a *Attributes) error {
+		node, ok := strings.CutPrefix(a.User.Username, "system:node:")
+		if !ok || !slices.Contains(a.User.Groups, "system:nodes") {
+			return nil
+		}
+		refuse := func(format string, args ...any) error {
+			return apierrors.NewForbidden(a.Info.GroupResource(), a.Name, fmt.Errorf(format, args...))
+		}
+		switch a.Resource() {
+		case "pods":
+			return restrictPod(a, node, refuse)
+		case "pods/status":
+			if a.Old.(*corev1.Pod).Spec.NodeName != node {
+				return refuse("node %q can only update pod status for pods with spec.nodeName set to itself", node)
+			}
+			if !equality.Semantic.DeepEqual(a.Old.GetLabels(), a.Object.GetLabels()) {
+				return refuse("node %q cannot update labels through pod status", node)
+			}
+		case "pods/eviction":
+			if a.Old != nil && a.Old.(*corev1.Pod).Spec.NodeName != node {
+				return refuse("node %s can only evict pods with spec.nodeName set to itself", node)
+			}
+		case "nodes", "nodes/status":
+			return restrictNode(a, node, refuse)
+		case "leases.coordination.k8s.io":
+			l, _ := a.Object.(*coordinationv1.Lease)
+			if a.Namespace != corev1.NamespaceNodeLease || a.Name != "" && a.Name != node || l != nil && l.Name != node {
+				return refuse("can only access node lease with the same name as the requesting node")
+			}
+		case "csinodes.storage.k8s.io":
+			if a.Name != "" && a.Name != node {
+				return refuse("can only access CSINode with the same name as the requesting node")
+			}
+		}
+		return nil
+	}}
+}
+
+func restrictPod(a *Attributes, node string, refuse func(string, ...any) error) error {
+	switch a.Operation {
+	case Create:
+		pod := a.Object.(*corev1.Pod)
+		switch {
+		case pod.Annotations[corev1.MirrorPodAnnotationKey] == "":
+			return refuse("pod does not have %q annotation, node %q can only create mirror pods", corev1.MirrorPodAnnotationKey, node)
+		case pod.Spec.NodeName != node:
+			return refuse("node %q can only create pods with spec.nodeName set to itself", node)
+		case pod.Spec.ServiceAccountName != "":
+			return refuse("node %q can not create pods that reference a service account", node)
+		}
+		for _, v := range pod.Spec.Volumes {
+			if v.Secret != nil || v.ConfigMap != nil || v.PersistentVolumeClaim != nil || v.Projected != nil {
+				return refuse("node %q can not create pods that reference secrets, configmaps, persistentvolumeclaims or tokens", node)
+			}
+		}
+		owners := pod.OwnerReferences
+		if len(owners) > 1 || len(owners) == 1 && (owners[0].Kind != "Node" || owners[0].Name != node || owners[0].BlockOwnerDeletion != nil && *owners[0].BlockOwnerDeletion) {
+			return refuse("node %q can only create pods with an owner reference set to itself", node)
+		}
+	case Delete:
+		if a.Old.(*corev1.Pod).Spec.NodeName != node {
+			return refuse("node %q can only delete pods with spec.nodeName set to itself", node)
+		}
+	case Update:
+		return refuse("unexpected operation %q, node %q can only create and delete mirror pods", a.Operation, node)
+	}
+	return nil
+}
+
+func restrictNode(a *Attributes, node string, refuse func(string, ...any) error) error {
+	obj, _ := a.Object.(*corev1.Node)
+	if a.Name != "" && a.Name != node || obj != nil && obj.Name != node {
+		return refuse("node %q is not allowed to modify node %q", node, a.Name)
+	}
+	switch a.Operation {
+	case Create:
+		if obj.Spec.ConfigSource != nil {
+			return refuse("node %q is not allowed to create pods with a non-nil configSource", node)
+		}
+		if l := forbiddenLabels(obj.Labels, nil); len(l) > 0 {
+			return refuse("node %q is not allowed to set the following labels: %s", node, strings.Join(l, ", "))
+		}
+		for _, o := range obj.OwnerReferences {
+			return refuse("node %q is not allowed to set owner references: %s", node, o.Name)
+		}
+	case Update:
+		old := a.Old.(*corev1.Node)
+		if !equality.Semantic.DeepEqual(old.Spec.Taints, obj.Spec.Taints) {
+			return refuse("node %q is not allowed to modify taints", node)
+		}
+		if !equality.Semantic.DeepEqual(old.OwnerReferences, obj.OwnerReferences) && len(obj.OwnerReferences) > 0 {
+			return refuse("node %q is not allowed to modify ownerReferences", node)
+		}
+		if l := forbiddenLabels(obj.Labels, old.Labels); len(l) > 0 {
+			return refuse("is not allowed to modify labels: %s", strings.Join(l, ", "))
+		}
+	}
+	return nil
+}
+
+// ownLabels are those with a kubernetes.io or k8s.io prefix that a node may set on itself.
+var ownLabels = map[string]bool{
+	corev1.LabelHostname: true, corev1.LabelArchStable: true, corev1.LabelOSStable: true, corev1.LabelInstanceTypeStable: true,
+	corev1.LabelTopologyRegion: true, corev1.LabelTopologyZone: true, "beta.kubernetes.io/arch": true, "beta.kubernetes.io/os": true,
+	"beta.kubernetes.io/instance-type": true, "failure-domain.beta.kubernetes.io/zone": true, "failure-domain.beta.kubernetes.io/region": true,
+}
+
+// forbiddenLabels are the labels that differ from old and are not a node's to set.
+func forbiddenLabels(labels, old map[string]string) (out []string) {
+	all := map[string]bool{}
+	for k := range labels {
+		all[k] = true
+	}
+	for k := range old {
+		all[k] = true
+	}
+	for k := range all {
+		value, now := labels[k]
+		before, had := old[k]
+		if now == had && value == before || ownLabels[k] {
+			continue
+		}
+		prefix, _, named := strings.Cut(k, "/")
+		ours := named && (prefix == "kubernetes.io" || strings.HasSuffix(prefix, ".kubernetes.io") || prefix == "k8s.io" || strings.HasSuffix(prefix, ".k8s.io"))
+		free := strings.HasSuffix(prefix, "kubelet.kubernetes.io") || strings.HasSuffix(prefix, "node.kubernetes.io") && !strings.Contains(prefix, "node-restriction")
+		if ours && !free {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

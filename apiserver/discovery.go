@@ -1,0 +1,199 @@
+package apiserver
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// discover answers /api, /apis and what lies below them up to a group version's resources.
+func (s *Server) discover(w http.ResponseWriter, r *http.Request, path string) error {
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	aggregated := wantsAggregated(r)
+	switch {
+	case len(parts) == 1 && parts[0] == "api":
+		if aggregated {
+			return s.sendAggregated(w, r, func(g Group) bool { return g.Name == "" })
+		}
+		return s.sendMeta(w, r, "APIVersions", &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
+			ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: r.Host}}})
+	case len(parts) == 1 && parts[0] == "apis":
+		if aggregated {
+			return s.sendAggregated(w, r, func(g Group) bool { return g.Name != "" })
+		}
+		list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
+		for _, g := range s.groups {
+			if g.Name != "" {
+				list.Groups = append(list.Groups, apiGroup(g))
+			}
+		}
+		return s.sendMeta(w, r, "APIGroupList", list)
+	case len(parts) == 2 && parts[0] == "apis":
+		for _, g := range s.groups {
+			if g.Name == parts[1] && g.Name != "" {
+				group := apiGroup(g)
+				group.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
+				return s.sendMeta(w, r, "APIGroup", &group)
+			}
+		}
+	case len(parts) == 2 && parts[0] == "api":
+		return s.sendResources(w, r, "", parts[1])
+	case len(parts) == 3 && parts[0] == "apis":
+		return s.sendResources(w, r, parts[1], parts[2])
+	}
+	return notFoundPath()
+}
+
+func apiGroup(g Group) metav1.APIGroup {
+	out := metav1.APIGroup{Name: g.Name}
+	for _, v := range g.Versions {
+		out.Versions = append(out.Versions, metav1.GroupVersionForDiscovery{GroupVersion: g.Name + "/" + v, Version: v})
+	}
+	out.PreferredVersion = out.Versions[0]
+	return out
+}
+
+func (s *Server) sendMeta(w http.ResponseWriter, r *http.Request, kind string, obj any) error {
+	f, err := accept(r, false)
+	if err != nil {
+		return err
+	}
+	data, err := encodeMeta(f, "v1", kind, obj)
+	if err != nil {
+		return err
+	}
+	send(w, r, http.StatusOK, f.media, data)
+	return nil
+}
+
+// within lists the resources of a group version by name.
+func (s *Server) within(group, version string) []*api.Info {
+	var out []*api.Info
+	for gvr, i := range s.resources {
+		if gvr.Group == group && gvr.Version == version {
+			out = append(out, i)
+		}
+	}
+	slices.SortFunc(out, func(a, b *api.Info) int { return strings.Compare(a.Resource, b.Resource) })
+	return out
+}
+
+// subresources are a record's, status and scale included, by name.
+func subresources(i *api.Info) []api.Subresource {
+	subs := slices.Clone(i.Subresources)
+	has := func(name string) bool {
+		return slices.ContainsFunc(subs, func(s api.Subresource) bool { return s.Name == name })
+	}
+	verbs := []string{"get", "patch", "update"}
+	if i.HasStatus && !has("status") {
+		subs = append(subs, api.Subresource{Name: "status", Kind: i.Kind, Verbs: verbs})
+	}
+	if i.HasScale && !has("scale") {
+		subs = append(subs, api.Subresource{Name: "scale", Kind: "Scale", Group: "autoscaling", Version: "v1", Verbs: verbs})
+	}
+	slices.SortFunc(subs, func(a, b api.Subresource) int { return strings.Compare(a.Name, b.Name) })
+	return subs
+}
+
+func (s *Server) sendResources(w http.ResponseWriter, r *http.Request, group, version string) error {
+	infos := s.within(group, version)
+	if len(infos) == 0 {
+		return notFoundPath()
+	}
+	gv := infos[0].GVK().GroupVersion()
+	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList"}, GroupVersion: gv.String()}
+	if group != "" {
+		list.APIVersion = "v1"
+	}
+	for _, i := range infos {
+		main := metav1.APIResource{Name: i.Resource, SingularName: i.Singular, Namespaced: i.Namespaced, Kind: i.Kind,
+			Verbs: i.Verbs, ShortNames: i.Short, Categories: i.Categories}
+		if !i.Virtual {
+			main.StorageVersionHash = versionHash(i)
+		}
+		list.APIResources = append(list.APIResources, main)
+		for _, sub := range subresources(i) {
+			list.APIResources = append(list.APIResources, metav1.APIResource{Name: i.Resource + "/" + sub.Name, Namespaced: i.Namespaced,
+				Group: sub.Group, Version: sub.Version, Kind: sub.Kind, Verbs: sub.Verbs})
+		}
+	}
+	return s.sendMeta(w, r, "APIResourceList", list)
+}
+
+// versionHash changes when the version in which objects are stored does.
+func versionHash(i *api.Info) string {
+	sum := sha256.Sum256([]byte(i.Stored.GVK().String()))
+	return base64.StdEncoding.EncodeToString(sum[:8])
+}
+
+func wantsAggregated(r *http.Request) bool {
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		media, p, err := mime.ParseMediaType(strings.TrimSpace(part))
+		if err == nil && media == typeJSON && p["as"] == "APIGroupDiscoveryList" && p["g"] == "apidiscovery.k8s.io" && p["v"] == "v2" {
+			return true
+		}
+	}
+	return false
+}
+
+// sendAggregated answers with everything at once. Source: API concepts, Aggregated discovery.
+func (s *Server) sendAggregated(w http.ResponseWriter, r *http.Request, take func(Group) bool) error {
+	list := &apidiscoveryv2.APIGroupDiscoveryList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupDiscoveryList", APIVersion: "apidiscovery.k8s.io/v2"}}
+	for _, g := range s.groups {
+		if !take(g) {
+			continue
+		}
+		group := apidiscoveryv2.APIGroupDiscovery{}
+		group.Name = g.Name
+		for _, v := range g.Versions {
+			version := apidiscoveryv2.APIVersionDiscovery{Version: v, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
+			for _, i := range s.within(g.Name, v) {
+				version.Resources = append(version.Resources, aggregated(i))
+			}
+			group.Versions = append(group.Versions, version)
+		}
+		list.Items = append(list.Items, group)
+	}
+	data, err := encodeMeta(form{media: typeJSON}, "", "", list)
+	if err != nil {
+		return err
+	}
+	tag := fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))
+	w.Header().Set("ETag", tag)
+	w.Header().Set("Vary", "Accept")
+	w.Header().Set("Cache-Control", "public")
+	if r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	send(w, r, http.StatusOK, typeJSON+";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", data)
+	return nil
+}
+
+func aggregated(i *api.Info) apidiscoveryv2.APIResourceDiscovery {
+	scope := apidiscoveryv2.ScopeCluster
+	if i.Namespaced {
+		scope = apidiscoveryv2.ScopeNamespace
+	}
+	gvk := i.GVK()
+	out := apidiscoveryv2.APIResourceDiscovery{Resource: i.Resource, Scope: scope, SingularResource: i.Singular, Verbs: i.Verbs,
+		ShortNames: i.Short, Categories: i.Categories,
+		ResponseKind: &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}}
+	for _, sub := range subresources(i) {
+		kind := &metav1.GroupVersionKind{Group: sub.Group, Version: sub.Version, Kind: sub.Kind}
+		if sub.Version == "" {
+			kind.Group, kind.Version = gvk.Group, gvk.Version
+		}
+		out.Subresources = append(out.Subresources, apidiscoveryv2.APISubresourceDiscovery{Subresource: sub.Name, ResponseKind: kind, Verbs: sub.Verbs})
+	}
+	return out
+}

@@ -1,0 +1,362 @@
+package apiserver
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/registry"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// scaleInfo describes autoscaling/v1 Scale, which no store holds.
+var scaleInfo = func() *api.Info {
+	i := api.Define(api.Resource[*autoscalingv1.Scale]{Group: "autoscaling", Version: "v1", Plural: "scale", Scope: api.Namespaced})
+	return i
+}()
+
+// compressFrom is the size from which a response is compressed for those who accept gzip.
+// Source: kube-apiserver, 128 KiB.
+const compressFrom = 128 << 10
+
+// send writes a whole response.
+func send(w http.ResponseWriter, r *http.Request, code int, media string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", media)
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-cache, private")
+	}
+	if len(body) >= compressFrom && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
+		w.WriteHeader(code)
+		z := zippers.Get().(*gzip.Writer)
+		z.Reset(w)
+		_, _ = z.Write(body) // the client is gone if it fails
+		_ = z.Close()
+		zippers.Put(z)
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(code)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the client is gone if it fails
+	}
+}
+
+var zippers = sync.Pool{New: func() any { z, _ := gzip.NewWriterLevel(nil, 1); return z }}
+
+type marshaler interface{ Marshal() ([]byte, error) }
+
+// encodeMeta encodes a type of meta.k8s.io or the like, whose TypeMeta is set.
+func encodeMeta(f form, apiVersion, kind string, obj any) ([]byte, error) {
+	if f.media == typeProtobuf {
+		if m, ok := obj.(marshaler); ok {
+			raw, err := m.Marshal()
+			if err != nil {
+				return nil, err
+			}
+			return api.Wrap(apiVersion, kind, raw), nil
+		}
+	}
+	data, err := json.Marshal(obj)
+	if err != nil {
+		return nil, err
+	}
+	return dress(f, data)
+}
+
+// dress turns compact JSON into what the form asks for.
+func dress(f form, data []byte) ([]byte, error) {
+	switch {
+	case f.media == typeYAML:
+		return yaml.JSONToYAML(data)
+	case f.pretty:
+		var b bytes.Buffer
+		if err := json.Indent(&b, data, "", "  "); err != nil {
+			return nil, err
+		}
+		b.WriteByte('\n')
+		return b.Bytes(), nil
+	}
+	return append(data, '\n'), nil
+}
+
+// answer sends one typed object.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, code int, f form, i *api.Info, obj api.Object) error {
+	body, media, err := encodeObject(f, i, obj)
+	if err != nil {
+		return err
+	}
+	send(w, r, code, media, body)
+	return nil
+}
+
+func encodeObject(f form, i *api.Info, obj api.Object) (body []byte, media string, err error) {
+	switch f.as {
+	case "Table":
+		if f.media == typeProtobuf {
+			return nil, "", notAcceptable()
+		}
+		t, err := table(i, source{objects: []api.Object{obj}, single: true}, "")
+		if err != nil {
+			return nil, "", err
+		}
+		body, err = encodeMeta(f, tableKind.GroupVersion().String(), tableKind.Kind, t)
+		return body, f.media, err
+	case "PartialObjectMetadata":
+		body, err = encodeMeta(f, partialKind.GroupVersion().String(), partialKind.Kind, partial(obj))
+		return body, f.media, err
+	case "PartialObjectMetadataList":
+		return nil, "", notAcceptable()
+	}
+	if f.media == typeProtobuf {
+		m, ok := obj.(marshaler)
+		if !ok {
+			return nil, "", notAcceptable()
+		}
+		raw, err := m.Marshal()
+		if err != nil {
+			return nil, "", apierrors.NewInternalError(err)
+		}
+		apiVersion, kind := gvkOf(i)
+		return api.Wrap(apiVersion, kind, raw), f.media, nil
+	}
+	data, err := api.EncodeJSON(i, obj)
+	if err != nil {
+		return nil, "", apierrors.NewInternalError(err)
+	}
+	body, err = dress(f, data)
+	return body, f.media, err
+}
+
+// answerItem sends what memory holds, without decoding it where that can be.
+func (s *Server) answerItem(w http.ResponseWriter, r *http.Request, f form, i *api.Info, item *watch.Item) error {
+	body, media, err := encodeItem(f, i, item)
+	if err != nil {
+		return err
+	}
+	send(w, r, http.StatusOK, media, body)
+	return nil
+}
+
+func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media string, err error) {
+	if f.as == "" && i.Stored == i {
+		if f.media == typeProtobuf {
+			apiVersion, kind := gvkOf(i)
+			return api.Wrap(apiVersion, kind, item.Raw()), f.media, nil
+		}
+		data, err := item.JSON()
+		if err != nil {
+			return nil, "", apierrors.NewInternalError(err)
+		}
+		body, err = dress(f, bytes.Clone(data))
+		return body, f.media, err
+	}
+	obj, err := registry.Load(i, item)
+	if err != nil {
+		return nil, "", err
+	}
+	return encodeObject(f, i, obj)
+}
+
+func partial(obj api.Object) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: partialKind.Kind, APIVersion: partialKind.GroupVersion().String()}, ObjectMeta: *metaOf(obj)}
+}
+
+// metaOf copies an object's metadata, shallowly.
+func metaOf(o api.Object) *metav1.ObjectMeta {
+	if a, ok := o.(metav1.ObjectMetaAccessor); ok {
+		if m, ok := a.GetObjectMeta().(*metav1.ObjectMeta); ok {
+			c := *m
+			return &c
+		}
+	}
+	return &metav1.ObjectMeta{Name: o.GetName(), GenerateName: o.GetGenerateName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
+		ResourceVersion: o.GetResourceVersion(), Generation: o.GetGeneration(), CreationTimestamp: o.GetCreationTimestamp(),
+		DeletionTimestamp: o.GetDeletionTimestamp(), DeletionGracePeriodSeconds: o.GetDeletionGracePeriodSeconds(),
+		Labels: o.GetLabels(), Annotations: o.GetAnnotations(), OwnerReferences: o.GetOwnerReferences(), Finalizers: o.GetFinalizers()}
+}
+
+// source is what a list is made of: items of memory or typed objects.
+type source struct {
+	items     []*watch.Item
+	objects   []api.Object
+	single    bool // one object, not a list
+	revision  uint64
+	next      string // continue token
+	remaining int64  // -1: not known
+}
+
+func (l source) meta() metav1.ListMeta {
+	m := metav1.ListMeta{Continue: l.next}
+	if l.revision > 0 {
+		m.ResourceVersion = strconv.FormatUint(l.revision, 10)
+	}
+	if l.remaining > 0 {
+		m.RemainingItemCount = &l.remaining
+	}
+	return m
+}
+
+// all gives the typed objects in version i.
+func (l source) all(i *api.Info) ([]api.Object, error) {
+	if l.items == nil {
+		return l.objects, nil
+	}
+	out := make([]api.Object, len(l.items))
+	for n, item := range l.items {
+		obj, err := registry.Load(i, item)
+		if err != nil {
+			return nil, err
+		}
+		out[n] = obj
+	}
+	return out, nil
+}
+
+// answerList sends a list in the wanted form.
+func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *api.Info, l source) error {
+	apiVersion := i.GVK().GroupVersion().String()
+	switch f.as {
+	case "Table":
+		if f.media == typeProtobuf {
+			return notAcceptable()
+		}
+		t, err := table(i, l, r.URL.Query().Get("includeObject"))
+		if err != nil {
+			return err
+		}
+		body, err := encodeMeta(f, tableKind.GroupVersion().String(), tableKind.Kind, t)
+		if err != nil {
+			return err
+		}
+		send(w, r, http.StatusOK, f.media, body)
+		return nil
+	case "PartialObjectMetadata":
+		return notAcceptable()
+	case "PartialObjectMetadataList":
+		objs, err := l.all(i)
+		if err != nil {
+			return err
+		}
+		list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{Kind: partialsKind.Kind, APIVersion: partialsKind.GroupVersion().String()},
+			ListMeta: l.meta(), Items: make([]metav1.PartialObjectMetadata, len(objs))}
+		for n, o := range objs {
+			list.Items[n] = *partial(o)
+		}
+		body, err := encodeMeta(f, partialsKind.GroupVersion().String(), partialsKind.Kind, list)
+		if err != nil {
+			return err
+		}
+		send(w, r, http.StatusOK, f.media, body)
+		return nil
+	}
+	if f.media == typeProtobuf {
+		return s.protobufList(w, r, i, l)
+	}
+	var b bytes.Buffer
+	meta, err := json.Marshal(l.meta())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, `{"kind":%q,"apiVersion":%q,"metadata":%s,"items":[`, i.ListKind, apiVersion, meta)
+	prefix := len(api.JSONPrefix(i)) // items of a list do not repeat what they are
+	put := func(n int, data []byte) {
+		if n > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('{')
+		b.Write(data[prefix:])
+	}
+	if i.Stored == i && l.items != nil {
+		for n, item := range l.items {
+			data, err := item.JSON()
+			if err != nil {
+				return apierrors.NewInternalError(err)
+			}
+			put(n, data)
+		}
+	} else {
+		objs, err := l.all(i)
+		if err != nil {
+			return err
+		}
+		for n, o := range objs {
+			data, err := api.EncodeJSON(i, o)
+			if err != nil {
+				return apierrors.NewInternalError(err)
+			}
+			put(n, data)
+		}
+	}
+	b.WriteString("]}")
+	body, err := dress(f, b.Bytes())
+	if err != nil {
+		return err
+	}
+	send(w, r, http.StatusOK, f.media, body)
+	return nil
+}
+
+// protobufList sends the items' bytes as they are in memory, each with its length before it.
+func (s *Server) protobufList(w http.ResponseWriter, r *http.Request, i *api.Info, l source) error {
+	raws := make([][]byte, 0, max(len(l.items), len(l.objects)))
+	if i.Stored == i && l.items != nil {
+		for _, item := range l.items {
+			raws = append(raws, item.Raw())
+		}
+	} else {
+		objs, err := l.all(i)
+		if err != nil {
+			return err
+		}
+		for _, o := range objs {
+			m, ok := o.(marshaler)
+			if !ok {
+				return notAcceptable()
+			}
+			raw, err := m.Marshal()
+			if err != nil {
+				return apierrors.NewInternalError(err)
+			}
+			raws = append(raws, raw)
+		}
+	}
+	meta := l.meta()
+	rawMeta, err := meta.Marshal()
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	list := api.NewProtobufList(i.GVK().GroupVersion().String(), i.ListKind, rawMeta, raws)
+	h := w.Header()
+	h.Set("Content-Type", typeProtobuf)
+	h.Set("Cache-Control", "no-cache, private")
+	if list.Size() >= compressFrom && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
+		z := zippers.Get().(*gzip.Writer)
+		z.Reset(w)
+		defer zippers.Put(z)
+		if _, err := list.WriteTo(z); err == nil {
+			_ = z.Close() // the client is gone if it fails
+		}
+		return nil
+	}
+	h.Set("Content-Length", strconv.Itoa(list.Size()))
+	if r.Method != http.MethodHead {
+		_, _ = list.WriteTo(w) // the client is gone if it fails
+	}
+	return nil
+}

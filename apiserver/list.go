@@ -1,0 +1,173 @@
+package apiserver
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/registry"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// listOptions reads the query of a list or watch.
+func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err error) {
+	if err := metainternal.Convert_url_Values_To_v1_ListOptions(&t.query, &o, nil); err != nil {
+		return o, f, apierrors.NewBadRequest(err.Error())
+	}
+	f.Namespace = t.namespace
+	if !t.info.Namespaced {
+		f.Namespace = ""
+	}
+	if o.LabelSelector != "" {
+		if f.Labels, err = labels.Parse(o.LabelSelector); err != nil {
+			return o, f, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+		}
+	}
+	if o.FieldSelector != "" {
+		sel, err := fields.ParseSelector(o.FieldSelector)
+		if err != nil {
+			return o, f, apierrors.NewBadRequest(fmt.Sprintf("unable to parse field selector: %v", err))
+		}
+		for _, r := range sel.Requirements() {
+			if r.Field == "metadata.name" && r.Operator != "!=" {
+				f.Name = r.Value
+			}
+			if !selectable(t.info, r.Field) {
+				return o, f, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
+			}
+		}
+		if !sel.Empty() {
+			f.Fields = sel
+		}
+	}
+	return o, f, nil
+}
+
+func selectable(i *api.Info, field string) bool {
+	if field == "metadata.name" || field == "metadata.namespace" && i.Namespaced {
+		return true
+	}
+	return i.Fields[field] != nil
+}
+
+// continuation is what a continue token says: the list's revision and the last key shown.
+type continuation struct {
+	Version  string `json:"v"`
+	Revision uint64 `json:"rv"`
+	After    string `json:"start"`
+}
+
+func (c continuation) token() string {
+	data, _ := json.Marshal(c) // strings and numbers only
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+func parseContinue(token string) (c continuation, err error) {
+	data, err := base64.RawURLEncoding.DecodeString(token)
+	if err == nil {
+		err = json.Unmarshal(data, &c)
+	}
+	if err != nil || c.Version != "lighter.v1" || c.After == "" {
+		return c, apierrors.NewBadRequest("continue key is not valid: it was not made by this server")
+	}
+	return c, nil
+}
+
+// list answers with the objects of a resource. Source: API concepts, Resource versions, semantics for get and list.
+func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
+	f, err := accept(r, true)
+	if err != nil {
+		return err
+	}
+	o, filter, err := listOptions(t)
+	if err != nil {
+		return err
+	}
+	b := registry.Bound{Limit: o.Limit}
+	match := o.ResourceVersionMatch
+	if match != "" && o.Continue != "" {
+		return invalidList("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+	}
+	if match != "" && o.ResourceVersion == "" {
+		return invalidList("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+	}
+	if o.Continue != "" {
+		if o.ResourceVersion != "" && o.ResourceVersion != "0" {
+			return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+		}
+		c, err := parseContinue(o.Continue)
+		if err != nil {
+			return err
+		}
+		b.After, b.At = c.After, c.Revision
+	} else if err := s.revisionFor(r, o, &b); err != nil {
+		return err
+	}
+	p, err := s.Registry.List(r.Context(), t.info, filter, b)
+	if err != nil {
+		return err
+	}
+	l := source{items: p.Items, revision: p.Revision, remaining: p.Remaining}
+	if l.items == nil {
+		l.items = []*watch.Item{}
+	}
+	if p.Next != "" {
+		l.next = continuation{"lighter.v1", p.Revision, p.Next}.token()
+		if filter.Labels != nil || filter.Fields != nil {
+			l.remaining = -1
+		}
+	}
+	return s.answerList(w, r, f, t.info, l)
+}
+
+// revisionFor makes sure that memory shows at least what the request asks for, and sets b.At when it asks for one exactly.
+func (s *Server) revisionFor(r *http.Request, o metainternal.ListOptions, b *registry.Bound) error {
+	state := s.Registry.State
+	if o.ResourceVersion == "" {
+		if err := state.Now(r.Context()); err != nil {
+			return apierrors.NewInternalError(err)
+		}
+		return nil
+	}
+	version, err := strconv.ParseUint(o.ResourceVersion, 10, 64)
+	if err != nil {
+		return invalidList("resourceVersion", fmt.Sprintf("Invalid value: %q: strconv.ParseUint: invalid syntax", o.ResourceVersion))
+	}
+	switch o.ResourceVersionMatch {
+	case metainternal.ResourceVersionMatchExact:
+		if version == 0 {
+			return invalidList("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+		}
+		b.At = version
+	case "", metainternal.ResourceVersionMatchNotOlderThan:
+	default:
+		return invalidList("resourceVersionMatch", fmt.Sprintf("Unsupported value: %q: supported values: \"Exact\", \"NotOlderThan\", \"\"", o.ResourceVersionMatch))
+	}
+	return s.reach(r, version)
+}
+
+// reach waits a little for a revision that memory does not show yet.
+func (s *Server) reach(r *http.Request, version uint64) error {
+	state := s.Registry.State
+	if version <= state.Revision() {
+		return nil
+	}
+	ctx, cancel := contextWithin(r.Context(), 3)
+	defer cancel()
+	if err := state.Wait(ctx, version); err != nil {
+		return registry.TooLarge(version, state.Revision())
+	}
+	return nil
+}
+
+func invalidList(field, detail string) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("%s: %s", field, detail))
+}

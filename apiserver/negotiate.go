@@ -1,0 +1,111 @@
+package apiserver
+
+import (
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// The representations of objects.
+const (
+	typeJSON     = "application/json"
+	typeYAML     = "application/yaml"
+	typeProtobuf = "application/vnd.kubernetes.protobuf"
+)
+
+// form is what a client accepts: a media type and, instead of the object itself, a Table or its metadata.
+type form struct {
+	media  string // typeJSON, typeYAML or typeProtobuf
+	as     string // "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList"
+	pretty bool
+}
+
+// accept picks the first acceptable form of the Accept header. Tables and metadata are offered where allowed.
+func accept(r *http.Request, transforms bool) (form, error) {
+	pretty, _ := strconv.ParseBool(r.URL.Query().Get("pretty"))
+	header := strings.Join(r.Header.Values("Accept"), ",")
+	if header == "" {
+		return form{media: typeJSON, pretty: pretty}, nil
+	}
+	type choice struct {
+		f form
+		q float64
+	}
+	var best *choice
+	for part := range strings.SplitSeq(header, ",") {
+		media, params, err := mime.ParseMediaType(strings.TrimSpace(part))
+		if err != nil {
+			continue
+		}
+		f := form{pretty: pretty}
+		switch media {
+		case typeJSON, "application/*", "*/*":
+			f.media = typeJSON
+		case typeYAML:
+			f.media = typeYAML
+		case typeProtobuf:
+			f.media = typeProtobuf
+		default:
+			continue
+		}
+		if as := params["as"]; as != "" {
+			if !transforms || params["g"] != metav1.GroupName || params["v"] != "v1" {
+				continue
+			}
+			switch as {
+			case "Table", "PartialObjectMetadata", "PartialObjectMetadataList":
+				f.as = as
+			default:
+				continue
+			}
+		}
+		q := 1.0
+		if v, err := strconv.ParseFloat(params["q"], 64); err == nil {
+			q = v
+		}
+		if best == nil || q > best.q {
+			best = &choice{f, q}
+		}
+	}
+	if best == nil {
+		return form{}, notAcceptable()
+	}
+	return best.f, nil
+}
+
+func notAcceptable() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
+		Message: "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"}}
+}
+
+// contentType is the media type of a body; JSON when none is given.
+func contentType(r *http.Request) (string, error) {
+	h := r.Header.Get("Content-Type")
+	if h == "" {
+		return typeJSON, nil
+	}
+	media, _, err := mime.ParseMediaType(h)
+	if err == nil {
+		switch media {
+		case typeJSON, typeYAML, typeProtobuf:
+			return media, nil
+		}
+	}
+	return "", unsupported(h, typeJSON, typeYAML, typeProtobuf)
+}
+
+func unsupported(got string, want ...string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: "the body of the request was in an unknown format - accepted media types include: " + strings.Join(want, ", ")}}
+}
+
+var (
+	tableKind    = metav1.SchemeGroupVersion.WithKind("Table")
+	partialKind  = metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata")
+	partialsKind = schema.GroupVersionKind{Group: metav1.GroupName, Version: "v1", Kind: "PartialObjectMetadataList"}
+)

@@ -1,0 +1,126 @@
+package apiserver
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/registry"
+)
+
+// maxOperations bounds a JSON patch. Source: kube-apiserver.
+const maxOperations = 10000
+
+// patch applies a JSON, merge or strategic merge patch to the newest state; it is
+// applied anew when somebody else wrote in between, so that no concurrent field is lost.
+func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {
+	f, err := accept(r, true)
+	if err != nil {
+		return err
+	}
+	level, err := fieldValidation(t)
+	if err != nil {
+		return err
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		kind = r.Header.Get("Content-Type")
+	}
+	data, err := body(r)
+	if err != nil {
+		return err
+	}
+	i := t.info
+	if t.subresource == "scale" {
+		i = scaleInfo
+	}
+	var apply func(doc []byte) ([]byte, error)
+	switch types.PatchType(kind) {
+	case types.JSONPatchType:
+		p, err := jsonpatch.DecodePatch(data)
+		if err != nil {
+			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		if len(p) > maxOperations {
+			return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
+		}
+		apply = func(doc []byte) ([]byte, error) {
+			out, err := p.Apply(doc)
+			if err != nil {
+				return nil, generic(http.StatusUnprocessableEntity, i, q, err)
+			}
+			return out, nil
+		}
+	case types.MergePatchType:
+		if !isObject(data) {
+			return apierrors.NewBadRequest("error decoding patch: a merge patch must be a JSON object")
+		}
+		apply = func(doc []byte) ([]byte, error) {
+			out, err := jsonpatch.MergePatch(doc, data)
+			if err != nil {
+				return nil, apierrors.NewBadRequest(err.Error())
+			}
+			return out, nil
+		}
+	case types.StrategicMergePatchType:
+		var want map[string]any
+		if err := json.Unmarshal(data, &want); err != nil {
+			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		schema, err := strategicpatch.NewPatchMetaFromStruct(i.New())
+		if err != nil {
+			return unsupported(kind, string(types.JSONPatchType), string(types.MergePatchType))
+		}
+		apply = func(doc []byte) ([]byte, error) {
+			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, schema)
+			if err != nil {
+				return nil, apierrors.NewBadRequest(err.Error())
+			}
+			return out, nil
+		}
+	default:
+		return unsupported(kind, string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType))
+	}
+	return s.change(w, r, t, q, f, func(_ context.Context, old api.Object) (api.Object, error) {
+		doc, err := api.EncodeJSON(i, old)
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		out, err := apply(doc)
+		if err != nil {
+			return nil, err
+		}
+		obj := i.New()
+		strict, err := api.DecodeJSON(obj, out)
+		if err != nil {
+			return nil, apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})
+		}
+		if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != i.GVK() {
+			return nil, wrongKind(i, gvk)
+		}
+		if err := report(i, strict, level, q.Warn); err != nil {
+			return nil, err
+		}
+		// Without a resourceVersion of its own a patch goes onto whatever is there: it keeps the
+		// one that it was applied to, and is applied again on a conflict.
+		return obj, nil
+	})
+}
+
+func isObject(data []byte) bool { return strings.HasPrefix(strings.TrimSpace(string(data)), "{") }
+
+// generic is a Status without causes.
+func generic(code int, i *api.Info, q registry.Request, err error) error {
+	return apierrors.NewGenericServerResponse(code, "patch", i.GroupResource(), q.Name, err.Error(), 0, false)
+}

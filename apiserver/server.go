@@ -1,0 +1,262 @@
+// Package apiserver is HTTP in, HTTP out: it finds out who asks and for what,
+// lets authn and authz judge it, hands it to the registry, and encodes what comes back.
+// One file per verb. A request is parsed once; what was authorized is what is executed.
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/authn"
+	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/registry"
+)
+
+// Server answers requests. Its exported fields are set before the first one.
+type Server struct {
+	Registry *registry.Registry
+	Authn    authn.Authenticator
+	Authz    authz.Authorizer
+	Log      *slog.Logger
+	Now      func() time.Time
+	Version  string // "v1.37.0"
+
+	// Kubelet reaches nodes for log, exec, attach, port-forward and proxy; nil: those answer 503.
+	Kubelet *Tunnel
+	// OpenID answers /.well-known/openid-configuration and /openid/v1/jwks.
+	OpenID http.Handler
+	// OpenAPI answers /openapi/.
+	OpenAPI http.Handler
+	// Metrics answers /metrics.
+	Metrics http.Handler
+
+	resources map[schema.GroupVersionResource]*api.Info
+	kinds     map[string]*api.Info // by group, version and kind
+	groups    []Group
+	ready     atomic.Pointer[[]Check]
+	ending    chan struct{} // closed when the server is about to end: watches close
+	inflight  atomic.Int64
+}
+
+// Group is a group with its versions, the preferred one first.
+type Group struct {
+	Name     string
+	Versions []string
+}
+
+// New makes a server of the given resources; groups is the order in which discovery lists them.
+func New(infos []*api.Info, groups []Group) *Server {
+	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, ending: make(chan struct{}), Now: time.Now}
+	for _, i := range infos {
+		s.resources[i.GroupVersionResource] = i
+		s.kinds[i.GVK().String()] = i
+	}
+	return s
+}
+
+// End closes all watches, so that the HTTP server can shut down.
+func (s *Server) End() { close(s.ending) }
+
+func (s *Server) lookup(group, version, plural string) *api.Info {
+	return s.resources[schema.GroupVersionResource{Group: group, Version: version, Resource: plural}]
+}
+
+// maxBody bounds what a request may send. Source: kube-apiserver, 3 MiB.
+const maxBody = 3 << 20
+
+// timeout bounds every request that is no watch and no tunnel.
+const timeout = 60 * time.Second
+
+// ServeHTTP is the way of a request: who, may they, what.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			s.Log.Error("request panicked", "object", r.URL.Path, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.fail(w, r, apierrors.NewInternalError(fmt.Errorf("the server could not complete the request: %v", p)))
+		}
+	}()
+	t := s.parse(r)
+	user, _, err := s.Authn.Authenticate(r)
+	if err != nil {
+		s.Log.Debug("request refused", "object", r.URL.Path, "err", err)
+		s.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
+		return
+	}
+	if user, err = s.impersonate(r, user); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	attributes := t.attributes()
+	attributes.User = *user
+	if err := s.allow(r.Context(), attributes); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if err := s.serve(w, r, t, *user); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// allow turns the authorizer's answer into nil or the 403 that clients know.
+func (s *Server) allow(ctx context.Context, a authz.Attributes) error {
+	decision, reason, err := s.Authz.Authorize(ctx, a)
+	if decision == authz.Allow {
+		return nil
+	}
+	if err != nil && reason == "" {
+		reason = err.Error()
+	}
+	return Forbidden(a, reason)
+}
+
+// impersonate answers as whom the request wants to act, if its user may.
+func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (*authenticationv1.UserInfo, error) {
+	as, err := authn.ReadImpersonation(r.Header)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if as == nil {
+		return user, nil
+	}
+	for _, c := range as.Checks {
+		a := authz.Attributes{User: *user, Verb: "impersonate", ResourceRequest: true, Group: c.Group, Version: "v1",
+			Resource: c.Resource, Subresource: c.Subresource, Namespace: c.Namespace, Name: c.Name}
+		if err := s.allow(r.Context(), a); err != nil {
+			return nil, err
+		}
+	}
+	authn.DropImpersonation(r.Header)
+	return &as.User, nil
+}
+
+// serve executes an authorized request.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user authenticationv1.UserInfo) error {
+	if t.plural == "" {
+		return s.page(w, r, t)
+	}
+	if t.info == nil {
+		return notFoundPath()
+	}
+	if t.namespace != "" || t.info.Namespaced || t.info.Resource == "namespaces" {
+		if err := checkPath(t); err != nil {
+			return err
+		}
+	}
+	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Warn: warner(w)}
+	if !t.info.Namespaced {
+		q.Namespace = ""
+	}
+	if tunnel, err := s.tunnel(w, r, t, user); tunnel {
+		return err
+	}
+	if t.verb != "watch" {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	if !offers(t) {
+		return methodNotAllowed(t, r.Method)
+	}
+	dry, err := dryRun(t.query)
+	if err != nil {
+		return err
+	}
+	q.DryRun = dry
+	switch t.verb {
+	case "get":
+		return s.get(w, r, t, q)
+	case "list":
+		return s.list(w, r, t)
+	case "watch":
+		return s.watch(w, r, t)
+	case "create":
+		return s.create(w, r, t, q)
+	case "update":
+		return s.update(w, r, t, q)
+	case "patch":
+		return s.patch(w, r, t, q)
+	case "delete":
+		return s.delete(w, r, t, q)
+	case "deletecollection":
+		return s.deleteCollection(w, r, t, q)
+	}
+	return methodNotAllowed(t, r.Method)
+}
+
+// offers tells whether the resource or subresource has the verb.
+func offers(t *route) bool {
+	var verbs []string
+	switch {
+	case t.subresource == "":
+		verbs = t.info.Verbs
+	case t.subresource == "status" && t.info.HasStatus, t.subresource == "scale" && t.info.HasScale:
+		verbs = []string{"get", "patch", "update"}
+	default:
+		for _, sub := range t.info.Subresources {
+			if sub.Name == t.subresource {
+				verbs = sub.Verbs
+			}
+		}
+	}
+	for _, v := range verbs {
+		if v == t.verb {
+			return true
+		}
+	}
+	return false
+}
+
+// checkPath refuses names that no object can have.
+func checkPath(t *route) error {
+	for _, name := range []string{t.namespace, t.name} {
+		if name == "." || name == ".." || strings.ContainsAny(name, "/%\x00") {
+			return apierrors.NewBadRequest(fmt.Sprintf("invalid name in the path: %q", name))
+		}
+	}
+	return nil
+}
+
+func dryRun(q map[string][]string) (bool, error) {
+	for _, v := range q["dryRun"] {
+		switch v {
+		case "":
+		case "All":
+			return true, nil
+		default:
+			return false, apierrors.NewBadRequest(fmt.Sprintf("dryRun: Unsupported value: %q: supported values: \"All\"", v))
+		}
+	}
+	return false, nil
+}
+
+// warner sends warnings as RFC 7234 warn headers, code 299, once each.
+func warner(w http.ResponseWriter) func(string) {
+	seen := map[string]bool{}
+	return func(text string) {
+		if !seen[text] && len(text) < 4096 {
+			seen[text] = true
+			w.Header().Add("Warning", fmt.Sprintf("299 - %q", strings.Map(printable, text)))
+		}
+	}
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == 127 {
+		return ' '
+	}
+	return r
+}

@@ -1,0 +1,335 @@
+package apiserver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/registry"
+)
+
+// body reads the whole body, up to maxBody.
+func body(r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxBody {
+		return nil, tooLarge()
+	}
+	b := make([]byte, 0, max(512, r.ContentLength+1))
+	limited := io.LimitReader(r.Body, maxBody+1)
+	for {
+		n, err := limited.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if len(b) > maxBody {
+			return nil, tooLarge()
+		}
+		if errors.Is(err, io.EOF) {
+			return b, nil
+		}
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("read body: %v", err))
+		}
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+	}
+}
+
+// validationLevel is what becomes of unknown and duplicate fields.
+type validationLevel string
+
+func fieldValidation(t *route) (validationLevel, error) {
+	v := t.query.Get("fieldValidation")
+	switch v {
+	case "":
+		return metav1.FieldValidationWarn, nil
+	case metav1.FieldValidationIgnore, metav1.FieldValidationWarn, metav1.FieldValidationStrict:
+		return validationLevel(v), nil
+	}
+	return "", apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "CreateOptions"}, "", field.ErrorList{
+		field.NotSupported(field.NewPath("fieldValidation"), v, []string{"", "Ignore", "Strict", "Warn"})})
+}
+
+// decode reads a body into obj, which is a new object of info's kind.
+func decode(i *api.Info, media string, data []byte, level validationLevel, warn func(string)) (api.Object, error) {
+	obj := i.New()
+	if len(data) == 0 {
+		return nil, apierrors.NewBadRequest("the body of the request was empty")
+	}
+	if media == typeProtobuf {
+		got, gvk, err := api.DecodeProtobuf(i, data)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		if gvk != nil && !gvk.Empty() && *gvk != i.GVK() {
+			return nil, wrongKind(i, *gvk)
+		}
+		obj = got
+	} else {
+		read := api.DecodeJSON
+		if media == typeYAML {
+			read = api.DecodeYAML
+		}
+		strict, err := read(obj, data)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, err))
+		}
+		if gvk := obj.GetObjectKind().GroupVersionKind(); !gvk.Empty() && gvk != i.GVK() {
+			return nil, wrongKind(i, gvk)
+		}
+		if err := report(i, strict, level, warn); err != nil {
+			return nil, err
+		}
+	}
+	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
+	return obj, nil
+}
+
+// report is what Strict refuses, Warn says and Ignore hides.
+func report(i *api.Info, strict []error, level validationLevel, warn func(string)) error {
+	if len(strict) == 0 || level == metav1.FieldValidationIgnore {
+		return nil
+	}
+	if level == metav1.FieldValidationStrict {
+		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, runtime.NewStrictDecodingError(strict)))
+	}
+	for _, e := range strict {
+		warn(e.Error())
+	}
+	return nil
+}
+
+func wrongKind(i *api.Info, got schema.GroupVersionKind) error {
+	want := i.GVK()
+	if got.Kind == want.Kind {
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: converting (%s) to (%s): unknown conversion", got.Kind, got.Version, want.Kind, got, want))
+}
+
+// input reads and decodes the object that a create or update sends.
+func input(r *http.Request, t *route, i *api.Info, warn func(string)) (api.Object, error) {
+	media, err := contentType(r)
+	if err != nil {
+		return nil, err
+	}
+	level, err := fieldValidation(t)
+	if err != nil {
+		return nil, err
+	}
+	data, err := body(r)
+	if err != nil {
+		return nil, err
+	}
+	return decode(i, media, data, level, warn)
+}
+
+// create stores a new object, or hands what is sent to whoever answers that subresource.
+func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {
+	f, err := accept(r, true)
+	if err != nil {
+		return err
+	}
+	if c := s.Registry.Creator(creatorName(t), t.subresource); c != nil {
+		return s.createThrough(w, r, t, q, f, c)
+	}
+	if t.subresource != "" {
+		return methodNotAllowed(t, r.Method)
+	}
+	obj, err := input(r, t, t.info, q.Warn)
+	if err != nil {
+		return err
+	}
+	q.Name = "" // the object names itself
+	got, err := s.Registry.Create(r.Context(), q, obj)
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, http.StatusCreated, f, t.info, got)
+}
+
+func creatorName(t *route) string { return t.info.Resource }
+
+// createThrough serves subresources such as pods/binding and virtual resources such as tokenreviews.
+func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route, q registry.Request, f form, c registry.Creator) error {
+	i := t.info
+	for _, sub := range t.info.Subresources {
+		if sub.Name == t.subresource {
+			i = subInfo(t.info, sub)
+		}
+	}
+	obj, err := input(r, t, i, q.Warn)
+	if err != nil {
+		return err
+	}
+	if obj.GetNamespace() == "" && t.info.Namespaced {
+		obj.SetNamespace(q.Namespace)
+	}
+	got, err := c(r.Context(), q, obj)
+	if err != nil {
+		return err
+	}
+	if status, ok := got.(*metav1.Status); ok {
+		status.Kind, status.APIVersion = "Status", "v1"
+		data, err := encodeMeta(f, "v1", "Status", status)
+		if err != nil {
+			return err
+		}
+		send(w, r, http.StatusCreated, f.media, data)
+		return nil
+	}
+	return s.answer(w, r, http.StatusCreated, f, i, got.(api.Object))
+}
+
+// update replaces an object, its status, scale or another part of it.
+func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {
+	f, err := accept(r, true)
+	if err != nil {
+		return err
+	}
+	i := t.info
+	if t.subresource == "scale" {
+		i = scaleInfo
+	}
+	obj, err := input(r, t, i, q.Warn)
+	if err != nil {
+		return err
+	}
+	if obj.GetName() == "" {
+		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
+	}
+	return s.change(w, r, t, q, f, registry.Replace(obj))
+}
+
+// change runs a change through the registry and answers with what became of the object.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, t *route, q registry.Request, f form, c registry.Change) error {
+	run, i := s.Registry.Update, t.info
+	if t.subresource == "scale" {
+		run, i = s.Registry.Scale, scaleInfo
+	}
+	got, err := run(r.Context(), q, c)
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, http.StatusOK, f, i, got)
+}
+
+// delete begins an object's deletion; the answer is a Status when it is gone, else the object.
+func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {
+	f, err := accept(r, true)
+	if err != nil {
+		return err
+	}
+	o, err := deleteOptions(r, t)
+	if err != nil {
+		return err
+	}
+	q.DryRun = q.DryRun || len(o.DryRun) > 0
+	obj, gone, err := s.Registry.Delete(r.Context(), q, o)
+	if err != nil {
+		return err
+	}
+	if !gone || returned[t.info.StoreKey] {
+		return s.answer(w, r, http.StatusOK, f, t.info, obj)
+	}
+	status := &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess,
+		Details: &metav1.StatusDetails{Name: obj.GetName(), Group: t.info.Group, Kind: t.info.Resource, UID: obj.GetUID()}}
+	data, err := encodeMeta(form{media: f.media, pretty: f.pretty}, "v1", "Status", status)
+	if err != nil {
+		return err
+	}
+	send(w, r, http.StatusOK, f.media, data)
+	return nil
+}
+
+// returned are the resources whose last state is the answer to their deletion, by StoreKey.
+var returned = map[string]bool{"pods": true, "podtemplates": true, "persistentvolumes": true, "persistentvolumeclaims": true,
+	"resourcequotas": true, "serviceaccounts": true, "services/specs": true}
+
+// deleteOptions come in the body or, without one, in the query.
+func deleteOptions(r *http.Request, t *route) (o metav1.DeleteOptions, err error) {
+	data, err := body(r)
+	if err != nil {
+		return o, err
+	}
+	if len(data) > 0 {
+		media, err := contentType(r)
+		if err != nil {
+			return o, err
+		}
+		switch media {
+		case typeProtobuf:
+			raw, _, _, err := api.RawStored(data)
+			if err == nil {
+				err = o.Unmarshal(raw)
+			}
+			if err != nil {
+				return o, apierrors.NewBadRequest(err.Error())
+			}
+		default:
+			read := api.DecodeJSON
+			if media == typeYAML {
+				read = api.DecodeYAML
+			}
+			if _, err := read(&o, data); err != nil {
+				return o, apierrors.NewBadRequest(err.Error())
+			}
+			if o.Kind != "" && o.Kind != "DeleteOptions" {
+				return o, apierrors.NewBadRequest(fmt.Sprintf("decoded object cannot be converted to DeleteOptions: %s", o.Kind))
+			}
+		}
+		return o, nil
+	}
+	if err := metav1.Convert_url_Values_To_v1_DeleteOptions(&t.query, &o, nil); err != nil {
+		return o, apierrors.NewBadRequest(err.Error())
+	}
+	return o, nil
+}
+
+// deleteCollection deletes what the selectors take and answers with the list of it.
+func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {
+	f, err := accept(r, true)
+	if err != nil {
+		return err
+	}
+	o, err := deleteOptions(r, t)
+	if err != nil {
+		return err
+	}
+	_, filter, err := listOptions(t)
+	if err != nil {
+		return err
+	}
+	q.DryRun = q.DryRun || len(o.DryRun) > 0
+	q.Name = ""
+	objs, err := s.Registry.DeleteCollection(r.Context(), q, filter, o)
+	if err != nil {
+		return err
+	}
+	return s.answerList(w, r, f, t.info, source{objects: objs, revision: s.Registry.State.Revision(), remaining: -1})
+}
+
+// subInfo is a record for the kind that a subresource takes.
+func subInfo(parent *api.Info, sub api.Subresource) *api.Info {
+	group, version := sub.Group, sub.Version
+	if version == "" {
+		group, version = parent.Group, parent.Version
+	}
+	gvk := schema.GroupVersionKind{Group: group, Version: version, Kind: sub.Kind}
+	i := &api.Info{GroupVersionResource: gvk.GroupVersion().WithResource(parent.Resource + "/" + sub.Name), Kind: sub.Kind, Namespaced: parent.Namespaced,
+		New: func() api.Object {
+			obj, err := api.Scheme().New(gvk)
+			if err != nil {
+				panic(fmt.Sprintf("subresource %s of %s: %v", sub.Name, parent.Resource, err))
+			}
+			return obj.(api.Object)
+		}}
+	i.Stored = i
+	return i
+}

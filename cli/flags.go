@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/lighter-k8s/lighter/config"
+)
+
+// knob is one setting: its flag, and where the value lies in a Config. It is the only place where the two meet.
+type knob struct {
+	flag string
+	add  func(f *pflag.FlagSet, c *config.Config)
+	copy func(to, from *config.Config)
+}
+
+func text(name, value, help string, at func(*config.Config) *string) knob {
+	return knob{name, func(f *pflag.FlagSet, c *config.Config) { f.StringVar(at(c), name, value, help) },
+		func(to, from *config.Config) { *at(to) = *at(from) }}
+}
+
+func list(name, help string, at func(*config.Config) *[]string) knob {
+	return knob{name, func(f *pflag.FlagSet, c *config.Config) { f.StringSliceVar(at(c), name, nil, help) },
+		func(to, from *config.Config) { *at(to) = *at(from) }}
+}
+
+func number(name string, value int, help string, at func(*config.Config) *int) knob {
+	return knob{name, func(f *pflag.FlagSet, c *config.Config) { f.IntVar(at(c), name, value, help) },
+		func(to, from *config.Config) { *at(to) = *at(from) }}
+}
+
+var serverKnobs = []knob{
+	text("listen", "127.0.0.1:6443", "address of the API, host:port; on loopback, the node's address is served too", func(c *config.Config) *string { return &c.Server.Listen }),
+	text("advertise", "", "address by which nodes and pods reach the API (default: that of the default route's interface)", func(c *config.Config) *string { return &c.Server.Advertise }),
+	list("tls-san", "further names and addresses for the API's certificate", func(c *config.Config) *[]string { return &c.Server.Names }),
+	text("store", "embedded", "cluster store: embedded, etcd, or memory (forgets all at the end)", func(c *config.Config) *string { return &c.Server.Store }),
+	list("etcd-endpoints", "URLs of an external etcd, with --store etcd", func(c *config.Config) *[]string { return &c.Server.Etcd.Endpoints }),
+	text("etcd-ca", "", "PEM file with the authority of etcd's certificates", func(c *config.Config) *string { return &c.Server.Etcd.CA }),
+	text("etcd-cert", "", "PEM file with our certificate for etcd", func(c *config.Config) *string { return &c.Server.Etcd.Cert }),
+	text("etcd-key", "", "PEM file with its key", func(c *config.Config) *string { return &c.Server.Etcd.Key }),
+	list("disable", "parts to leave out: scheduler, controllers, cloud-controllers", func(c *config.Config) *[]string { return &c.Server.Disable }),
+	text("pod-cidr", "10.244.0.0/16", "network of all pods; each node gets a /24 of it", func(c *config.Config) *string { return &c.Server.PodCIDR }),
+	text("service-cidr", "10.96.0.0/12", "network of the Services' cluster addresses", func(c *config.Config) *string { return &c.Server.ServiceCIDR }),
+	text("cluster-domain", "cluster.local", "domain of cluster DNS", func(c *config.Config) *string { return &c.Server.Domain }),
+	text("node-ports", "30000-32767", "range of node ports, first-last", func(c *config.Config) *string { return &c.Server.NodePorts }),
+	text("load-balancer-cidr", "", "network that LoadBalancer Services get addresses from (default: the nodes' own addresses)", func(c *config.Config) *string { return &c.Server.LoadBalancerCIDR }),
+	number("node-monitor-grace-seconds", 40, "how many seconds a node may be silent before it is NotReady", func(c *config.Config) *int { return &c.Server.NodeMonitorGrace }),
+}
+
+var nodeKnobs = []knob{
+	text("node-name", "", "name of this node (default: the host's name)", func(c *config.Config) *string { return &c.Node.Name }),
+	text("node-ip", "", "address of this node (default: that of the default route's interface)", func(c *config.Config) *string { return &c.Node.IP }),
+	number("max-pods", 110, "how many pods may run here", func(c *config.Config) *int { return &c.Node.MaxPods }),
+	text("container-runtime-endpoint", "", "CRI socket to use instead of the carried containerd", func(c *config.Config) *string { return &c.Node.RuntimeEndpoint }),
+	text("cni-conf-dir", "", "folder with one's own CNI configuration instead of Lighter's pod network", func(c *config.Config) *string { return &c.Node.CNIConfDir }),
+	text("cgroup-parent", "", "cgroup above all pods (default /lighter/<node name>)", func(c *config.Config) *string { return &c.Node.CgroupParent }),
+	text("bridge", "lighter0", "network interface that pods are attached to", func(c *config.Config) *string { return &c.Node.Bridge }),
+	text("static-pods", "", "folder with manifests of pods that run without the API", func(c *config.Config) *string { return &c.Node.StaticPods }),
+	number("kubelet-port", 10250, "port of the kubelet's own server", func(c *config.Config) *int { return &c.Node.KubeletPort }),
+}
+
+var joinKnobs = []knob{
+	text("server", "", "URL of the cluster's API to join", func(c *config.Config) *string { return &c.Node.Server }),
+	text("token", "", "token that lets this node join (see 'lighter token create')", func(c *config.Config) *string { return &c.Node.Token }),
+}
+
+// knobs adds flags to a command.
+func (s *settings) knobs(cmd *cobra.Command, sets ...[]knob) {
+	for _, set := range sets {
+		for _, k := range set {
+			k.add(cmd.Flags(), &s.Config)
+		}
+	}
+}
+
+// overlay copies what was given on the command line over what the file says.
+func overlay(cmd *cobra.Command, to, from *config.Config) {
+	given := func(flag string) bool { f := cmd.Flags().Lookup(flag); return f != nil && f.Changed }
+	for _, set := range [][]knob{serverKnobs, nodeKnobs, joinKnobs} {
+		for _, k := range set {
+			if given(k.flag) {
+				k.copy(to, from)
+			}
+		}
+	}
+	if given("data-dir") || to.DataDir == "" {
+		to.DataDir = from.DataDir
+	}
+	if given("log") || to.Log == "" {
+		to.Log = from.Log
+	}
+}

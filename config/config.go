@@ -1,0 +1,192 @@
+// Package config is the one configuration of a Lighter process: every knob, its
+// default, its unit and its check. Flags set it, a file (--config) may set it before them;
+// cli and role alone read it.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Config is all that can be set. The zero value of a field means its default.
+type Config struct {
+	DataDir string `json:"dataDir,omitempty"` // everything Lighter keeps; default /var/lib/lighter for root
+	// Log is debug, info, warn or error; default info.
+	Log string `json:"log,omitempty"`
+
+	Server Server `json:"server,omitempty"`
+	Node   Node   `json:"node,omitempty"`
+}
+
+// Server is what a control plane needs to know.
+type Server struct {
+	// Listen is where the API is served, host:port; default 127.0.0.1:6443 and the node's address.
+	Listen string `json:"listen,omitempty"`
+	// Advertise is the address by which nodes and pods reach the API; default: the node's address.
+	Advertise string   `json:"advertise,omitempty"`
+	Names     []string `json:"names,omitempty"` // further names and addresses in the API's certificate
+	// Store is embedded, etcd or memory (which forgets all at the end).
+	Store       string   `json:"store,omitempty"`
+	Etcd        Etcd     `json:"etcd,omitempty"`
+	Disable     []string `json:"disable,omitempty"`     // parts to leave out: scheduler, controllers, cloud-controllers
+	PodCIDR     string   `json:"podCIDR,omitempty"`     // of all nodes; default 10.244.0.0/16
+	ServiceCIDR string   `json:"serviceCIDR,omitempty"` // default 10.96.0.0/12
+	Domain      string   `json:"domain,omitempty"`      // of cluster DNS; default cluster.local
+	// NodePorts is the range of node ports, "first-last"; default 30000-32767.
+	NodePorts string `json:"nodePorts,omitempty"`
+	// LoadBalancerCIDR is where the local cloud takes addresses of LoadBalancer Services from; default: nodes' own addresses.
+	LoadBalancerCIDR string `json:"loadBalancerCIDR,omitempty"`
+	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
+	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
+}
+
+// Etcd is an external cluster store.
+type Etcd struct {
+	Endpoints []string `json:"endpoints,omitempty"`
+	CA        string   `json:"ca,omitempty"` // PEM files
+	Cert      string   `json:"cert,omitempty"`
+	Key       string   `json:"key,omitempty"`
+}
+
+// Node is what a node agent needs to know.
+type Node struct {
+	Name    string            `json:"name,omitempty"` // default: the host's name, in lower case
+	IP      string            `json:"ip,omitempty"`   // default: that of the default route's interface
+	Labels  map[string]string `json:"labels,omitempty"`
+	MaxPods int               `json:"maxPods,omitempty"` // default 110
+	// Server and Token join a cluster: the API's URL and a bootstrap token.
+	Server string `json:"server,omitempty"`
+	Token  string `json:"token,omitempty"`
+	// RuntimeEndpoint is a CRI socket to use instead of the carried containerd.
+	RuntimeEndpoint string `json:"runtimeEndpoint,omitempty"`
+	CNIConfDir      string `json:"cniConfDir,omitempty"`   // one's own pod network instead of Lighter's
+	CgroupParent    string `json:"cgroupParent,omitempty"` // of all pods; default /lighter/<node name>
+	Bridge          string `json:"bridge,omitempty"`       // of the pod network; default lighter0
+	StaticPods      string `json:"staticPods,omitempty"`   // folder of pod manifests that run without the API
+	KubeletPort     int    `json:"kubeletPort,omitempty"`  // default 10250
+}
+
+// Load reads a file; one that is not there is an empty Config unless it must be. Unknown keys are errors.
+func Load(path string, must bool) (Config, error) {
+	var c Config
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !must {
+		return c, nil
+	}
+	if err == nil {
+		err = yaml.UnmarshalStrict(data, &c)
+	}
+	if err != nil {
+		return c, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// DefaultDataDir is /var/lib/lighter for root, else a folder of the user's.
+func DefaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/lighter"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "lighter")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), fmt.Sprintf("lighter-%d", os.Geteuid()))
+	}
+	return filepath.Join(home, ".local", "share", "lighter")
+}
+
+func fill[T comparable](to *T, value T) {
+	var zero T
+	if *to == zero {
+		*to = value
+	}
+}
+
+// Complete fills in defaults and checks what is there.
+func (c *Config) Complete() error {
+	fill(&c.DataDir, DefaultDataDir())
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", c.DataDir, err)
+	}
+	c.DataDir = dir
+	fill(&c.Log, "info")
+	s := &c.Server
+	fill(&s.Listen, "127.0.0.1:6443")
+	fill(&s.Store, "embedded")
+	fill(&s.PodCIDR, "10.244.0.0/16")
+	fill(&s.ServiceCIDR, "10.96.0.0/12")
+	fill(&s.Domain, "cluster.local")
+	fill(&s.NodePorts, "30000-32767")
+	fill(&s.NodeMonitorGrace, 40)
+	n := &c.Node
+	if n.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("name of this host: %w; give --node-name", err)
+		}
+		n.Name = strings.ToLower(host)
+	}
+	fill(&n.MaxPods, 110)
+	fill(&n.Bridge, "lighter0")
+	fill(&n.KubeletPort, 10250)
+	fill(&n.CgroupParent, "/lighter/"+n.Name)
+	return c.check()
+}
+
+func (c *Config) check() error {
+	var errs []error
+	bad := func(knob, value, want string) {
+		errs = append(errs, fmt.Errorf("%s %q: want %s", knob, value, want))
+	}
+	if _, port, err := net.SplitHostPort(c.Server.Listen); err != nil || port == "" {
+		bad("listen", c.Server.Listen, "host:port, such as 127.0.0.1:6443")
+	}
+	if !slices.Contains([]string{"embedded", "etcd", "memory"}, c.Server.Store) {
+		bad("store", c.Server.Store, "embedded, etcd or memory")
+	}
+	if c.Server.Store == "etcd" && len(c.Server.Etcd.Endpoints) == 0 {
+		bad("store", c.Server.Store, "--etcd-endpoints beside it")
+	}
+	for _, d := range c.Server.Disable {
+		if !slices.Contains([]string{"scheduler", "controllers", "cloud-controllers"}, d) {
+			bad("disable", d, "scheduler, controllers or cloud-controllers")
+		}
+	}
+	for knob, value := range map[string]string{"pod-cidr": c.Server.PodCIDR, "service-cidr": c.Server.ServiceCIDR} {
+		if p, err := netip.ParsePrefix(value); err != nil || p != p.Masked() {
+			bad(knob, value, "a network, such as 10.244.0.0/16")
+		}
+	}
+	if c.Node.IP != "" {
+		if _, err := netip.ParseAddr(c.Node.IP); err != nil {
+			bad("node-ip", c.Node.IP, "an IP address")
+		}
+	}
+	if _, _, err := c.Ports(); err != nil {
+		bad("node-ports", c.Server.NodePorts, "first-last, such as 30000-32767")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log) {
+		bad("log", c.Log, "debug, info, warn or error")
+	}
+	return errors.Join(errs...)
+}
+
+// Ports is the range of node ports: the first, and how many.
+func (c *Config) Ports() (first, n int, err error) {
+	var last int
+	if _, err = fmt.Sscanf(c.Server.NodePorts, "%d-%d", &first, &last); err == nil && (first < 1 || last < first || last > 65535) {
+		err = fmt.Errorf("node ports %q", c.Server.NodePorts)
+	}
+	return first, last - first + 1, err
+}

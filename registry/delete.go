@@ -1,0 +1,175 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+
+	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// Delete begins or completes an object's deletion. It returns the object's last state and
+// whether it is gone; when not, finalizers or its grace period hold it.
+func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptions) (obj api.Object, gone bool, err error) {
+	if errs := validation.ValidateDeleteOptions(&o); len(errs) > 0 {
+		return nil, false, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
+	}
+	for {
+		item, old, err := r.current(ctx, req)
+		if err != nil {
+			return nil, false, err
+		}
+		obj, gone, err = r.delete(ctx, req, item, old, o)
+		var conflict *store.Conflict
+		if !errors.As(err, &conflict) {
+			return obj, gone, err
+		}
+		if err := r.State.Now(ctx); err != nil {
+			return nil, false, unavailable(err)
+		}
+	}
+}
+
+func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, old api.Object, o metav1.DeleteOptions) (api.Object, bool, error) {
+	if err := preconditions(req, old, o.Preconditions); err != nil {
+		return nil, false, err
+	}
+	a := &admission.Attributes{Operation: admission.Delete, Info: req.Info, Namespace: req.Namespace, Name: req.Name,
+		Old: old, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+	if err := errors.Join(r.Admission.Mutate(ctx, a), r.Admission.Validate(ctx, a)); err != nil {
+		return nil, false, err
+	}
+	next := old.DeepCopyObject().(api.Object)
+	r.mark(req.Info, next, o)
+	if finished(req.Info, next) {
+		if req.DryRun {
+			return next, true, nil
+		}
+		revision, err := r.remove(ctx, req, item, next)
+		if err != nil {
+			return nil, false, err
+		}
+		next.SetResourceVersion(strconv.FormatUint(revision, 10))
+		return next, true, nil
+	}
+	got, err := r.replace(ctx, req, item, old, next)
+	return got, false, err
+}
+
+func preconditions(req Request, old api.Object, p *metav1.Preconditions) error {
+	switch {
+	case p == nil:
+	case p.UID != nil && *p.UID != old.GetUID():
+		return apierrors.NewConflict(req.Info.GroupResource(), req.Name,
+			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, old.GetUID()))
+	case p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion():
+		return apierrors.NewConflict(req.Info.GroupResource(), req.Name,
+			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, old.GetResourceVersion()))
+	}
+	return nil
+}
+
+// mark makes obj one that is being deleted: timestamp, grace period, and the finalizer that the propagation
+// policy asks for. A second deletion can only shorten the grace period.
+func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
+	grace := int64(0)
+	if i.Grace != nil {
+		grace = i.Grace(obj, o.GracePeriodSeconds)
+	}
+	at := metav1.NewTime(r.Now().UTC().Add(time.Duration(grace) * time.Second).Truncate(time.Second))
+	if was := obj.GetDeletionGracePeriodSeconds(); obj.GetDeletionTimestamp() == nil {
+		obj.SetDeletionTimestamp(&at)
+		obj.SetDeletionGracePeriodSeconds(&grace)
+		if obj.GetGeneration() > 0 {
+			obj.SetGeneration(obj.GetGeneration() + 1)
+		}
+		propagate(obj, o)
+		if ns, ok := obj.(*corev1.Namespace); ok {
+			ns.Status.Phase = corev1.NamespaceTerminating
+		}
+	} else if was == nil || o.GracePeriodSeconds != nil && grace < *was {
+		if i.Grace != nil && was != nil && *was > 0 {
+			start := obj.GetDeletionTimestamp().Add(-time.Duration(*was) * time.Second)
+			at = metav1.NewTime(start.Add(time.Duration(grace) * time.Second))
+		}
+		obj.SetDeletionTimestamp(&at)
+		obj.SetDeletionGracePeriodSeconds(&grace)
+	}
+}
+
+// propagate sets the finalizer by which the garbage collector sees what is to become of dependents.
+// Source: Kubernetes documentation, Garbage Collection, Cascading deletion.
+func propagate(obj api.Object, o metav1.DeleteOptions) {
+	var want string
+	switch {
+	case o.OrphanDependents != nil && *o.OrphanDependents:
+		want = metav1.FinalizerOrphanDependents
+	case o.PropagationPolicy == nil:
+		return
+	case *o.PropagationPolicy == metav1.DeletePropagationOrphan:
+		want = metav1.FinalizerOrphanDependents
+	case *o.PropagationPolicy == metav1.DeletePropagationForeground:
+		want = metav1.FinalizerDeleteDependents
+	}
+	f := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(s string) bool {
+		return s == metav1.FinalizerOrphanDependents || s == metav1.FinalizerDeleteDependents
+	})
+	if want != "" {
+		f = append(f, want)
+	}
+	obj.SetFinalizers(f)
+}
+
+// remove deletes the object for good, with what belongs to it; a *store.Conflict says that it changed.
+func (r *Registry) remove(ctx context.Context, req Request, item *watch.Item, obj api.Object) (uint64, error) {
+	t := store.Txn{Class: class(req.Info), Ops: []store.Op{{Key: watch.Key(req.Info, req.Namespace, req.Name), Expect: store.Revision(item.Revision)}}}
+	if extra := r.extras[req.Info.StoreKey]; extra != nil {
+		ops, err := extra(ctx, req, nil, obj)
+		if err != nil {
+			return 0, err
+		}
+		t.Ops = append(t.Ops, ops...)
+	}
+	revision, err := r.commit(ctx, req.Info, "", nil, t)
+	var conflict *store.Conflict
+	if err != nil && !errors.As(err, &conflict) {
+		return 0, unavailable(err)
+	}
+	if conflict != nil {
+		return 0, conflict
+	}
+	return revision, nil
+}
+
+// DeleteCollection deletes each object that the filter takes, and returns them.
+func (r *Registry) DeleteCollection(ctx context.Context, req Request, f watch.Filter, o metav1.DeleteOptions) ([]api.Object, error) {
+	if err := r.State.Now(ctx); err != nil {
+		return nil, unavailable(err)
+	}
+	items, _ := r.State.List(req.Info.Stored, f)
+	var out []api.Object
+	for _, item := range items {
+		one := req
+		one.Namespace, one.Name = item.Namespace, item.Name
+		obj, _, err := r.Delete(ctx, one, o)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, obj)
+	}
+	return out, nil
+}

@@ -1,0 +1,352 @@
+// Package registry is the life of one object, without HTTP: create, read, update,
+// patch, delete. What comes in is a Request and a decoded object, what goes out is the
+// object as stored or an API Status error. It is called by the API server for
+// every request and by client/direct for the parts in the process.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// Request says what is being done to which object, and by whom.
+type Request struct {
+	Info        *api.Info
+	Namespace   string
+	Name        string
+	Subresource string
+	User        authenticationv1.UserInfo
+	DryRun      bool
+	Warn        func(text string) // hands a warning to the client; may be nil
+}
+
+// Creator answers the create of a virtual resource ("tokenreviews") or of a
+// subresource ("pods/binding").
+type Creator func(ctx context.Context, req Request, obj runtime.Object) (runtime.Object, error)
+
+// Extra derives, for one resource, further writes that must happen together with
+// the write of obj (old nil: a create; obj nil: a delete) and may complete obj, such as the addresses of a Service.
+type Extra func(ctx context.Context, req Request, obj, old api.Object) ([]store.Op, error)
+
+// Registry is the only writer of objects. Safe for concurrent use.
+type Registry struct {
+	Store     store.Store
+	State     *watch.State
+	Admission admission.Chain
+	Log       *slog.Logger
+	Now       func() time.Time
+
+	creators map[string]Creator
+	extras   map[string]Extra
+}
+
+// New makes a registry; Handle and Together complete it before its first request.
+func New(s store.Store, st *watch.State, log *slog.Logger, now func() time.Time) *Registry {
+	r := &Registry{Store: s, State: st, Log: log, Now: now, creators: map[string]Creator{}, extras: map[string]Extra{}}
+	r.Handle("pods/binding", r.bind)
+	r.Handle("bindings", r.bind)
+	r.Handle("pods/eviction", r.evict)
+	return r
+}
+
+// Handle sets who answers creates of a virtual resource or subresource.
+func (r *Registry) Handle(resource string, c Creator) { r.creators[resource] = c }
+
+// Together sets what else is written with a resource's objects; resource is its StoreKey.
+func (r *Registry) Together(resource string, e Extra) { r.extras[resource] = e }
+
+// Creator gives who answers creates of a subresource or virtual resource, or nil.
+func (r *Registry) Creator(resource, subresource string) Creator {
+	if subresource != "" {
+		resource += "/" + subresource
+	}
+	return r.creators[resource]
+}
+
+// Create stores a new object and returns it as stored. Its lines are the write path, in order.
+func (r *Registry) Create(ctx context.Context, req Request, obj api.Object) (api.Object, error) {
+	if err := identify(&req, obj); err != nil {
+		return nil, err
+	}
+	generate := obj.GetName() == "" && obj.GetGenerateName() != ""
+	for try := 1; ; try++ {
+		attempt := obj
+		if generate {
+			attempt = obj.DeepCopyObject().(api.Object)
+			attempt.SetName(generateName(obj.GetGenerateName()))
+			req.Name = attempt.GetName()
+		}
+		got, err := r.create(ctx, req, attempt)
+		if generate && try < 8 && apierrors.IsAlreadyExists(err) {
+			continue
+		}
+		return got, err
+	}
+}
+
+func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api.Object, error) {
+	i := req.Info
+	i.Default(obj) // fill in what the user left out
+	a := &admission.Attributes{Operation: admission.Create, Info: i, Namespace: req.Namespace, Name: obj.GetName(),
+		Object: obj, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+	if err := r.Admission.Mutate(ctx, a); err != nil {
+		return nil, err
+	}
+	r.stamp(req, obj)   // uid, creationTimestamp, generation
+	i.Prepare(obj, nil) // drop what a user may not set, such as status
+	errs := validation.ValidateObjectMetaAccessor(obj, i.Namespaced, nameRule(i), field.NewPath("metadata"))
+	if errs = append(errs, i.Validate(obj, nil)...); len(errs) > 0 {
+		return nil, invalid(i, obj.GetName(), errs)
+	}
+	if err := r.Admission.Validate(ctx, a); err != nil {
+		return nil, err
+	}
+	req.warnings(obj, nil)
+	return r.save(ctx, req, obj) // or not, on a dry run
+}
+
+// identify checks that the object is the one that the request names.
+func identify(req *Request, obj api.Object) error {
+	if req.Info.Namespaced {
+		switch obj.GetNamespace() {
+		case "":
+			obj.SetNamespace(req.Namespace)
+		case req.Namespace:
+		default:
+			return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		}
+		if req.Namespace == "" {
+			return apierrors.NewBadRequest("an empty namespace may not be set during creation")
+		}
+	} else if obj.GetNamespace() != "" {
+		obj.SetNamespace("")
+	}
+	if req.Name != "" {
+		switch obj.GetName() {
+		case "":
+			obj.SetName(req.Name)
+		case req.Name:
+		default:
+			return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), req.Name))
+		}
+	}
+	if obj.GetName() != "" {
+		req.Name = obj.GetName()
+	}
+	return nil
+}
+
+// stamp sets what the system alone sets on a new object.
+func (r *Registry) stamp(req Request, obj api.Object) {
+	obj.SetUID(types.UID(uuid.NewString()))
+	obj.SetCreationTimestamp(metav1.NewTime(r.Now().UTC().Truncate(time.Second)))
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+	obj.SetManagedFields(nil)
+	obj.SetGeneration(0)
+	if req.Info.GenerationOf != nil {
+		obj.SetGeneration(1)
+	}
+}
+
+func nameRule(i *api.Info) validation.ValidateNameFunc {
+	if i.ValidateName != nil {
+		return i.ValidateName
+	}
+	return validation.NameIsDNSSubdomain
+}
+
+// generateName appends five random characters, shortening what is too long for them.
+func generateName(base string) string {
+	const longest = 63 - 5
+	if len(base) > longest {
+		base = base[:longest]
+	}
+	return base + rand.String(5)
+}
+
+// save writes a new object, together with what belongs to it, into a namespace that exists.
+func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (api.Object, error) {
+	key := watch.Key(req.Info, wanted.GetNamespace(), wanted.GetName())
+	for {
+		obj := wanted
+		if r.extras[req.Info.StoreKey] != nil { // which completes it, differently at each try
+			obj = wanted.DeepCopyObject().(api.Object)
+		}
+		if obj.GetResourceVersion() != "" {
+			return nil, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
+		}
+		t := store.Txn{Class: class(req.Info)}
+		if req.Info.Namespaced {
+			op, err := r.namespace(ctx, req, obj)
+			if err != nil {
+				return nil, err
+			}
+			t.Ops = append(t.Ops, op)
+		}
+		if extra := r.extras[req.Info.StoreKey]; extra != nil {
+			ops, err := extra(ctx, req, obj, nil)
+			if err != nil {
+				return nil, err
+			}
+			t.Ops = append(t.Ops, ops...)
+		}
+		stored, value, err := encode(req.Info, obj)
+		if err != nil {
+			return nil, err
+		}
+		t.Ops = append(t.Ops, store.Op{Key: key, Value: value})
+		if req.DryRun {
+			if item := r.State.Get(req.Info.Stored, obj.GetNamespace(), obj.GetName()); item != nil {
+				return nil, apierrors.NewAlreadyExists(req.Info.GroupResource(), obj.GetName())
+			}
+			return obj, nil
+		}
+		revision, err := r.commit(ctx, req.Info, key, stored, t)
+		var conflict *store.Conflict
+		switch {
+		case err == nil:
+			return finish(req.Info, obj, stored, revision), nil
+		case !errors.As(err, &conflict):
+			return nil, unavailable(err)
+		case conflict.Key == key:
+			return nil, apierrors.NewAlreadyExists(req.Info.GroupResource(), obj.GetName())
+		}
+		// The namespace or an allocation moved on: look again.
+		if err := r.State.Now(ctx); err != nil {
+			return nil, unavailable(err)
+		}
+	}
+}
+
+// namespace is the condition that the object's namespace is there when the object is written.
+func (r *Registry) namespace(ctx context.Context, req Request, obj api.Object) (store.Op, error) {
+	info := r.State.Info("namespaces")
+	for try := 0; ; try++ {
+		item := r.State.Get(info, "", obj.GetNamespace())
+		if item != nil {
+			o, err := item.Object()
+			if err != nil {
+				return store.Op{}, apierrors.NewInternalError(err)
+			}
+			if ns := o.(*corev1.Namespace); ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
+				err := apierrors.NewForbidden(req.Info.GroupResource(), obj.GetName(),
+					fmt.Errorf("unable to create new content in namespace %s because it is being terminated", obj.GetNamespace()))
+				err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
+					Type: corev1.NamespaceTerminatingCause, Message: fmt.Sprintf("namespace %s is being terminated", obj.GetNamespace()), Field: "metadata.namespace"})
+				return store.Op{}, err
+			}
+			return store.Op{Key: watch.Key(info, "", obj.GetNamespace()), Expect: store.Revision(item.Revision), Check: true}, nil
+		}
+		if try > 0 {
+			return store.Op{}, apierrors.NewNotFound(corev1.Resource("namespaces"), obj.GetNamespace())
+		}
+		if err := r.State.Now(ctx); err != nil {
+			return store.Op{}, unavailable(err)
+		}
+	}
+}
+
+// commit writes a transaction and waits until the state shows it, so that whoever is answered
+// reads his own write. stored becomes the state's typed object under key.
+func (r *Registry) commit(ctx context.Context, i *api.Info, key string, stored api.Object, t store.Txn) (uint64, error) {
+	revision, err := r.Store.Commit(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	if stored != nil {
+		stored.SetResourceVersion(fmt.Sprint(uint64(revision)))
+		r.State.Offer(key, uint64(revision), stored)
+	}
+	return uint64(revision), r.State.Wait(ctx, uint64(revision))
+}
+
+// encode gives the object as it is stored: its stored version, typed and as bytes.
+func encode(i *api.Info, obj api.Object) (stored api.Object, value []byte, err error) {
+	stored = obj
+	if i.ToStored != nil {
+		if stored, err = i.ToStored(obj); err != nil {
+			return nil, nil, apierrors.NewInternalError(err)
+		}
+	}
+	version := stored.GetResourceVersion()
+	stored.SetResourceVersion("")
+	value, err = api.EncodeStored(i.Stored, stored)
+	stored.SetResourceVersion(version)
+	if err != nil {
+		return nil, nil, apierrors.NewInternalError(err)
+	}
+	return stored, value, nil
+}
+
+// finish gives the object the revision it was written at.
+func finish(i *api.Info, obj, stored api.Object, revision uint64) api.Object {
+	if obj != stored {
+		obj.SetResourceVersion(fmt.Sprint(revision))
+	}
+	return obj
+}
+
+func class(i *api.Info) store.Class {
+	if i.Stored.Relaxed {
+		return store.Relaxed
+	}
+	return store.Durable
+}
+
+// invalid is the 422 of a failed validation.
+func invalid(i *api.Info, name string, errs field.ErrorList) error {
+	return apierrors.NewInvalid(i.GVK().GroupKind(), name, errs)
+}
+
+// unavailable is what a client is told when the store did not answer.
+func unavailable(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return apierrors.NewTimeoutError("request did not complete within the allowed duration", 0)
+	case errors.Is(err, store.ErrReadOnly):
+		return apierrors.NewServiceUnavailable(err.Error())
+	}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return err
+	}
+	return apierrors.NewInternalError(err)
+}
+
+func (q Request) warn(text string) {
+	if q.Warn != nil {
+		q.Warn(text)
+	}
+}
+
+func (q Request) warnings(obj, old api.Object) {
+	if q.Info.Warnings != nil && q.Warn != nil {
+		for _, text := range q.Info.Warnings(obj, old) {
+			q.Warn(text)
+		}
+	}
+}

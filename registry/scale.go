@@ -1,0 +1,48 @@
+package registry
+
+import (
+	"context"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// ScaleOf shows an object's replica count as an autoscaling/v1 Scale.
+func ScaleOf(i *api.Info, obj api.Object) *autoscalingv1.Scale {
+	v := i.GetScale(obj)
+	return &autoscalingv1.Scale{
+		TypeMeta: metav1.TypeMeta{Kind: "Scale", APIVersion: "autoscaling/v1"},
+		ObjectMeta: metav1.ObjectMeta{Name: obj.GetName(), Namespace: obj.GetNamespace(), UID: obj.GetUID(),
+			ResourceVersion: obj.GetResourceVersion(), CreationTimestamp: obj.GetCreationTimestamp()},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: v.Spec},
+		Status: autoscalingv1.ScaleStatus{Replicas: v.Status, Selector: v.Selector},
+	}
+}
+
+// Scale changes an object's replica count; change is handed the present Scale and gives the wanted one.
+func (r *Registry) Scale(ctx context.Context, req Request, change Change) (api.Object, error) {
+	got, err := r.Update(ctx, req, func(ctx context.Context, old api.Object) (api.Object, error) {
+		want, err := change(ctx, ScaleOf(req.Info, old))
+		if err != nil {
+			return nil, err
+		}
+		s := want.(*autoscalingv1.Scale)
+		next := old.DeepCopyObject().(api.Object)
+		if s.ResourceVersion == "" {
+			next.SetResourceVersion("")
+		} else {
+			next.SetResourceVersion(s.ResourceVersion)
+		}
+		if s.UID != "" {
+			next.SetUID(s.UID)
+		}
+		req.Info.SetScale(next, s.Spec.Replicas)
+		return next, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ScaleOf(req.Info, got), nil
+}

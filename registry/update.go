@@ -1,0 +1,243 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// Change makes the wanted object from the present one, which it must not write to. It is called
+// again when somebody else wrote in between.
+type Change func(ctx context.Context, old api.Object) (api.Object, error)
+
+// Replace is the Change of a PUT.
+func Replace(obj api.Object) Change {
+	return func(context.Context, api.Object) (api.Object, error) { return obj.DeepCopyObject().(api.Object), nil }
+}
+
+// patchRetries is how often a change without a resourceVersion is tried against a newer state.
+const patchRetries = 100
+
+// Update changes an object ("" or its status subresource, or scale through Scale) and returns it as stored.
+// An object whose resourceVersion is set and not the present one gets 409 and is left alone; one without is
+// applied to whatever is there. Source: API conventions, Concurrency control.
+func (r *Registry) Update(ctx context.Context, req Request, change Change) (api.Object, error) {
+	for try := 0; ; try++ {
+		item, old, err := r.current(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		obj, err := change(ctx, old)
+		if err != nil {
+			return nil, err
+		}
+		pinned := obj.GetResourceVersion() != "" && obj.GetResourceVersion() != "0"
+		if pinned && obj.GetResourceVersion() != fmt.Sprint(item.Revision) {
+			// Perhaps memory is behind another server's write: ask the store before refusing.
+			if err := r.State.Now(ctx); err != nil {
+				return nil, unavailable(err)
+			}
+			if newer := r.State.Get(req.Info.Stored, req.Namespace, req.Name); newer != nil && newer != item && try < patchRetries {
+				continue
+			}
+			return nil, modified(req)
+		}
+		got, err := r.update(ctx, req, item, old, obj)
+		var conflict *store.Conflict
+		if !errors.As(err, &conflict) {
+			return got, err
+		}
+		if try >= patchRetries {
+			return nil, modified(req)
+		}
+		if err := r.State.Now(ctx); err != nil {
+			return nil, unavailable(err)
+		}
+		// The next round sees the newer object; a pinned change is refused there.
+	}
+}
+
+// update writes obj in old's place; a *store.Conflict says that old is no longer there.
+func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, old, obj api.Object) (api.Object, error) {
+	i := req.Info
+	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
+		return nil, apierrors.NewConflict(i.GroupResource(), req.Name,
+			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+	}
+	if obj.GetName() != req.Name && obj.GetName() != "" {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), req.Name))
+	}
+	if i.Namespaced && obj.GetNamespace() != req.Namespace && obj.GetNamespace() != "" {
+		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	obj = r.carry(req, obj, old)
+	i.Default(obj)
+	a := &admission.Attributes{Operation: admission.Update, Info: i, Namespace: req.Namespace, Name: req.Name, Subresource: req.Subresource,
+		Object: obj, Old: old, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+	if err := r.Admission.Mutate(ctx, a); err != nil {
+		return nil, err
+	}
+	var errs field.ErrorList
+	switch req.Subresource {
+	case "status", "approval":
+		errs = i.ValidateStatus(obj, old)
+	case "binding", "finalize": // narrower than an update, and checked where they come in
+	case "":
+		i.Prepare(obj, old)
+		fallthrough
+	default:
+		r.generation(i, obj, old)
+		errs = i.Validate(obj, old)
+	}
+	errs = append(validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata")), errs...)
+	if len(errs) > 0 {
+		return nil, invalid(i, req.Name, errs)
+	}
+	if err := r.Admission.Validate(ctx, a); err != nil {
+		return nil, err
+	}
+	req.warnings(obj, old)
+	return r.replace(ctx, req, item, old, obj)
+}
+
+// carry keeps in obj what an update cannot change.
+func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
+	if part := parts[req.Subresource]; part != nil {
+		next := old.DeepCopyObject().(api.Object)
+		part(next, obj)
+		return next
+	}
+	if req.Subresource == "status" {
+		next := old.DeepCopyObject().(api.Object)
+		req.Info.CopyStatus(next, obj)
+		switch obj.(type) { // their agents keep labels and annotations through status
+		case *corev1.Pod, *corev1.Node:
+			next.SetLabels(obj.GetLabels())
+			next.SetAnnotations(obj.GetAnnotations())
+		}
+		return next
+	}
+	if req.Info.CopyStatus != nil {
+		req.Info.CopyStatus(obj, old.DeepCopyObject().(api.Object))
+	}
+	obj.SetName(old.GetName())
+	obj.SetNamespace(old.GetNamespace())
+	obj.SetUID(old.GetUID())
+	obj.SetResourceVersion(old.GetResourceVersion())
+	obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	obj.SetGeneration(old.GetGeneration())
+	obj.SetSelfLink("")
+	obj.SetManagedFields(old.GetManagedFields())
+	if obj.GetGenerateName() == "" {
+		obj.SetGenerateName(old.GetGenerateName())
+	}
+	return obj
+}
+
+// parts are the subresources through which only one part of an object is written.
+var parts = map[string]func(dst, src api.Object){
+	"finalize": func(dst, src api.Object) {
+		dst.(*corev1.Namespace).Spec.Finalizers = src.(*corev1.Namespace).Spec.Finalizers
+	},
+	"approval": func(dst, src api.Object) {
+		dst.(*certificatesv1.CertificateSigningRequest).Status.Conditions = src.(*certificatesv1.CertificateSigningRequest).Status.Conditions
+	},
+	"ephemeralcontainers": func(dst, src api.Object) {
+		dst.(*corev1.Pod).Spec.EphemeralContainers = src.(*corev1.Pod).Spec.EphemeralContainers
+	},
+	"resize": func(dst, src api.Object) {
+		to, from := &dst.(*corev1.Pod).Spec, &src.(*corev1.Pod).Spec
+		for n := range to.Containers {
+			if n < len(from.Containers) && to.Containers[n].Name == from.Containers[n].Name {
+				to.Containers[n].Resources, to.Containers[n].ResizePolicy = from.Containers[n].Resources, from.Containers[n].ResizePolicy
+			}
+		}
+	},
+}
+
+// generation rises exactly when what the record calls the spec changes.
+func (r *Registry) generation(i *api.Info, obj, old api.Object) {
+	obj.SetGeneration(old.GetGeneration())
+	if i.GenerationOf != nil && !equality.Semantic.DeepEqual(i.GenerationOf(obj), i.GenerationOf(old)) {
+		obj.SetGeneration(old.GetGeneration() + 1)
+	}
+}
+
+// replace commits obj in item's place, or its removal when obj was only waiting for its last finalizer.
+func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, old, obj api.Object) (api.Object, error) {
+	i := req.Info
+	if finished(i, obj) {
+		if req.DryRun {
+			return obj, nil
+		}
+		if _, err := r.remove(ctx, req, item, obj); err != nil {
+			return nil, err
+		}
+		return obj, nil
+	}
+	key := watch.Key(i, req.Namespace, req.Name)
+	t := store.Txn{Class: class(i)}
+	if extra := r.extras[i.StoreKey]; extra != nil && req.Subresource == "" {
+		ops, err := extra(ctx, req, obj, old)
+		if err != nil {
+			return nil, err
+		}
+		t.Ops = ops
+	}
+	stored, value, err := encode(i, obj)
+	if err != nil {
+		return nil, err
+	}
+	if was, err := item.Object(); err == nil && len(t.Ops) == 0 {
+		if before, err := encodeStored(i, was); err == nil && bytes.Equal(before, value) {
+			return obj, nil // nothing changed: no write, no event
+		}
+	}
+	if req.DryRun {
+		return obj, nil
+	}
+	t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Expect: store.Revision(item.Revision)})
+	revision, err := r.commit(ctx, i, key, stored, t)
+	if err != nil {
+		var conflict *store.Conflict
+		if errors.As(err, &conflict) {
+			return nil, conflict
+		}
+		return nil, unavailable(err)
+	}
+	return finish(i, obj, stored, revision), nil
+}
+
+// encodeStored encodes a shared object without writing to it.
+func encodeStored(i *api.Info, shared api.Object) ([]byte, error) {
+	o := shared.DeepCopyObject().(api.Object)
+	o.SetResourceVersion("")
+	return api.EncodeStored(i.Stored, o)
+}
+
+// finished: the object was deleted and nothing holds it any more.
+func finished(i *api.Info, obj api.Object) bool {
+	if obj.GetDeletionTimestamp() == nil || len(obj.GetFinalizers()) > 0 {
+		return false
+	}
+	if ns, ok := obj.(*corev1.Namespace); ok && len(ns.Spec.Finalizers) > 0 {
+		return false
+	}
+	grace := obj.GetDeletionGracePeriodSeconds()
+	return i.Grace == nil || grace == nil || *grace == 0
+}

@@ -1,0 +1,95 @@
+package role
+
+import (
+	"context"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/lighter-k8s/lighter/authn"
+	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/registry"
+)
+
+// view is a view of the server's own memory, for those who judge requests and so cannot be judged.
+func view[T client.Object](s *Server, k client.Kind[T]) client.TypedView[T] {
+	return client.TypedView[T]{View: s.Direct.View(k.Resource, client.Selection{})}
+}
+
+// access makes the judges: who is asking, and may they.
+func (s *Server) access(ctx context.Context) (err error) {
+	pods, nodes := view(s, client.Pods), view(s, client.Nodes)
+	issuer := "https://kubernetes.default.svc." + s.Config.Server.Domain
+	s.tokens, err = authn.NewTokens(issuer, nil, s.PKI.Tokens, nil, authn.Views{ServiceAccounts: view(s, client.ServiceAccounts), Pods: pods,
+		Secrets: view(s, client.Secrets), Nodes: nodes})
+	if err != nil {
+		return err
+	}
+	s.bearer = authn.Bearer{s.tokens, authn.Bootstrap{Secrets: view(s, client.Secrets)}}
+	s.authn = authn.Any(authn.NewCertificates(s.PKI.CA.Pool()), s.bearer)
+	s.rbac = authz.NewRBAC(ctx, authz.RBACViews{Roles: view(s, client.Roles), RoleBindings: view(s, client.RoleBindings),
+		ClusterRoles: view(s, client.ClusterRoles), ClusterRoleBindings: view(s, client.ClusterRoleBindings)})
+	s.Direct.Authz = authz.Chain(authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
+		PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)}), s.rbac)
+	return nil
+}
+
+// reviews answers the virtual resources: tokens, token reviews, access reviews.
+func (s *Server) reviews(reg *registry.Registry) {
+	reg.Handle("serviceaccounts/token", func(ctx context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
+		item, err := reg.Get(ctx, registry.Request{Info: req.Info, Namespace: req.Namespace, Name: req.Name}, true)
+		if err != nil {
+			return nil, err
+		}
+		account, err := item.Object()
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		return s.tokens.Issue(account.(*corev1.ServiceAccount), obj.(*authenticationv1.TokenRequest))
+	})
+	reg.Handle("tokenreviews", func(ctx context.Context, _ registry.Request, obj runtime.Object) (runtime.Object, error) {
+		r := obj.(*authenticationv1.TokenReview)
+		if r.Spec.Token == "" {
+			return nil, apierrors.NewBadRequest("token is required for TokenReview in authentication")
+		}
+		return s.bearer.Review(ctx, r), nil
+	})
+	reg.Handle("selfsubjectreviews", func(_ context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
+		r := obj.(*authenticationv1.SelfSubjectReview)
+		r.CreationTimestamp = metav1.NewTime(reg.Now().UTC())
+		r.Status.UserInfo = req.User
+		return r, nil
+	})
+	reg.Handle("subjectaccessreviews", func(ctx context.Context, _ registry.Request, obj runtime.Object) (runtime.Object, error) {
+		r := obj.(*authorizationv1.SubjectAccessReview)
+		r.Status = authz.Review(ctx, s.Direct.Authz, r.Spec)
+		return r, nil
+	})
+	reg.Handle("localsubjectaccessreviews", func(ctx context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
+		r := obj.(*authorizationv1.LocalSubjectAccessReview)
+		if r.Spec.ResourceAttributes == nil || r.Spec.ResourceAttributes.Namespace != req.Namespace {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("spec.resourceAttributes.namespace must match namespace: %q", req.Namespace))
+		}
+		r.Status = authz.Review(ctx, s.Direct.Authz, r.Spec)
+		return r, nil
+	})
+	reg.Handle("selfsubjectaccessreviews", func(ctx context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
+		r := obj.(*authorizationv1.SelfSubjectAccessReview)
+		r.Status = authz.Review(ctx, s.Direct.Authz, authz.SelfSpec(&req.User, r.Spec))
+		return r, nil
+	})
+	reg.Handle("selfsubjectrulesreviews", func(_ context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
+		r := obj.(*authorizationv1.SelfSubjectRulesReview)
+		if r.Spec.Namespace == "" {
+			return nil, apierrors.NewBadRequest("no namespace on request")
+		}
+		r.Status = s.rbac.Rules(&req.User, r.Spec.Namespace)
+		return r, nil
+	})
+}

@@ -1,0 +1,269 @@
+// Package role is the only wiring: which parts make a control plane (server.go), a node
+// (agent.go), both on one machine (up.go), or one part alone (part.go).
+package role
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/builtin"
+	"github.com/lighter-k8s/lighter/apiserver"
+	"github.com/lighter-k8s/lighter/authn"
+	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/client/direct"
+	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/network"
+	"github.com/lighter-k8s/lighter/pki"
+	"github.com/lighter-k8s/lighter/registry"
+	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/store/embedded"
+	"github.com/lighter-k8s/lighter/store/memory"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// Server is a control plane in this process.
+type Server struct {
+	Config  *config.Config
+	Log     *slog.Logger
+	Version string // of Kubernetes that is served: "v1.37.0"
+	PKI     *pki.PKI
+	Direct  *direct.Server
+	API     *apiserver.Server
+
+	services *registry.Services
+	tokens   *authn.Tokens
+	bearer   authn.Bearer
+	authn    authn.Authenticator
+	rbac     *authz.RBAC
+	store    store.Store
+	state    *watch.State
+	address  netip.Addr // where nodes and pods reach the API
+}
+
+// KubernetesVersion is the version whose API is served.
+const KubernetesVersion = "v1.37.2"
+
+// NewServer opens the store and makes all parts, none of which runs yet.
+func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
+	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
+	dir := filepath.Join(c.DataDir, "server")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.PKI, err = pki.Open(filepath.Join(dir, "pki")); err != nil {
+		return nil, err
+	}
+	if s.store, err = openStore(ctx, c, dir, log); err != nil {
+		return nil, err
+	}
+	infos := builtin.All()
+	s.state = watch.New(s.store, log, time.Now, infos)
+	if err := s.state.Load(ctx); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	reg := registry.New(s.store, s.state, log, time.Now)
+	byResource := map[schema.GroupVersionResource]*api.Info{}
+	for _, i := range infos {
+		byResource[i.GroupVersionResource] = i
+	}
+	s.Direct = &direct.Server{Registry: reg, Resources: byResource}
+	if err := s.access(ctx); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	first, n, err := c.Ports()
+	if err != nil {
+		return nil, err
+	}
+	cidr, err := netip.ParsePrefix(c.Server.ServiceCIDR)
+	if err != nil {
+		return nil, err
+	}
+	s.services = registry.NewServices(reg, []netip.Prefix{cidr}, first, n)
+	s.reviews(reg)
+	reg.Admission = s.admission()
+
+	var groups []apiserver.Group
+	for _, g := range builtin.Groups() {
+		groups = append(groups, apiserver.Group(g))
+	}
+	s.API = apiserver.New(infos, groups)
+	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
+	return s, nil
+}
+
+// Client acts in the cluster as one of its parts, in this process.
+func (s *Server) Client(user string, groups ...string) client.Client {
+	return s.Direct.As(authenticationv1.UserInfo{Username: user, Groups: append(groups, authn.AuthenticatedGroup)})
+}
+
+// Run serves until ctx ends. ready is called once the API answers and all that a user may count on exists.
+func (s *Server) Run(ctx context.Context, ready func()) error {
+	listeners, err := s.listen()
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	names := append([]string{s.services.Nth(1).String(), s.address.String()}, s.Config.Server.Names...)
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	serving, err := s.PKI.Serving(names...)
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	toKubelets, err := s.PKI.CA.Rotating(pki.APIServerToKubelet())
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	s.API.Kubelet = &apiserver.Tunnel{
+		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
+		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
+	}
+	web := &http.Server{Handler: s.API, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: serving.GetCertificate, ClientCAs: s.PKI.CA.Pool(),
+			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
+	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
+	g, ctx := errgroup.WithContext(ctx)
+	var base errgroup.Group
+	base.Go(func() error { return s.state.Run(state) })
+	for _, l := range listeners {
+		g.Go(func() error {
+			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { return serving.Run(ctx, s.Log) })
+	g.Go(func() error { return toKubelets.Run(ctx, s.Log) })
+	g.Go(func() error {
+		if err := s.bootstrap(ctx); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+		s.API.SetReady(s.checks())
+		if ready != nil {
+			ready()
+		}
+		return s.parts(ctx)
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		s.API.End()
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		if err := web.Shutdown(late); err != nil {
+			return web.Close()
+		}
+		return nil
+	})
+	err = g.Wait()
+	end()
+	return errors.Join(err, base.Wait(), s.store.Close())
+}
+
+// checks are what /readyz looks at.
+func (s *Server) checks() []apiserver.Check {
+	return []apiserver.Check{{Name: "store", Test: func(ctx context.Context) error { return s.state.Now(ctx) }}}
+}
+
+// listen opens the API's sockets: what was asked for and, where that is loopback, the node's address too.
+func (s *Server) listen() (out []net.Listener, err error) {
+	host, port, err := net.SplitHostPort(s.Config.Server.Listen)
+	if err != nil {
+		return nil, err
+	}
+	s.address, err = s.advertise(host)
+	if err != nil {
+		return nil, err
+	}
+	addrs := []string{s.Config.Server.Listen}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() && s.address.IsValid() && !s.address.IsLoopback() {
+		addrs = append(addrs, net.JoinHostPort(s.address.String(), port))
+	}
+	for _, a := range slices.Compact(addrs) {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			for _, open := range out {
+				_ = open.Close()
+			}
+			return nil, fmt.Errorf("listen on %s: %w", a, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// advertise is the address by which others reach the API.
+func (s *Server) advertise(host string) (netip.Addr, error) {
+	if a := s.Config.Server.Advertise; a != "" {
+		return netip.ParseAddr(a)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+		return ip, nil
+	}
+	if s.Config.Node.IP != "" {
+		return netip.ParseAddr(s.Config.Node.IP)
+	}
+	return network.NodeIP()
+}
+
+// Address is where the API is reached from this machine and from others: "10.0.0.5:6443".
+func (s *Server) Address() string {
+	_, port, _ := net.SplitHostPort(s.Config.Server.Listen) // checked in listen
+	return net.JoinHostPort(s.address.String(), port)
+}
+
+func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logger) (store.Store, error) {
+	switch c.Server.Store {
+	case "memory":
+		return memory.New(), nil
+	}
+	return embedded.Open(filepath.Join(dir, "store"), embedded.Options{Logger: log})
+}
+
+// KubeconfigPath is where the administrator's kubeconfig lies in a data directory.
+func KubeconfigPath(dataDir string) string {
+	return filepath.Join(dataDir, "server", "admin.kubeconfig")
+}
+
+// WriteKubeconfig writes the administrator's kubeconfig.
+func (s *Server) WriteKubeconfig() error {
+	k, err := s.Kubeconfig()
+	if err != nil {
+		return err
+	}
+	return k.Write(KubeconfigPath(s.Config.DataDir))
+}
+
+// Kubeconfig is the administrator's kubeconfig.
+func (s *Server) Kubeconfig() (pki.Kubeconfig, error) {
+	host, port, err := net.SplitHostPort(s.Config.Server.Listen)
+	if err != nil {
+		return pki.Kubeconfig{}, err
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	k, err := s.PKI.Admin("https://" + net.JoinHostPort(host, port))
+	k.Name = "lighter"
+	return k, err
+}
