@@ -23,7 +23,7 @@ const frozen = "field is immutable when `immutable` is set"
 
 func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 	total := 0
-	for _, key := range sortedKeys(c.Data) {
+	for _, key := range SortedKeys(c.Data) {
 		for _, msg := range validation.IsConfigMapKey(key) {
 			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, msg))
 		}
@@ -32,7 +32,7 @@ func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 		}
 		total += len(c.Data[key])
 	}
-	for _, key := range sortedKeys(c.BinaryData) {
+	for _, key := range SortedKeys(c.BinaryData) {
 		for _, msg := range validation.IsConfigMapKey(key) {
 			errs = append(errs, field.Invalid(field.NewPath("binaryData").Key(key), key, msg))
 		}
@@ -42,10 +42,10 @@ func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 		// The empty path is upstream's: the size is of no single field.
 		errs = append(errs, field.TooLong(field.NewPath(""), "", corev1.MaxSecretSize))
 	}
-	if old == nil || !isTrue(old.Immutable) {
+	if old == nil || !IsTrue(old.Immutable) {
 		return errs
 	}
-	if !isTrue(c.Immutable) {
+	if !IsTrue(c.Immutable) {
 		errs = append(errs, field.Forbidden(field.NewPath("immutable"), frozen))
 	}
 	if !equality.Semantic.DeepEqual(c.Data, old.Data) {
@@ -57,9 +57,11 @@ func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 	return errs
 }
 
-func isTrue(b *bool) bool { return b != nil && *b }
+// IsTrue tells whether b is there and true.
+func IsTrue(b *bool) bool { return b != nil && *b }
 
-func sortedKeys[K ~string, V any](m map[K]V) []K {
+// SortedKeys gives a map's keys in order, so that errors come in the same order each time.
+func SortedKeys[K ~string, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

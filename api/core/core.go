@@ -19,16 +19,16 @@ var (
 	proxy   = []string{"create", "delete", "get", "patch", "update"}
 )
 
-// orNew gives *p, having made it v where it was nil.
-func orNew[T any](p **T, v T) *T {
+// OrNew gives *p, having made it v where it was nil.
+func OrNew[T any](p **T, v T) *T {
 	if *p == nil {
 		*p = &v
 	}
 	return *p
 }
 
-// orSet sets *p to v where it has no value.
-func orSet[T comparable](p *T, v T) {
+// OrSet sets *p to v where it has no value.
+func OrSet[T comparable](p *T, v T) {
 	var zero T
 	if *p == zero {
 		*p = v

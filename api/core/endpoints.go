@@ -18,7 +18,7 @@ var Endpoints = api.Define(api.Resource[*corev1.Endpoints]{
 	Default: func(e *corev1.Endpoints) {
 		for i := range e.Subsets {
 			for j := range e.Subsets[i].Ports {
-				orSet(&e.Subsets[i].Ports[j].Protocol, corev1.ProtocolTCP)
+				OrSet(&e.Subsets[i].Ports[j].Protocol, corev1.ProtocolTCP)
 			}
 		}
 	},

@@ -40,7 +40,7 @@ var Event = api.Define(api.Resource[*corev1.Event]{
 		{Name: "Subobject", Wide: true, Help: corev1.ObjectReference{}.SwaggerDoc()["fieldPath"], Show: func(e *corev1.Event) any { return e.InvolvedObject.FieldPath }},
 		{Name: "Source", Wide: true, Help: corev1.Event{}.SwaggerDoc()["source"], Show: func(e *corev1.Event) any {
 			name, host := eventSourceName(e), e.Source.Host
-			orSet(&host, e.ReportingInstance)
+			OrSet(&host, e.ReportingInstance)
 			if host == "" {
 				return name
 			}

@@ -14,9 +14,9 @@ import (
 var PersistentVolume = api.Define(api.Resource[*corev1.PersistentVolume]{
 	Version: "v1", Plural: "persistentvolumes", Short: []string{"pv"}, Scope: api.Cluster,
 	Default: func(v *corev1.PersistentVolume) {
-		orSet(&v.Status.Phase, corev1.VolumePending)
-		orSet(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
-		orNew(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+		OrSet(&v.Status.Phase, corev1.VolumePending)
+		OrSet(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
+		OrNew(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 		roundUp(v.Spec.Capacity)
 		defaultVolumeSource(&v.Spec.PersistentVolumeSource)
 	},
@@ -74,16 +74,16 @@ var PersistentVolume = api.Define(api.Resource[*corev1.PersistentVolume]{
 func defaultVolumeSource(v *corev1.PersistentVolumeSource) {
 	switch {
 	case v.HostPath != nil:
-		orNew(&v.HostPath.Type, corev1.HostPathUnset)
+		OrNew(&v.HostPath.Type, corev1.HostPathUnset)
 	case v.ISCSI != nil:
-		orSet(&v.ISCSI.ISCSIInterface, "default")
+		OrSet(&v.ISCSI.ISCSIInterface, "default")
 	case v.RBD != nil:
-		orSet(&v.RBD.RBDPool, "rbd")
-		orSet(&v.RBD.RadosUser, "admin")
-		orSet(&v.RBD.Keyring, "/etc/ceph/keyring")
+		OrSet(&v.RBD.RBDPool, "rbd")
+		OrSet(&v.RBD.RadosUser, "admin")
+		OrSet(&v.RBD.Keyring, "/etc/ceph/keyring")
 	case v.ScaleIO != nil:
-		orSet(&v.ScaleIO.StorageMode, "ThinProvisioned")
-		orSet(&v.ScaleIO.FSType, "xfs")
+		OrSet(&v.ScaleIO.StorageMode, "ThinProvisioned")
+		OrSet(&v.ScaleIO.FSType, "xfs")
 	case v.AzureDisk != nil:
 		defaultAzureDisk(v.AzureDisk)
 	}

@@ -65,6 +65,6 @@ var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClai
 
 // DefaultClaim fills in a claim, one in a StatefulSet's templates too.
 func DefaultClaim(c *corev1.PersistentVolumeClaim) {
-	orSet(&c.Status.Phase, corev1.ClaimPending)
+	OrSet(&c.Status.Phase, corev1.ClaimPending)
 	DefaultClaimSpec(&c.Spec)
 }

@@ -52,7 +52,7 @@ func defaultPod(p *corev1.Pod) {
 		}
 	}
 	defaultPodRequests(&p.Spec)
-	orNew(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+	OrNew(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	defaultHostPorts(&p.Spec)
 }
 

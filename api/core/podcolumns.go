@@ -92,7 +92,7 @@ func summarize(p *corev1.Pod) summary {
 			sidecars.restarted(c)
 		}
 		done := c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
-		if sidecar[c.Name] && isTrue(c.Started) && !done {
+		if sidecar[c.Name] && IsTrue(c.Started) && !done {
 			done = true
 			if c.Ready {
 				s.ready++

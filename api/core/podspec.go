@@ -15,11 +15,11 @@ func DefaultPodTemplate(t *corev1.PodTemplateSpec) { DefaultPodSpec(&t.Spec) }
 // DefaultPodSpec fills in the defaults that pods and pod templates share.
 // Source: the comments of k8s.io/api/core/v1 types.
 func DefaultPodSpec(s *corev1.PodSpec) {
-	orSet(&s.DNSPolicy, corev1.DNSClusterFirst)
-	orSet(&s.RestartPolicy, corev1.RestartPolicyAlways)
-	orSet(&s.SchedulerName, corev1.DefaultSchedulerName)
-	orNew(&s.SecurityContext, corev1.PodSecurityContext{})
-	orNew(&s.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
+	OrSet(&s.DNSPolicy, corev1.DNSClusterFirst)
+	OrSet(&s.RestartPolicy, corev1.RestartPolicyAlways)
+	OrSet(&s.SchedulerName, corev1.DefaultSchedulerName)
+	OrNew(&s.SecurityContext, corev1.PodSecurityContext{})
+	OrNew(&s.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
 	mirrorServiceAccount(s)
 	for i := range s.Volumes {
 		defaultVolume(&s.Volumes[i].VolumeSource)
@@ -36,7 +36,7 @@ func DefaultPodSpec(s *corev1.PodSpec) {
 
 // mirrorServiceAccount keeps the deprecated twin of serviceAccountName equal to it.
 func mirrorServiceAccount(s *corev1.PodSpec) {
-	orSet(&s.ServiceAccountName, s.DeprecatedServiceAccount)
+	OrSet(&s.ServiceAccountName, s.DeprecatedServiceAccount)
 	s.DeprecatedServiceAccount = s.ServiceAccountName
 }
 
@@ -62,19 +62,19 @@ func containers(s *corev1.PodSpec) func(func(*corev1.Container) bool) {
 }
 
 func defaultContainer(c *corev1.Container) {
-	orSet(&c.ImagePullPolicy, pullPolicy(c.Image))
-	orSet(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
-	orSet(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
+	OrSet(&c.ImagePullPolicy, pullPolicy(c.Image))
+	OrSet(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
+	OrSet(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {
-		orSet(&c.Ports[i].Protocol, corev1.ProtocolTCP)
+		OrSet(&c.Ports[i].Protocol, corev1.ProtocolTCP)
 	}
 	for i := range c.Env {
 		if from := c.Env[i].ValueFrom; from != nil {
 			if from.FieldRef != nil {
-				orSet(&from.FieldRef.APIVersion, "v1")
+				OrSet(&from.FieldRef.APIVersion, "v1")
 			}
 			if from.FileKeyRef != nil {
-				orNew(&from.FileKeyRef.Optional, false)
+				OrNew(&from.FileKeyRef.Optional, false)
 			}
 		}
 	}
@@ -106,20 +106,20 @@ func defaultProbe(p *corev1.Probe) {
 	if p == nil {
 		return
 	}
-	orSet(&p.TimeoutSeconds, 1)
-	orSet(&p.PeriodSeconds, 10)
-	orSet(&p.SuccessThreshold, 1)
-	orSet(&p.FailureThreshold, 3)
+	OrSet(&p.TimeoutSeconds, 1)
+	OrSet(&p.PeriodSeconds, 10)
+	OrSet(&p.SuccessThreshold, 1)
+	OrSet(&p.FailureThreshold, 3)
 	defaultHTTPGet(p.HTTPGet)
 	if p.GRPC != nil {
-		orNew(&p.GRPC.Service, "")
+		OrNew(&p.GRPC.Service, "")
 	}
 }
 
 func defaultHTTPGet(a *corev1.HTTPGetAction) {
 	if a != nil {
-		orSet(&a.Path, "/")
-		orSet(&a.Scheme, corev1.URISchemeHTTP)
+		OrSet(&a.Path, "/")
+		OrSet(&a.Scheme, corev1.URISchemeHTTP)
 	}
 }
 
@@ -130,22 +130,22 @@ func defaultVolume(v *corev1.VolumeSource) {
 	mode := int32(0o644)
 	switch {
 	case v.HostPath != nil:
-		orNew(&v.HostPath.Type, corev1.HostPathUnset)
+		OrNew(&v.HostPath.Type, corev1.HostPathUnset)
 	case v.Secret != nil:
-		orNew(&v.Secret.DefaultMode, mode)
+		OrNew(&v.Secret.DefaultMode, mode)
 	case v.ConfigMap != nil:
-		orNew(&v.ConfigMap.DefaultMode, mode)
+		OrNew(&v.ConfigMap.DefaultMode, mode)
 	case v.DownwardAPI != nil:
-		orNew(&v.DownwardAPI.DefaultMode, mode)
+		OrNew(&v.DownwardAPI.DefaultMode, mode)
 		defaultDownward(v.DownwardAPI.Items)
 	case v.Projected != nil:
-		orNew(&v.Projected.DefaultMode, mode)
+		OrNew(&v.Projected.DefaultMode, mode)
 		for _, s := range v.Projected.Sources {
 			if s.DownwardAPI != nil {
 				defaultDownward(s.DownwardAPI.Items)
 			}
 			if s.ServiceAccountToken != nil {
-				orNew(&s.ServiceAccountToken.ExpirationSeconds, 60*60)
+				OrNew(&s.ServiceAccountToken.ExpirationSeconds, 60*60)
 			}
 		}
 	case v.Ephemeral != nil:
@@ -153,32 +153,32 @@ func defaultVolume(v *corev1.VolumeSource) {
 			DefaultClaimSpec(&t.Spec)
 		}
 	case v.Image != nil:
-		orSet(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
+		OrSet(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
 	case v.ISCSI != nil:
-		orSet(&v.ISCSI.ISCSIInterface, "default")
+		OrSet(&v.ISCSI.ISCSIInterface, "default")
 	case v.RBD != nil:
-		orSet(&v.RBD.RBDPool, "rbd")
-		orSet(&v.RBD.RadosUser, "admin")
-		orSet(&v.RBD.Keyring, "/etc/ceph/keyring")
+		OrSet(&v.RBD.RBDPool, "rbd")
+		OrSet(&v.RBD.RadosUser, "admin")
+		OrSet(&v.RBD.Keyring, "/etc/ceph/keyring")
 	case v.ScaleIO != nil:
-		orSet(&v.ScaleIO.StorageMode, "ThinProvisioned")
-		orSet(&v.ScaleIO.FSType, "xfs")
+		OrSet(&v.ScaleIO.StorageMode, "ThinProvisioned")
+		OrSet(&v.ScaleIO.FSType, "xfs")
 	case v.AzureDisk != nil:
 		defaultAzureDisk(v.AzureDisk)
 	}
 }
 
 func defaultAzureDisk(a *corev1.AzureDiskVolumeSource) {
-	orNew(&a.CachingMode, corev1.AzureDataDiskCachingReadWrite)
-	orNew(&a.Kind, corev1.AzureSharedBlobDisk)
-	orNew(&a.FSType, "ext4")
-	orNew(&a.ReadOnly, false)
+	OrNew(&a.CachingMode, corev1.AzureDataDiskCachingReadWrite)
+	OrNew(&a.Kind, corev1.AzureSharedBlobDisk)
+	OrNew(&a.FSType, "ext4")
+	OrNew(&a.ReadOnly, false)
 }
 
 func defaultDownward(items []corev1.DownwardAPIVolumeFile) {
 	for i := range items {
 		if r := items[i].FieldRef; r != nil {
-			orSet(&r.APIVersion, "v1")
+			OrSet(&r.APIVersion, "v1")
 		}
 	}
 }
@@ -261,7 +261,7 @@ func isSidecar(c *corev1.Container) bool {
 
 // DefaultClaimSpec fills in a claim's spec.
 func DefaultClaimSpec(s *corev1.PersistentVolumeClaimSpec) {
-	orNew(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
+	OrNew(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
 	roundUp(s.Resources.Limits)
 	roundUp(s.Resources.Requests)
 }
@@ -274,7 +274,7 @@ func defaultHostPorts(s *corev1.PodSpec) {
 	for _, list := range [][]corev1.Container{s.InitContainers, s.Containers} {
 		for i := range list {
 			for j := range list[i].Ports {
-				orSet(&list[i].Ports[j].HostPort, list[i].Ports[j].ContainerPort)
+				OrSet(&list[i].Ports[j].HostPort, list[i].Ports[j].ContainerPort)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +17,7 @@ var ReplicationController = api.Define(api.Resource[*corev1.ReplicationControlle
 	Version: "v1", Plural: "replicationcontrollers", Short: []string{"rc"}, Categories: []string{"all"},
 	Scope: api.Namespaced, Key: "controllers",
 	Default: func(c *corev1.ReplicationController) {
-		orNew(&c.Spec.Replicas, int32(1))
+		OrNew(&c.Spec.Replicas, int32(1))
 		if t := c.Spec.Template; t != nil {
 			DefaultPodTemplate(t)
 			if len(c.Spec.Selector) == 0 {
@@ -70,7 +71,7 @@ func validateReplicationController(c, _ *corev1.ReplicationController) (errs fie
 	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(c.Spec.MinReadySeconds), spec.Child("minReadySeconds"))...)
 	errs = append(errs, requireSelector(c.Spec.Selector, spec.Child("selector"))...)
 	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(*c.Spec.Replicas), spec.Child("replicas"))...)
-	return append(errs, ValidateReplicaTemplate(c.Spec.Template, labels.SelectorFromSet(c.Spec.Selector), spec.Child("template"))...)
+	return append(errs, ValidateReplicaTemplate(c.Spec.Template, labels.SelectorFromSet(c.Spec.Selector), spec.Child("template"), "ReplicationController")...)
 }
 
 func requireSelector(m map[string]string, path *field.Path) field.ErrorList {
@@ -81,8 +82,8 @@ func requireSelector(m map[string]string, path *field.Path) field.ErrorList {
 }
 
 // ValidateReplicaTemplate checks the template of a workload whose pods run for ever:
-// its labels must match the selector and its restart policy must be Always.
-func ValidateReplicaTemplate(t *corev1.PodTemplateSpec, selector labels.Selector, path *field.Path) (errs field.ErrorList) {
+// its labels must match the selector and its restart policy must be Always. Kind names it in messages.
+func ValidateReplicaTemplate(t *corev1.PodTemplateSpec, selector labels.Selector, path *field.Path, kind string) (errs field.ErrorList) {
 	if t == nil {
 		return field.ErrorList{field.Required(path, "")}
 	}
@@ -90,17 +91,17 @@ func ValidateReplicaTemplate(t *corev1.PodTemplateSpec, selector labels.Selector
 		errs = append(errs, field.Invalid(path.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
 	}
 	errs = append(errs, ValidatePodTemplate(t, path)...)
-	return append(errs, ValidateLongRunning(&t.Spec, path.Child("spec"))...)
+	return append(errs, ValidateLongRunning(&t.Spec, path.Child("spec"), kind)...)
 }
 
 // ValidateLongRunning checks the template rules of Deployment, ReplicaSet,
 // ReplicationController, DaemonSet and StatefulSet.
-func ValidateLongRunning(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+func ValidateLongRunning(s *corev1.PodSpec, path *field.Path, kind string) (errs field.ErrorList) {
 	if s.RestartPolicy != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(path.Child("restartPolicy"), s.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
 	}
 	if s.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(path.Child("activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
+		errs = append(errs, field.Forbidden(path.Child("activeDeadlineSeconds"), fmt.Sprintf("activeDeadlineSeconds in %s is not Supported", kind)))
 	}
 	return errs
 }

@@ -32,7 +32,7 @@ var ResourceQuota = api.Define(api.Resource[*corev1.ResourceQuota]{
 // quotaUse shows "pods: 1/10, requests.cpu: 1/2"; limits are those named limits.*.
 func quotaUse(q *corev1.ResourceQuota, limits bool) string {
 	var words []string
-	for _, name := range sortedKeys(q.Status.Hard) {
+	for _, name := range SortedKeys(q.Status.Hard) {
 		if strings.HasPrefix(string(name), "limits") == limits {
 			words = append(words, string(name)+": "+quantity(q.Status.Used, name)+"/"+quantity(q.Status.Hard, name))
 		}

@@ -19,7 +19,7 @@ var Secret = api.Define(api.Resource[*corev1.Secret]{
 	Default: defaultSecret,
 	Prepare: func(s, old *corev1.Secret) {
 		if old != nil {
-			orSet(&s.Type, old.Type)
+			OrSet(&s.Type, old.Type)
 		}
 	},
 	Validate: validateSecret,
@@ -31,7 +31,7 @@ var Secret = api.Define(api.Resource[*corev1.Secret]{
 })
 
 func defaultSecret(s *corev1.Secret) {
-	orSet(&s.Type, corev1.SecretTypeOpaque)
+	OrSet(&s.Type, corev1.SecretTypeOpaque)
 	for key, value := range s.StringData {
 		if s.Data == nil {
 			s.Data = map[string][]byte{}
@@ -44,7 +44,7 @@ func defaultSecret(s *corev1.Secret) {
 func validateSecret(s, old *corev1.Secret) (errs field.ErrorList) {
 	data := field.NewPath("data")
 	total := 0
-	for _, key := range sortedKeys(s.Data) {
+	for _, key := range SortedKeys(s.Data) {
 		for _, msg := range validation.IsConfigMapKey(key) {
 			errs = append(errs, field.Invalid(data.Key(key), key, msg))
 		}
@@ -98,8 +98,8 @@ func validateSecret(s, old *corev1.Secret) (errs field.ErrorList) {
 		return errs
 	}
 	errs = append(errs, apivalidation.ValidateImmutableField(s.Type, old.Type, field.NewPath("type"))...)
-	if isTrue(old.Immutable) {
-		if !isTrue(s.Immutable) {
+	if IsTrue(old.Immutable) {
+		if !IsTrue(s.Immutable) {
 			errs = append(errs, field.Forbidden(field.NewPath("immutable"), frozen))
 		}
 		if !equality.Semantic.DeepEqual(s.Data, old.Data) {

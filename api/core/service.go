@@ -46,33 +46,33 @@ var Service = api.Define(api.Resource[*corev1.Service]{
 
 func defaultService(svc *corev1.Service) {
 	s := &svc.Spec
-	orSet(&s.Type, corev1.ServiceTypeClusterIP)
-	orSet(&s.SessionAffinity, corev1.ServiceAffinityNone)
+	OrSet(&s.Type, corev1.ServiceTypeClusterIP)
+	OrSet(&s.SessionAffinity, corev1.ServiceAffinityNone)
 	switch s.SessionAffinity {
 	case corev1.ServiceAffinityNone:
 		s.SessionAffinityConfig = nil
 	case corev1.ServiceAffinityClientIP:
-		c := orNew(&s.SessionAffinityConfig, corev1.SessionAffinityConfig{})
-		orNew(&orNew(&c.ClientIP, corev1.ClientIPConfig{}).TimeoutSeconds, corev1.DefaultClientIPServiceAffinitySeconds)
+		c := OrNew(&s.SessionAffinityConfig, corev1.SessionAffinityConfig{})
+		OrNew(&OrNew(&c.ClientIP, corev1.ClientIPConfig{}).TimeoutSeconds, corev1.DefaultClientIPServiceAffinitySeconds)
 	}
 	for i := range s.Ports {
-		orSet(&s.Ports[i].Protocol, corev1.ProtocolTCP)
+		OrSet(&s.Ports[i].Protocol, corev1.ProtocolTCP)
 		if t := &s.Ports[i].TargetPort; *t == intstr.FromInt32(0) || *t == intstr.FromString("") {
 			*t = intstr.FromInt32(s.Ports[i].Port)
 		}
 	}
 	if external(s) {
-		orSet(&s.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
+		OrSet(&s.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
 	}
 	if s.Type != corev1.ServiceTypeExternalName {
-		orNew(&s.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
+		OrNew(&s.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
 	}
 	if s.Type == corev1.ServiceTypeLoadBalancer {
-		orNew(&s.AllocateLoadBalancerNodePorts, true)
+		OrNew(&s.AllocateLoadBalancerNodePorts, true)
 	}
 	for i := range svc.Status.LoadBalancer.Ingress {
 		if in := &svc.Status.LoadBalancer.Ingress[i]; in.IP != "" {
-			orNew(&in.IPMode, corev1.LoadBalancerIPModeVIP)
+			OrNew(&in.IPMode, corev1.LoadBalancerIPModeVIP)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func keepAllocated(s, old *corev1.ServiceSpec) {
 		}
 	}
 	if hasHealthPort(old) && hasHealthPort(s) {
-		orSet(&s.HealthCheckNodePort, old.HealthCheckNodePort)
+		OrSet(&s.HealthCheckNodePort, old.HealthCheckNodePort)
 	}
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -17,8 +19,8 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 )
 
-// oneOf complains about a value that is not among those allowed.
-func oneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
+// OneOf complains about a value that is not among those allowed.
+func OneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
@@ -33,7 +35,8 @@ func each(path *field.Path, value any, messages []string) (errs field.ErrorList)
 	return errs
 }
 
-func nonNegative[T ~int | ~int32 | ~int64](n T, path *field.Path) field.ErrorList {
+// NonNegative complains about a count below zero.
+func NonNegative[T ~int | ~int32 | ~int64](n T, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateNonnegativeField(int64(n), path)
 }
 
@@ -77,8 +80,8 @@ func ValidateSelector(s *metav1.LabelSelector, path *field.Path, kind string) (l
 	return selector, errs
 }
 
-// immutable complains where a field that may not change did.
-func immutable(now, was any, path *field.Path) field.ErrorList {
+// Immutable complains where a field that may not change did.
+func Immutable(now, was any, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateImmutableField(now, was, path)
 }
 
@@ -99,7 +102,35 @@ func validateProtocol(p corev1.Protocol, path *field.Path) field.ErrorList {
 	if p == "" {
 		return required(path, "")
 	}
-	return oneOf(p, path, protocols...)
+	return OneOf(p, path, protocols...)
+}
+
+// ValidateIntOrPercent checks a count that is whole and not negative, or a percentage.
+func ValidateIntOrPercent(v intstr.IntOrString, path *field.Path) field.ErrorList {
+	switch v.Type {
+	case intstr.String:
+		return each(path, v, validation.IsValidPercent(v.StrVal))
+	case intstr.Int:
+		return NonNegative(v.IntVal, path)
+	}
+	return field.ErrorList{field.Invalid(path, v, "must be an integer or percentage (e.g '5%%')")}
+}
+
+// ValidateAtMost100Percent checks that a percentage is not more than all.
+func ValidateAtMost100Percent(v intstr.IntOrString, path *field.Path) field.ErrorList {
+	if n, ok := Percent(v); ok && n > 100 {
+		return field.ErrorList{field.Invalid(path, v, "must not be greater than 100%")}
+	}
+	return nil
+}
+
+// Percent is the number of a percentage.
+func Percent(v intstr.IntOrString) (int, bool) {
+	if v.Type != intstr.String || len(validation.IsValidPercent(v.StrVal)) > 0 {
+		return 0, false
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(v.StrVal, "%"))
+	return n, err == nil
 }
 
 func hasDots(p string) bool { return slices.Contains(strings.Split(p, "/"), "..") }

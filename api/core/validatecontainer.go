@@ -118,7 +118,7 @@ func validateContainer(c *corev1.Container, volumes map[string]*corev1.VolumeSou
 	case "":
 		errs = append(errs, field.Required(path.Child("terminationMessagePolicy"), ""))
 	default:
-		errs = append(errs, oneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"), corev1.TerminationMessageFallbackToLogsOnError, corev1.TerminationMessageReadFile)...)
+		errs = append(errs, OneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"), corev1.TerminationMessageFallbackToLogsOnError, corev1.TerminationMessageReadFile)...)
 	}
 	errs = append(errs, validateContainerPorts(c.Ports, path.Child("ports"))...)
 	errs = append(errs, validateEnv(c, path)...)
@@ -126,12 +126,12 @@ func validateContainer(c *corev1.Container, volumes map[string]*corev1.VolumeSou
 	if at := path.Child("imagePullPolicy"); c.ImagePullPolicy == "" {
 		errs = append(errs, field.Required(at, ""))
 	} else {
-		errs = append(errs, oneOf(c.ImagePullPolicy, at, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
+		errs = append(errs, OneOf(c.ImagePullPolicy, at, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	}
 	errs = append(errs, validateResources(&c.Resources, path.Child("resources"))...)
 	errs = append(errs, validateSecurity(c.SecurityContext, path.Child("securityContext"))...)
 	if p := c.RestartPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
+		errs = append(errs, OneOf(*p, path.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
 	}
 	seen := sets.New[corev1.ResourceName]()
 	for i, p := range c.ResizePolicy {
@@ -140,8 +140,8 @@ func validateContainer(c *corev1.Container, volumes map[string]*corev1.VolumeSou
 			errs = append(errs, field.Duplicate(at.Index(i), p.ResourceName))
 		}
 		seen.Insert(p.ResourceName)
-		errs = append(errs, oneOf(p.ResourceName, at, corev1.ResourceCPU, corev1.ResourceMemory)...)
-		errs = append(errs, oneOf(p.RestartPolicy, at, corev1.NotRequired, corev1.RestartContainer)...)
+		errs = append(errs, OneOf(p.ResourceName, at, corev1.ResourceCPU, corev1.ResourceMemory)...)
+		errs = append(errs, OneOf(p.RestartPolicy, at, corev1.NotRequired, corev1.RestartContainer)...)
 	}
 	return errs
 }
@@ -315,7 +315,7 @@ func validateFieldRef(r *corev1.ObjectFieldSelector, allowed []string, path *fie
 	if !knownField(r.FieldPath) {
 		return field.ErrorList{field.Invalid(at, r.FieldPath, fmt.Sprintf("error converting fieldPath: field label not supported: %v", r.FieldPath))}
 	}
-	return oneOf(r.FieldPath, at, allowed...)
+	return OneOf(r.FieldPath, at, allowed...)
 }
 
 // knownField tells whether a pod has the field at all, whatever it may be used for.
@@ -334,7 +334,7 @@ func validateResourceRef(r *corev1.ResourceFieldSelector, volume bool, path *fie
 		return required(path.Child("resource"), "")
 	case strings.HasPrefix(r.Resource, "limits.hugepages-"), strings.HasPrefix(r.Resource, "requests.hugepages-"):
 	default:
-		errs = append(errs, oneOf(r.Resource, path.Child("resource"), containerResources...)...)
+		errs = append(errs, OneOf(r.Resource, path.Child("resource"), containerResources...)...)
 	}
 	if d := r.Divisor.String(); d != "0" {
 		valid := []string{"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"}
@@ -379,14 +379,14 @@ func validateMounts(c *corev1.Container, volumes map[string]*corev1.VolumeSource
 			errs = append(errs, localPath(m.SubPathExpr, at.Child("subPathExpr"))...)
 		}
 		if p := m.MountPropagation; p != nil {
-			errs = append(errs, oneOf(*p, at.Child("mountPropagation"), corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)...)
-			if *p == corev1.MountPropagationBidirectional && (c.SecurityContext == nil || !isTrue(c.SecurityContext.Privileged)) {
+			errs = append(errs, OneOf(*p, at.Child("mountPropagation"), corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)...)
+			if *p == corev1.MountPropagationBidirectional && (c.SecurityContext == nil || !IsTrue(c.SecurityContext.Privileged)) {
 				errs = append(errs, field.Forbidden(at.Child("mountPropagation"), "Bidirectional mount propagation is available only to privileged containers"))
 			}
 		}
 		if r := m.RecursiveReadOnly; r != nil && *r != corev1.RecursiveReadOnlyDisabled {
 			rr := at.Child("recursiveReadOnly")
-			errs = append(errs, oneOf(*r, rr, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible)...)
+			errs = append(errs, OneOf(*r, rr, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible)...)
 			if !m.ReadOnly {
 				errs = append(errs, field.Forbidden(rr, "may only be specified when readOnly is true"))
 			}

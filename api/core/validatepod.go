@@ -64,19 +64,19 @@ func ValidatePodSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList)
 		}
 	}
 	if p := s.PreemptionPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+		errs = append(errs, OneOf(*p, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
 	if s.OS != nil {
 		if at := path.Child("os", "name"); s.OS.Name == "" {
 			errs = append(errs, field.Required(at, "cannot be empty"))
 		} else {
-			errs = append(errs, oneOf(s.OS.Name, at, corev1.Linux, corev1.Windows)...)
+			errs = append(errs, OneOf(s.OS.Name, at, corev1.Linux, corev1.Windows)...)
 		}
 	}
 	if s.Resources != nil {
 		errs = append(errs, validatePodResources(s, path.Child("resources"))...)
 	}
-	for _, name := range sortedKeys(s.Overhead) {
+	for _, name := range SortedKeys(s.Overhead) {
 		errs = append(errs, resourceValue(name, s.Overhead[name], path.Child("overhead").Key(string(name)))...)
 	}
 	return errs
@@ -86,7 +86,7 @@ func validateRestart(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList)
 	if at := path.Child("restartPolicy"); s.RestartPolicy == "" {
 		errs = append(errs, field.Required(at, ""))
 	} else {
-		errs = append(errs, oneOf(s.RestartPolicy, at, corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
+		errs = append(errs, OneOf(s.RestartPolicy, at, corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	}
 	if g := s.TerminationGracePeriodSeconds; g == nil {
 		errs = append(errs, field.Required(path.Child("terminationGracePeriodSeconds"), ""))
@@ -121,7 +121,7 @@ func validateDNS(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	if at := path.Child("dnsPolicy"); s.DNSPolicy == "" {
 		errs = append(errs, field.Required(at, ""))
 	} else {
-		errs = append(errs, oneOf(s.DNSPolicy, at, corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)...)
+		errs = append(errs, OneOf(s.DNSPolicy, at, corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)...)
 	}
 	at, c := path.Child("dnsConfig"), s.DNSConfig
 	if s.DNSPolicy == corev1.DNSNone {

@@ -14,11 +14,11 @@ func validateProbe(p *corev1.Probe, path *field.Path) (errs field.ErrorList) {
 		return nil
 	}
 	errs = append(errs, validateHandler(&p.ProbeHandler, nil, 0, path)...)
-	errs = append(errs, nonNegative(p.InitialDelaySeconds, path.Child("initialDelaySeconds"))...)
-	errs = append(errs, nonNegative(p.TimeoutSeconds, path.Child("timeoutSeconds"))...)
-	errs = append(errs, nonNegative(p.PeriodSeconds, path.Child("periodSeconds"))...)
-	errs = append(errs, nonNegative(p.SuccessThreshold, path.Child("successThreshold"))...)
-	errs = append(errs, nonNegative(p.FailureThreshold, path.Child("failureThreshold"))...)
+	errs = append(errs, NonNegative(p.InitialDelaySeconds, path.Child("initialDelaySeconds"))...)
+	errs = append(errs, NonNegative(p.TimeoutSeconds, path.Child("timeoutSeconds"))...)
+	errs = append(errs, NonNegative(p.PeriodSeconds, path.Child("periodSeconds"))...)
+	errs = append(errs, NonNegative(p.SuccessThreshold, path.Child("successThreshold"))...)
+	errs = append(errs, NonNegative(p.FailureThreshold, path.Child("failureThreshold"))...)
 	if g := p.TerminationGracePeriodSeconds; g != nil && *g <= 0 {
 		errs = append(errs, field.Invalid(path.Child("terminationGracePeriodSeconds"), *g, "must be greater than 0"))
 	}
@@ -52,7 +52,7 @@ func validateHandler(h *corev1.ProbeHandler, sleep *corev1.SleepAction, grace in
 				errs = append(errs, field.Required(at.Child("path"), ""))
 			}
 			errs = append(errs, portOrName(h.HTTPGet.Port, at.Child("port"))...)
-			errs = append(errs, oneOf(h.HTTPGet.Scheme, at.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
+			errs = append(errs, OneOf(h.HTTPGet.Scheme, at.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
 			for _, header := range h.HTTPGet.HTTPHeaders {
 				errs = append(errs, each(at.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName(header.Name))...)
 			}
@@ -82,7 +82,7 @@ func validatePodSecurity(s *corev1.PodSpec, path *field.Path) (errs field.ErrorL
 	if c == nil {
 		return nil
 	}
-	if isTrue(s.ShareProcessNamespace) && s.HostPID {
+	if IsTrue(s.ShareProcessNamespace) && s.HostPID {
 		errs = append(errs, field.Invalid(path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled"))
 	}
 	errs = append(errs, userID(c.RunAsUser, path.Child("runAsUser"))...)
@@ -92,10 +92,10 @@ func validatePodSecurity(s *corev1.PodSpec, path *field.Path) (errs field.ErrorL
 		errs = append(errs, groupID(&g, path.Child("supplementalGroups").Index(i))...)
 	}
 	if p := c.FSGroupChangePolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
+		errs = append(errs, OneOf(*p, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
 	}
 	if p := c.SupplementalGroupsPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("supplementalGroupsPolicy"), corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)...)
+		errs = append(errs, OneOf(*p, path.Child("supplementalGroupsPolicy"), corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)...)
 	}
 	names := map[string]bool{}
 	for i, sysctl := range c.Sysctls {
@@ -153,12 +153,12 @@ func validateSecurity(c *corev1.SecurityContext, path *field.Path) (errs field.E
 	errs = append(errs, userID(c.RunAsUser, path.Child("runAsUser"))...)
 	errs = append(errs, groupID(c.RunAsGroup, path.Child("runAsGroup"))...)
 	if p := c.ProcMount; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("procMount"), corev1.DefaultProcMount, corev1.UnmaskedProcMount)...)
+		errs = append(errs, OneOf(*p, path.Child("procMount"), corev1.DefaultProcMount, corev1.UnmaskedProcMount)...)
 	}
 	errs = append(errs, validateSeccomp(c.SeccompProfile, path.Child("seccompProfile"))...)
 	errs = append(errs, validateAppArmor(c.AppArmorProfile, path.Child("appArmorProfile"))...)
 	if a := c.AllowPrivilegeEscalation; a != nil && !*a {
-		if isTrue(c.Privileged) {
+		if IsTrue(c.Privileged) {
 			errs = append(errs, field.Invalid(path, c, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
 		}
 		if c.Capabilities != nil {
@@ -189,7 +189,7 @@ func validateSeccomp(p *corev1.SeccompProfile, path *field.Path) (errs field.Err
 	case "":
 		errs = append(errs, field.Required(path.Child("type"), "type is required when seccompProfile is set"))
 	default:
-		errs = append(errs, oneOf(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)...)
+		errs = append(errs, OneOf(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)...)
 	}
 	if p.LocalhostProfile != nil {
 		errs = append(errs, field.Invalid(at, p, "can only be set when seccomp type is Localhost"))
@@ -216,7 +216,7 @@ func validateAppArmor(p *corev1.AppArmorProfile, path *field.Path) (errs field.E
 	case "":
 		errs = append(errs, field.Required(path.Child("type"), "type is required when appArmorProfile is set"))
 	default:
-		errs = append(errs, oneOf(p.Type, path.Child("type"), corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)...)
+		errs = append(errs, OneOf(p.Type, path.Child("type"), corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)...)
 	}
 	if p.LocalhostProfile != nil {
 		errs = append(errs, field.Invalid(at, p.LocalhostProfile, "can only be set when AppArmor type is Localhost"))

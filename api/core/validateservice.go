@@ -145,7 +145,7 @@ func validateAffinity(s *corev1.ServiceSpec, spec *field.Path) (errs field.Error
 	if s.SessionAffinity == "" {
 		return required(path, "")
 	}
-	errs = oneOf(s.SessionAffinity, path, corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)
+	errs = OneOf(s.SessionAffinity, path, corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)
 	config := spec.Child("sessionAffinityConfig")
 	switch {
 	case s.SessionAffinity == corev1.ServiceAffinityClientIP:
@@ -176,13 +176,13 @@ func validateClusterIPs(s *corev1.ServiceSpec, spec *field.Path) (errs field.Err
 		errs = append(errs, field.Invalid(ips.Index(0), s.ClusterIPs, "first value must match `clusterIP`"))
 	}
 	if s.IPFamilyPolicy != nil {
-		errs = append(errs, oneOf(*s.IPFamilyPolicy, spec.Child("ipFamilyPolicy"),
+		errs = append(errs, OneOf(*s.IPFamilyPolicy, spec.Child("ipFamilyPolicy"),
 			corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)...)
 	}
 	seen := sets.New[corev1.IPFamily]()
 	for i, f := range s.IPFamilies {
 		path := spec.Child("ipFamilies").Index(i)
-		errs = append(errs, oneOf(f, path, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
+		errs = append(errs, OneOf(f, path, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
 		if seen.Has(f) {
 			errs = append(errs, field.Duplicate(path, f))
 		}
@@ -244,7 +244,7 @@ func validateTraffic(s *corev1.ServiceSpec, spec *field.Path) (errs field.ErrorL
 	case s.ExternalTrafficPolicy == "":
 		errs = append(errs, field.Required(path, "may be set to Cluster or Local"))
 	default:
-		errs = append(errs, oneOf(s.ExternalTrafficPolicy, path, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
+		errs = append(errs, OneOf(s.ExternalTrafficPolicy, path, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
 	}
 	if health := spec.Child("healthCheckNodePort"); s.HealthCheckNodePort != 0 {
 		if !hasHealthPort(s) {
@@ -262,10 +262,10 @@ func validateTraffic(s *corev1.ServiceSpec, spec *field.Path) (errs field.ErrorL
 	case s.InternalTrafficPolicy == nil:
 		errs = append(errs, field.Required(path, ""))
 	default:
-		errs = append(errs, oneOf(*s.InternalTrafficPolicy, path, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
+		errs = append(errs, OneOf(*s.InternalTrafficPolicy, path, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
 	}
 	if d := s.TrafficDistribution; d != nil {
-		errs = append(errs, oneOf(*d, spec.Child("trafficDistribution"),
+		errs = append(errs, OneOf(*d, spec.Child("trafficDistribution"),
 			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone)...)
 	}
 	return errs
@@ -305,7 +305,7 @@ func validateServiceStatus(svc, _ *corev1.Service) (errs field.ErrorList) {
 			}
 		}
 		if m := in.IPMode; m != nil {
-			errs = append(errs, oneOf(*m, path.Index(i).Child("ipMode"), corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)...)
+			errs = append(errs, OneOf(*m, path.Index(i).Child("ipMode"), corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)...)
 			if in.IP == "" {
 				errs = append(errs, field.Forbidden(path.Index(i).Child("ipMode"), "may not be specified when `ip` is not set"))
 			}

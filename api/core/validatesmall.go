@@ -100,7 +100,7 @@ func taintEffect(e corev1.TaintEffect, mayBeEmpty bool, path *field.Path) field.
 		}
 		return required(path, "")
 	}
-	return oneOf(e, path, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
+	return OneOf(e, path, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
 }
 
 func validateNodeStatus(n, _ *corev1.Node) (errs field.ErrorList) {
@@ -116,7 +116,7 @@ func validateNodeStatus(n, _ *corev1.Node) (errs field.ErrorList) {
 		name string
 		of   corev1.ResourceList
 	}{{"capacity", n.Status.Capacity}, {"allocatable", n.Status.Allocatable}} {
-		for _, name := range sortedKeys(list.of) {
+		for _, name := range SortedKeys(list.of) {
 			errs = append(errs, resourceValue(name, list.of[name], status.Child(list.name).Key(string(name)))...)
 		}
 	}
@@ -185,7 +185,7 @@ func validateQuota(q, old *corev1.ResourceQuota) (errs field.ErrorList) {
 }
 
 func quotaList(list corev1.ResourceList, path *field.Path) (errs field.ErrorList) {
-	for _, name := range sortedKeys(list) {
+	for _, name := range SortedKeys(list) {
 		at := path.Key(string(name))
 		bad := each(at, string(name), validation.IsQualifiedName(string(name)))
 		if len(bad) == 0 && !strings.Contains(string(name), "/") && !quotaName(name) {
@@ -267,7 +267,7 @@ func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs fiel
 		name string
 		of   corev1.ResourceList
 	}{{"max", item.Max}, {"min", item.Min}, {"default", item.Default}, {"defaultRequest", item.DefaultRequest}, {"maxLimitRequestRatio", item.MaxLimitRequestRatio}} {
-		for _, name := range sortedKeys(list.of) {
+		for _, name := range SortedKeys(list.of) {
 			keys.Insert(name)
 			at := path.Child(list.name).Key(string(name))
 			bad := each(at, string(name), validation.IsQualifiedName(string(name)))
@@ -294,7 +294,7 @@ func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs fiel
 			errs = append(errs, field.Required(path.Child("limits"), "either minimum or maximum storage value is required, but neither was provided"))
 		}
 	}
-	for _, k := range sortedKeys(keys) {
+	for _, k := range SortedKeys(keys) {
 		amounts := []struct {
 			child, text string
 			of          corev1.ResourceList
@@ -348,7 +348,7 @@ var allAccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany, co
 
 func validateModes(modes []corev1.PersistentVolumeAccessMode, path *field.Path) (errs field.ErrorList) {
 	for _, m := range modes {
-		errs = append(errs, oneOf(m, path, allAccessModes...)...)
+		errs = append(errs, OneOf(m, path, allAccessModes...)...)
 	}
 	if len(modes) > 1 && slices.Contains(modes, corev1.ReadWriteOncePod) {
 		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
@@ -366,13 +366,13 @@ func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 		errs = append(errs, field.Required(spec.Child("capacity"), ""))
 	}
 	if _, ok := v.Spec.Capacity[corev1.ResourceStorage]; !ok || len(v.Spec.Capacity) > 1 {
-		errs = append(errs, field.NotSupported(spec.Child("capacity"), corev1.ResourceName(fmt.Sprint(sortedKeys(v.Spec.Capacity))), []corev1.ResourceName{corev1.ResourceStorage}))
+		errs = append(errs, field.NotSupported(spec.Child("capacity"), corev1.ResourceName(fmt.Sprint(SortedKeys(v.Spec.Capacity))), []corev1.ResourceName{corev1.ResourceStorage}))
 	}
-	for _, name := range sortedKeys(v.Spec.Capacity) {
+	for _, name := range SortedKeys(v.Spec.Capacity) {
 		errs = append(errs, positive(v.Spec.Capacity[name], spec.Child("capacity").Key(string(name)))...)
 	}
 	if v.Spec.PersistentVolumeReclaimPolicy != "" {
-		errs = append(errs, oneOf(v.Spec.PersistentVolumeReclaimPolicy, spec.Child("persistentVolumeReclaimPolicy"),
+		errs = append(errs, OneOf(v.Spec.PersistentVolumeReclaimPolicy, spec.Child("persistentVolumeReclaimPolicy"),
 			corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain)...)
 	}
 	if a := v.Spec.NodeAffinity; a != nil {
@@ -387,13 +387,13 @@ func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 		errs = append(errs, each(spec.Child("storageClassName"), v.Spec.StorageClassName, validation.IsDNS1123Subdomain(v.Spec.StorageClassName))...)
 	}
 	if m := v.Spec.VolumeMode; m != nil {
-		errs = append(errs, oneOf(*m, spec.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
+		errs = append(errs, OneOf(*m, spec.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
 	}
 	if old != nil {
 		if !same(v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource) {
 			errs = append(errs, forbidChange(spec.Child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation", v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource)...)
 		}
-		errs = append(errs, immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
+		errs = append(errs, Immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
 	}
 	return errs
 }
@@ -470,7 +470,7 @@ func validateClaim(c, old *corev1.PersistentVolumeClaim) (errs field.ErrorList) 
 		errs = append(errs, field.Forbidden(spec.Child("resources", "requests", "storage"), "field can not be less than status.capacity"))
 	}
 	if !same(c.Spec.VolumeMode, old.Spec.VolumeMode) {
-		errs = append(errs, immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
+		errs = append(errs, Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
 	}
 	return errs
 }
@@ -493,7 +493,7 @@ func ValidateClaimSpec(s *corev1.PersistentVolumeClaimSpec, spec *field.Path) (e
 		errs = append(errs, each(spec.Child("storageClassName"), *n, validation.IsDNS1123Subdomain(*n))...)
 	}
 	if m := s.VolumeMode; m != nil {
-		errs = append(errs, oneOf(*m, spec.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
+		errs = append(errs, OneOf(*m, spec.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
 	}
 	if d := s.DataSource; d != nil {
 		path := spec.Child("dataSource")

@@ -89,7 +89,7 @@ func validateSource(v *corev1.VolumeSource, path *field.Path) (errs field.ErrorL
 	case v.Image != nil:
 		need(v.Image.Reference, "image", "reference")
 		if p := v.Image.PullPolicy; p != "" {
-			errs = append(errs, oneOf(p, path.Child("image", "pullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
+			errs = append(errs, OneOf(p, path.Child("image", "pullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 		}
 	case v.GitRepo != nil:
 		need(v.GitRepo.Repository, "gitRepo", "repository")
@@ -112,7 +112,7 @@ func validateHostPath(h *corev1.HostPathVolumeSource, path *field.Path) (errs fi
 	}
 	errs = append(errs, noDots(h.Path, path.Child("path"))...)
 	if h.Type != nil {
-		errs = append(errs, oneOf(*h.Type, path.Child("type"), hostPathTypes...)...)
+		errs = append(errs, OneOf(*h.Type, path.Child("type"), hostPathTypes...)...)
 	}
 	return errs
 }
@@ -278,7 +278,7 @@ func podLevelResource(name corev1.ResourceName) bool {
 func validateResources(r *corev1.ResourceRequirements, path *field.Path) (errs field.ErrorList) {
 	cpuOrMemory, huge := false, false
 	list := func(l corev1.ResourceList, child string) {
-		for _, name := range sortedKeys(l) {
+		for _, name := range SortedKeys(l) {
 			at := path.Child(child).Key(string(name))
 			errs = append(errs, containerResourceName(name, path.Child(child))...)
 			errs = append(errs, resourceValue(name, l[name], at)...)
@@ -288,7 +288,7 @@ func validateResources(r *corev1.ResourceRequirements, path *field.Path) (errs f
 	}
 	list(r.Limits, "limits")
 	list(r.Requests, "requests")
-	for _, name := range sortedKeys(r.Requests) {
+	for _, name := range SortedKeys(r.Requests) {
 		want := r.Requests[name]
 		limit, limited := r.Limits[name]
 		firm := extendedResource(name) || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
@@ -330,14 +330,14 @@ func validatePodResources(s *corev1.PodSpec, path *field.Path) (errs field.Error
 		name string
 		of   corev1.ResourceList
 	}{{"limits", s.Resources.Limits}, {"requests", s.Resources.Requests}} {
-		for _, name := range sortedKeys(list.of) {
+		for _, name := range SortedKeys(list.of) {
 			if !podLevelResource(name) {
 				errs = append(errs, field.NotSupported(path.Child(list.name), name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "hugepages-"}))
 			}
 		}
 	}
 	errs = append(errs, validateResources(s.Resources, path)...)
-	for _, name := range sortedKeys(s.Resources.Requests) {
+	for _, name := range SortedKeys(s.Resources.Requests) {
 		have := s.Resources.Requests[name]
 		if need, found := containersRequest(s, name); found && need.Cmp(have) > 0 {
 			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), have.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", need.String())))

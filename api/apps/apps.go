@@ -1,0 +1,56 @@
+// Package apps holds the records of the group apps: the workloads whose pods run for ever.
+package apps
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// All lists the resources of the group.
+var All = []*api.Info{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet}
+
+const group, version = "apps", "v1"
+
+var all = []string{"all"}
+
+func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+
+func ratio(have, want int32) string { return fmt.Sprintf("%d/%d", have, want) }
+
+func count(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+// isZero tells whether a count or percentage is none at all.
+func isZero(v *intstr.IntOrString) bool {
+	return v == nil || v.Type == intstr.Int && v.IntVal == 0 || v.Type == intstr.String && v.StrVal == "0%"
+}
+
+// counts checks that none of the named status numbers is negative.
+func counts(path *field.Path, list ...named) (errs field.ErrorList) {
+	for _, n := range list {
+		errs = append(errs, apivalidation.ValidateNonnegativeField(n.n, path.Child(n.name))...)
+	}
+	return errs
+}
+
+type named struct {
+	name string
+	n    int64
+}
+
+func atMost(path *field.Path, n, most int32, name string) field.ErrorList {
+	if n > most {
+		return field.ErrorList{field.Invalid(path, n, "cannot be greater than "+name)}
+	}
+	return nil
+}
