@@ -11,11 +11,11 @@ func Forbidden(a Attributes, reason string) string {
 	if !a.ResourceRequest {
 		return tail(fmt.Sprintf("forbidden: User %q cannot %s path %q", a.User.Username, a.Verb, a.Path), reason)
 	}
-	return tail(fmt.Sprintf("%s is forbidden: %s", subject(a), Cannot(a)), reason)
+	return tail(fmt.Sprintf("%s is forbidden: %s", refused(a), Cannot(a)), reason)
 }
 
-// subject is what is refused: `pods` or `deployments.apps "web"`.
-func subject(a Attributes) string {
+// refused is what is refused: `pods` or `deployments.apps "web"`.
+func refused(a Attributes) string {
 	s := a.Resource
 	if a.Group != "" {
 		s += "." + a.Group
