@@ -83,7 +83,8 @@ func setVersionSlowly(raw, version []byte) []byte {
 
 // aroundVersion splits an ObjectMeta where its resourceVersion goes, without any it has.
 func aroundVersion(meta []byte) (before, after []byte, ok bool) {
-	split := -1
+	from, to := -1, -1 // where the first resourceVersion is, or the first field after where it would be
+	found := false
 	for at := 0; at < len(meta); {
 		f, rest, ok := nextField(meta[at:])
 		if !ok {
@@ -91,18 +92,20 @@ func aroundVersion(meta []byte) (before, after []byte, ok bool) {
 		}
 		next := len(meta) - len(rest)
 		switch {
-		case f.tag == tagResourceVersion:
-			// Drop it and look again: a message may have it twice.
+		case f.tag == tagResourceVersion && found:
+			// Twice in one message: drop this one and look again.
 			return aroundVersion(slices.Concat(meta[:at], rest))
-		case f.tag>>3 > tagResourceVersion>>3 && split < 0:
-			split = at
+		case f.tag == tagResourceVersion:
+			from, to, found = at, next, true
+		case f.tag>>3 > tagResourceVersion>>3 && from < 0:
+			from, to = at, at
 		}
 		at = next
 	}
-	if split < 0 {
-		split = len(meta)
+	if from < 0 {
+		from, to = len(meta), len(meta)
 	}
-	return meta[:split], meta[split:], true
+	return meta[:from], meta[to:], true
 }
 
 // appendMeta appends an ObjectMeta field; with a nil version it has no resourceVersion at all.

@@ -7,11 +7,14 @@ import (
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/admissionregistration"
+	"github.com/lighter-k8s/lighter/api/apps"
 	"github.com/lighter-k8s/lighter/api/authentication"
 	"github.com/lighter-k8s/lighter/api/authorization"
 	"github.com/lighter-k8s/lighter/api/certificates"
 	"github.com/lighter-k8s/lighter/api/coordination"
+	"github.com/lighter-k8s/lighter/api/core"
 	"github.com/lighter-k8s/lighter/api/discovery"
+	"github.com/lighter-k8s/lighter/api/events"
 	"github.com/lighter-k8s/lighter/api/flowcontrol"
 	"github.com/lighter-k8s/lighter/api/networking"
 	"github.com/lighter-k8s/lighter/api/node"
@@ -59,6 +62,9 @@ var groups = []Group{
 // shared: nobody may write to them.
 func All() []*api.Info {
 	return slices.Concat(
+		core.All,
+		apps.All,
+		events.All,
 		authentication.All,
 		authorization.All,
 		certificates.All,
