@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -32,13 +33,9 @@ func Defaults() []client.Object {
 		roles = append(roles, clusterRole(controllerPrefix+c.name, c.rules...))
 		bindings = append(bindings, clusterBinding(controllerPrefix+c.name, controllerPrefix+c.name, account(systemSpace, c.name)))
 	}
-	for range 2 { // admin aggregates edit, which aggregates view
-		for _, changed := range AggregateAll(roles) {
-			for i := range roles {
-				if roles[i].Name == changed.Name {
-					roles[i] = changed
-				}
-			}
+	for changed := AggregateAll(roles); len(changed) > 0; changed = AggregateAll(roles) { // admin takes in edit, which takes in view
+		for _, c := range changed {
+			roles[slices.IndexFunc(roles, func(r *rbacv1.ClusterRole) bool { return r.Name == c.Name })] = c
 		}
 	}
 	for _, r := range roles {
