@@ -137,7 +137,7 @@ func (s *Store) goOnFrom(newest store.Revision) error {
 	if err != nil {
 		return err
 	}
-	if err := s.db.Flush(); err != nil {
+	if err := s.flushNow(); err != nil {
 		return err
 	}
 	ended := s.log.segment

@@ -380,6 +380,9 @@ func (s *Store) flush(finished uint64) {
 	s.parts.Go(func() {
 		select {
 		case <-flushed:
+			if s.readOnly() != nil {
+				return // the flush may be less than it seems
+			}
 			if err := s.forget(finished); err != nil {
 				s.logger.Error("old log stays", "err", err)
 			}

@@ -9,6 +9,7 @@
 //	commit.go   Commit, writer, publisher     watch.go    recent events, Watch
 //	log.go      segments    record.go  their bytes        recover.go  Open
 //	read.go     Get, List   layout.go  pebble's keys      compact.go, backup.go
+//	gate.go     what pebble may do when the disk refuses
 //
 // After an unclean end the revisions go on above a durable high-water mark
 // (reserved in steps), so that none which was shown before a power cut, and
@@ -20,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +60,7 @@ type Store struct {
 	ending chan struct{} // closed when Close begins
 
 	failed  chan struct{} // closed when the disk has refused a write
+	opened  atomic.Bool   // pebble may compact
 	failure atomic.Pointer[error]
 
 	mu       sync.Mutex // guards what is below; never held while the disk is written, but by Restore
@@ -146,7 +147,8 @@ func (s *Store) Revision(ctx context.Context) (store.Revision, error) {
 	}
 }
 
-// Close implements store.Store. Watches end with ErrClosed.
+// Close implements store.Store. Watches end with ErrClosed. When the disk has
+// refused a write pebble cannot be ended: the folder stays locked until the process is.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.stopping {
@@ -158,18 +160,27 @@ func (s *Store) Close() error {
 	s.work.Signal()
 	s.mu.Unlock()
 	s.recent.wake()
-	s.parts.Wait()
-
+	ended := make(chan struct{})
+	go func() {
+		s.parts.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-s.failed:
+	}
 	s.life.Lock()
 	defer s.life.Unlock()
 	s.closed = true
-	// Twice: only what is surely on the disk may be called closed.
+	if err := s.readOnly(); err != nil {
+		return err
+	}
+	// A segment with no revisions reserved says that all before was in order. It
+	// is a file of its own, so that damage of one does not hide in the other.
+	newest := s.recent.revision()
 	err := s.log.sync()
 	if err == nil {
-		err = s.log.note(recordClosed, s.recent.revision())
-	}
-	if err == nil {
-		err = s.log.sync()
+		err = s.log.begin(s.log.segment+1, segmentStart{previous: s.log.size, end: newest, base: newest, limit: newest})
 	}
 	return errors.Join(err, s.log.close(), s.db.Close())
 }
@@ -198,55 +209,19 @@ func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
 		CacheSize:                   cacheBytes,
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: 4,
+		L0StopWritesThreshold:       1000, // nothing compacts while Open fills the memtables
 		MaxOpenFiles:                128,
 		MaxManifestFileSize:         4 << 20,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		Logger:                      quiet{s},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.fail(fmt.Errorf("pebble: %w", err)) },
-			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.logger.Error("corrupt file", "object", info.Path, "err", info.Details) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				s.logger.Error("corrupt file", "object", info.Path, "err", info.Details)
+			},
 		},
 	}
 	o.Experimental.FileCacheShards = 1
+	o.Experimental.CompactionScheduler = scheduler{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), s}
 	return o
-}
-
-// gate stops pebble from trying a refused write again and again.
-type gate struct {
-	vfs.FS
-	s *Store
-}
-
-func (g gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	select {
-	case <-g.s.failed:
-	default:
-		return g.FS.Create(name, category)
-	}
-	select {
-	case <-g.s.ending:
-	case <-time.After(time.Second):
-	}
-	return nil, store.ErrReadOnly
-}
-
-func (g gate) Unwrap() vfs.FS { return g.FS }
-
-// quiet is pebble's logger: errors only.
-type quiet struct{ s *Store }
-
-func (q quiet) Infof(string, ...any) {}
-
-func (q quiet) Errorf(format string, args ...any) {
-	q.s.logger.Error("pebble", "err", fmt.Sprintf(format, args...))
-}
-
-// Fatalf is called when the manifest cannot be written, from where pebble
-// returns the error (reads go on), and for bugs, from where there is no return.
-func (q quiet) Fatalf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	q.s.fail(errors.New("pebble: " + text))
-	if !strings.HasPrefix(text, "MANIFEST") {
-		panic("pebble: " + text)
-	}
 }

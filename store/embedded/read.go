@@ -3,8 +3,8 @@ package embedded
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -149,8 +149,9 @@ func readError(key string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, pebble.ErrCorruption):
-		return fmt.Errorf("%s: %w: %w", key, store.ErrCorrupt, err)
+	case pebble.IsCorruptionError(err):
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		return fmt.Errorf("%s: %w: %s", key, store.ErrCorrupt, text)
 	}
 	return fmt.Errorf("read %s: %w", key, err)
 }

@@ -23,9 +23,8 @@ const (
 	recordTxn     = 1 // payload: the writes; revision: theirs
 	recordReserve = 2 // revision: none above is shown before a further record says so
 	recordSealed  = 3 // nothing but its synced
-	recordClosed  = 4 // the store was closed; revision: the newest
-	recordBegin   = 5 // first of a segment; payload: see segmentStart
-	recordCompact = 6 // history before revision is gone
+	recordBegin   = 4 // first of a segment; payload: see segmentStart
+	recordCompact = 5 // history before revision is gone
 )
 
 type record struct {
@@ -141,7 +140,7 @@ type segmentStart struct {
 	previous int64          // length of the segment before that counts; the rest of it was torn
 	end      store.Revision // newest revision up to there
 	base     store.Revision // newest revision when this segment began; between end and base all are lost
-	limit    store.Revision // none above is shown before a recordReserve says so
+	limit    store.Revision // none above is shown before a recordReserve says so; base: the store was closed
 }
 
 func (s segmentStart) append(b []byte) []byte {

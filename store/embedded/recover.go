@@ -55,24 +55,49 @@ func (s *Store) open(cacheBytes int64) error {
 			return err
 		}
 	}
-	db, err := pebble.Open(s.fs.PathJoin(s.dir, "pebble"), s.pebbleOptions(cacheBytes))
+	db, err := s.openPebble(cacheBytes)
 	if err != nil {
-		if errors.Is(err, pebble.ErrCorruption) {
-			err = fmt.Errorf("%w: %w", store.ErrCorrupt, err)
-		}
 		return err
 	}
 	s.db = db
+	s.opened.Store(true)
 	if err := s.syncFolder(s.dir); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	if s.log.folder, err = s.fs.OpenDir(s.log.dir); err == nil {
 		err = s.recover()
 	}
-	if err != nil {
-		return errors.Join(err, s.log.close(), db.Close())
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = errors.Join(err, s.log.close())
+	if s.readOnly() == nil {
+		err = errors.Join(err, db.Close())
+	}
+	return err
+}
+
+// openPebble opens pebble. On a disk that refuses writes pebble would try for
+// ever; then this returns, and the trying goes on, once a second, on its own.
+func (s *Store) openPebble(cacheBytes int64) (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		db, err := pebble.Open(s.fs.PathJoin(s.dir, "pebble"), s.pebbleOptions(cacheBytes))
+		done <- result{db, err}
+	}()
+	select {
+	case r := <-done:
+		if pebble.IsCorruptionError(r.err) {
+			r.err = fmt.Errorf("%w: %w", store.ErrCorrupt, r.err)
+		}
+		return r.db, r.err
+	case <-s.failed:
+		return nil, s.readOnly()
+	}
 }
 
 func (s *Store) syncFolder(dir string) error {
@@ -89,7 +114,6 @@ type replay struct {
 	applied store.Revision // pebble has everything up to here
 	newest  store.Revision
 	limit   store.Revision // no greater revision was shown
-	closed  bool           // the store was closed in order
 	last    uint64         // number of the last segment; 0: none
 	length  int64          // of the last segment, as far as it counts
 	read    int64          // bytes of all
@@ -132,12 +156,10 @@ func (s *Store) recover() error {
 			return err
 		}
 	}
-	base := r.newest
-	if len(numbers) > 0 && !r.closed {
-		if base = max(r.newest, r.limit); base > r.newest {
-			if err := r.gap(r.newest, base); err != nil {
-				return err
-			}
+	base := max(r.newest, r.limit)
+	if base > r.newest {
+		if err := r.gap(r.newest, base); err != nil {
+			return err
 		}
 		s.logger.Info("store was not closed in order", "rev", int64(r.newest), "next", int64(base+1))
 	}
@@ -147,14 +169,31 @@ func (s *Store) recover() error {
 	if err := s.log.begin(r.last+1, start); err != nil {
 		return err
 	}
+	// Pebble has all that the log says, when it has this.
+	if err := s.db.Set(markApplied, putRevision(base), pebble.NoSync); err != nil {
+		return err
+	}
 	// Not one restart after the other: each would read more.
-	if len(numbers) > 8 || r.read > segmentBytes {
-		if err := s.db.Flush(); err != nil {
+	if len(numbers) > 16 || r.read > segmentBytes {
+		if err := s.flushNow(); err != nil {
 			return err
 		}
 		return s.forget(r.last)
 	}
-	return nil
+	return s.readOnly()
+}
+
+// flushNow puts on the disk all that was applied.
+func (s *Store) flushNow() error {
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	select {
+	case <-flushed:
+	case <-s.failed:
+	}
+	return s.readOnly()
 }
 
 // dropUnborn removes the last segment if a crash interrupted its making.
@@ -232,14 +271,13 @@ func (r *replay) segment(n uint64, first bool, end int64) error {
 
 // record deals with one record; the transaction in it, if any, is returned.
 func (r *replay) record(segment uint64, first bool, rec record) (txn, error) {
-	r.closed = rec.kind == recordClosed
 	switch rec.kind {
 	case recordBegin:
 		start, ok := readSegmentStart(rec.payload)
 		if !ok || first && start.end > r.applied || start.base < start.end {
 			return txn{}, fmt.Errorf("%w: log segment %d does not follow what is stored", store.ErrCorrupt, segment)
 		}
-		r.limit = max(r.limit, start.limit)
+		r.limit = start.limit
 		if start.base > start.end {
 			if err := r.gap(start.end, start.base); err != nil {
 				return txn{}, err

@@ -1,0 +1,113 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/lighter-k8s/lighter/store"
+)
+
+// gate is the file system that pebble sees. Once the disk has refused a write
+// nothing more is created, renamed or removed: reads go on from what is there.
+type gate struct {
+	vfs.FS
+	s *Store
+}
+
+// Create makes pebble, which tries again at once and for ever, try once a second.
+func (g gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if g.s.readOnly() != nil {
+		time.Sleep(time.Second)
+		return nil, store.ErrReadOnly
+	}
+	f, err := g.FS.Create(name, category)
+	if err == nil && strings.HasPrefix(g.PathBase(name), "MANIFEST-") {
+		// Pebble leaves it to the file system's order that the manifest's name
+		// is on the disk before the marker's that points to it.
+		if err := g.s.syncFolder(g.PathDir(name)); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, err
+}
+
+func (g gate) Remove(name string) error {
+	if err := g.s.readOnly(); err != nil {
+		return err
+	}
+	return g.FS.Remove(name)
+}
+
+func (g gate) Rename(from, to string) error {
+	if err := g.s.readOnly(); err != nil {
+		return err
+	}
+	return g.FS.Rename(from, to)
+}
+
+func (g gate) OpenDir(name string) (vfs.File, error) {
+	f, err := g.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return folder{f, g.s}, nil
+}
+
+func (g gate) Unwrap() vfs.FS { return g.FS }
+
+// folder is a folder that pebble syncs. Pebble would panic if that fails; here
+// it ends writing, before anything that builds on the sync is removed.
+type folder struct {
+	vfs.File
+	s *Store
+}
+
+func (f folder) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		f.s.fail(fmt.Errorf("sync folder: %w", err))
+	}
+	return nil
+}
+
+// scheduler lets pebble compact between the end of Open and the first refusal
+// of the disk. The usual one also looks for work ten times a second, for ever;
+// this one does when a flush or compaction ends.
+type scheduler struct {
+	*pebble.ConcurrencyLimitScheduler
+	s *Store
+}
+
+func (c scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
+	if !c.s.opened.Load() || c.s.readOnly() != nil {
+		return false, nil
+	}
+	return c.ConcurrencyLimitScheduler.TrySchedule()
+}
+
+// quiet is pebble's logger: errors only.
+type quiet struct{ s *Store }
+
+func (q quiet) Infof(string, ...any) {}
+
+func (q quiet) Errorf(format string, args ...any) {
+	q.s.logger.Error("pebble", "err", fmt.Sprintf(format, args...))
+}
+
+// Fatalf does not return. When the manifest cannot be written it ends the
+// goroutine of pebble's that tried: its locks are released as it ends, reads go
+// on, and nothing is flushed any more. All else that calls it is a bug.
+func (q quiet) Fatalf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	q.s.fail(errors.New("pebble: " + text))
+	if strings.HasPrefix(text, "MANIFEST") {
+		runtime.Goexit()
+	}
+	panic("pebble: " + text)
+}
