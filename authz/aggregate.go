@@ -2,12 +2,18 @@ package authz
 
 import (
 	"cmp"
+	"context"
+	"log/slog"
 	"slices"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/lighter-k8s/lighter/client"
 )
 
 // Aggregate is what the rules of an aggregated ClusterRole are to be: the rules of all roles that its
@@ -50,4 +56,42 @@ func AggregateAll(all []*rbacv1.ClusterRole) (changed []*rbacv1.ClusterRole) {
 		}
 	}
 	return changed
+}
+
+// RunAggregation keeps the rules of aggregated ClusterRoles as they are to be, until ctx ends. c must be one that may do everything,
+// or escalate. A write that fails is tried again when roles change, or after a delay that grows to a minute.
+func RunAggregation(ctx context.Context, roles client.TypedView[*rbacv1.ClusterRole], c client.Client, log *slog.Logger) error {
+	if err := roles.WaitSynced(ctx); err != nil {
+		return nil // the end came first
+	}
+	changed := make(chan struct{}, 1)
+	roles.Subscribe(ctx, func(old, new *rbacv1.ClusterRole) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	var again <-chan time.Time
+	for delay := time.Second; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-again:
+		}
+		again = nil
+		for _, role := range AggregateAll(roles.List("")) {
+			if _, err := client.ClusterRoles.Update(ctx, c, role); err != nil && ctx.Err() == nil {
+				if !apierrors.IsConflict(err) {
+					log.Warn("aggregated role not written", "object", role.Name, "err", err)
+				}
+				again = time.After(delay)
+			}
+		}
+		if again == nil {
+			delay = time.Second
+		} else {
+			delay = min(2*delay, time.Minute)
+		}
+	}
 }

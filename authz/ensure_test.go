@@ -3,9 +3,13 @@ package authz
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/client/clienttest"
 )
 
 // shelf is as much of a server as Ensure needs: objects by name, with versions and UIDs that are checked.
@@ -131,4 +136,57 @@ func TestEnsure(t *testing.T) {
 	delete(s.objects, "clusterroles//view")
 	s.rival = func(s *shelf, o client.Object) { s.put("clusterroles//"+o.GetName(), clusterRole(o.GetName())) }
 	run("another server of an older version was quicker", 0, 1, 0)
+}
+
+// viewClient writes into a view; the first writes fail.
+type viewClient struct {
+	client.Client
+	view  *clienttest.View
+	fails int
+}
+
+func (c *viewClient) Update(_ context.Context, _ client.Resource, _ string, o client.Object) (client.Object, error) {
+	if c.fails > 0 {
+		c.fails--
+		return nil, errors.New("no")
+	}
+	o = o.DeepCopyObject().(client.Object)
+	o.SetResourceVersion("")
+	return c.view.Set(o), nil
+}
+
+func TestRunAggregation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		roles, view := clienttest.Typed(userRoles()...)
+		c := &viewClient{view: view, fails: 3}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- RunAggregation(ctx, roles, c, slog.New(slog.DiscardHandler)) }()
+		time.Sleep(time.Minute)
+		crontabs := clusterRole("crontabs", rule(read, "stable.example.com", "crontabs"))
+		crontabs.Labels[aggregateTo+"view"] = "true"
+		view.Set(crontabs)
+		synctest.Wait()
+		has := func(name string) bool {
+			r, _ := roles.Get("", name)
+			return slices.ContainsFunc(r.Rules, func(r rbacv1.PolicyRule) bool { return r.Resources[0] == "crontabs" })
+		}
+		if !has("view") || !has("edit") || !has("admin") {
+			t.Errorf("view %v, edit %v, admin %v", has("view"), has("edit"), has("admin"))
+		}
+		at := view.Version()
+		time.Sleep(time.Hour)
+		if view.Version() != at {
+			t.Errorf("%d writes at rest", view.Version()-at)
+		}
+		view.Delete("", "crontabs")
+		synctest.Wait()
+		if has("view") || has("admin") {
+			t.Error("rules stay after their role has gone")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
