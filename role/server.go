@@ -24,6 +24,7 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/apiserver"
+	"github.com/lighter-k8s/lighter/apiserver/openapi"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
@@ -106,6 +107,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
+	s.API.OpenAPI = openapi.New(infos, s.Version)
 	return s, nil
 }
 
