@@ -96,9 +96,10 @@ build: payload ## build bin/lighter with everything it carries
 	CGO_ENABLED=0 $(GO) build -tags payload -ldflags '$(LDFLAGS)' -o bin/lighter .
 
 lint: ## gofmt and vet
-	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$bad" ]; then echo "not gofmt'ed:"; echo "$$bad"; exit 1; fi
+	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "not gofmt'ed:"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags payload ./runtime/...
+	cd tools && CGO_ENABLED=0 $(GO) vet ./pack
 
 test: build bin/etcd lint ## all tests, those with real containers too (as root); at most 15 minutes
 	LIGHTER=$(CURDIR)/bin/lighter ETCD=$(CURDIR)/bin/etcd $(GO) test -tags payload -p 2 -timeout 14m ./...

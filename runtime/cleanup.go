@@ -17,8 +17,8 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// EndPods stops and removes every pod through CRI, four at a time: containers get grace to end
-// after SIGTERM, then are killed; addresses and host ports are given back.
+// EndPods stops and removes every pod through CRI: all containers get grace to end after SIGTERM,
+// then are killed; addresses are given back. The kubelet must have ended, or it makes them anew.
 func EndPods(ctx context.Context, socket string, grace time.Duration) error {
 	conn, err := Dial(socket)
 	if err != nil {

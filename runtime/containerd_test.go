@@ -1,11 +1,16 @@
 package runtime_test
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -116,8 +121,17 @@ func TestContainerd(t *testing.T) {
 	if err != nil || !slices.Equal(names, []string{"docker.io/library/hello:1"}) {
 		t.Fatalf("imported %q, %v", names, err)
 	}
+	names, err = runtime.ImportImage(ctx, dirs.Socket, bytes.NewReader(ociArchive(t)))
+	if err != nil || !slices.Equal(names, []string{"example.com/oci:2"}) {
+		t.Fatalf("imported %q, %v", names, err)
+	}
+	for what, archive := range map[string][]byte{"no archive": []byte("rubbish"), "half an archive": helloImage(t)[:1<<19], "nothing": nil} {
+		if names, err := runtime.ImportImage(ctx, dirs.Socket, bytes.NewReader(archive)); err == nil {
+			t.Errorf("imported %q from %s", names, what)
+		}
+	}
 	images, err := runtime.ListImages(ctx, dirs.Socket)
-	if err != nil || len(images) != 2 || !slices.Equal(images[0].Names, names) {
+	if names = []string{"docker.io/library/hello:1"}; err != nil || len(images) != 3 || !slices.Equal(images[0].Names, names) {
 		t.Fatalf("images: %+v, %v", images, err)
 	}
 	sandbox, container := n.startPod()
@@ -184,7 +198,14 @@ func TestContainerd(t *testing.T) {
 	if err := os.CopyFS(dirs.CNIState, os.DirFS(addresses)); err != nil {
 		t.Fatal(err)
 	}
+	stale := filepath.Join(dirs.State, "io.containerd.runtime.v2.task/k8s.io", sandbox)
+	if err := os.MkdirAll(stale, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	n.supervisor()
+	if _, err := os.Stat(stale); err == nil {
+		t.Error("what ran before the reboot is still believed to run")
+	}
 	pods, err := n.cri.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
 	if err != nil || len(pods.Items) != 1 || pods.Items[0].Id != sandbox || pods.Items[0].State != cri.PodSandboxState_SANDBOX_NOTREADY {
 		t.Errorf("pods after a reboot: %v, %v; want %s not ready", pods, err, sandbox)
@@ -195,7 +216,7 @@ func TestContainerd(t *testing.T) {
 	if held, _ := filepath.Glob(filepath.Join(dirs.CNIState, "lighter/10.77.*")); held != nil {
 		t.Errorf("addresses held by no pod: %q", held)
 	}
-	if images, err := runtime.ListImages(ctx, dirs.Socket); err != nil || len(images) != 2 {
+	if images, err := runtime.ListImages(ctx, dirs.Socket); err != nil || len(images) != 3 {
 		t.Errorf("images after a reboot: %v, %v", images, err)
 	}
 	n.startPod()
@@ -262,6 +283,58 @@ func helloImage(t *testing.T) []byte {
 		},
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	return archive.Bytes()
+}
+
+// ociArchive is an image for two platforms as an OCI image layout, compressed. Source: OCI image
+// specification, image-layout.md and image-index.md.
+func ociArchive(t *testing.T) []byte {
+	t.Helper()
+	type object = map[string]any
+	var archive bytes.Buffer
+	zip := gzip.NewWriter(&archive)
+	out := tar.NewWriter(zip)
+	add := func(name string, data []byte) {
+		if err := out.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = out.Write(data)
+	}
+	blob := func(mediaType string, content any) object {
+		data, ok := content.([]byte)
+		if !ok {
+			data, _ = json.Marshal(content)
+		}
+		digest := fmt.Sprintf("%x", sha256.Sum256(data))
+		add("blobs/sha256/"+digest, data)
+		return object{"mediaType": mediaType, "digest": "sha256:" + digest, "size": len(data)}
+	}
+	const vendor = "application/vnd.oci.image."
+	var manifests []object
+	for _, arch := range []string{goruntime.GOARCH, "s390x"} {
+		var layer bytes.Buffer
+		files := tar.NewWriter(&layer)
+		_ = files.WriteHeader(&tar.Header{Name: "arch-" + arch, Mode: 0o644})
+		_ = files.Close()
+		platform := object{"os": "linux", "architecture": arch}
+		config := maps.Clone(platform)
+		config["rootfs"] = object{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer.Bytes()))}}
+		manifest := blob(vendor+"manifest.v1+json", object{
+			"schemaVersion": 2, "mediaType": vendor + "manifest.v1+json",
+			"config": blob(vendor+"config.v1+json", config),
+			"layers": []object{blob(vendor+"layer.v1.tar", layer.Bytes())},
+		})
+		manifest["platform"] = platform
+		manifests = append(manifests, manifest)
+	}
+	index := blob(vendor+"index.v1+json", object{"schemaVersion": 2, "mediaType": vendor + "index.v1+json", "manifests": manifests})
+	index["annotations"] = object{"org.opencontainers.image.ref.name": "example.com/oci:2"}
+	text, err := json.Marshal(object{"schemaVersion": 2, "manifests": []object{index}})
+	add("index.json", text)
+	add("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	if err := errors.Join(err, out.Close(), zip.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return archive.Bytes()
