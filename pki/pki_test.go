@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,10 +215,11 @@ func TestRotationTriesAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		calls, failing := 0, false
+		var calls atomic.Int32
+		var failing atomic.Bool
 		r, err := NewRotating(t.Context(), func(context.Context) (*Pair, error) {
-			calls++
-			if failing {
+			calls.Add(1)
+			if failing.Load() {
 				return nil, io.ErrUnexpectedEOF
 			}
 			s := Kubelet("n")
@@ -230,14 +232,17 @@ func TestRotationTriesAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go r.Run(ctx, slog.New(slog.DiscardHandler))
+		synctest.Wait()
 		old := r.Pair()
-		failing = true
+		failing.Store(true)
 		time.Sleep(50 * time.Minute)
-		if r.Pair() != old || calls < 4 || calls > 14 {
-			t.Errorf("kept=%v after %d calls", r.Pair() == old, calls)
+		synctest.Wait()
+		if n := calls.Load(); r.Pair() != old || n < 4 || n > 14 {
+			t.Errorf("kept=%v after %d calls", r.Pair() == old, n)
 		}
-		failing = false
+		failing.Store(false)
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if r.Pair() == old {
 			t.Error("not renewed after the cause went away")
 		}
