@@ -209,7 +209,7 @@ func TestPowerCut(t *testing.T) {
 		w.begun[i] = map[int]bool{}
 	}
 	kept := 0 // percent of what was not synced
-	for cycle := range cycles(t, 80) {
+	for cycle := range cycles(t, 40) {
 		disk, kept = w.cycle(disk, kept, seed, cycle+1)
 		if t.Failed() {
 			t.Fatalf("in cycle %d", cycle+1)

@@ -1,0 +1,268 @@
+// Package etcd is the store's engine for an etcd cluster, 3.5 or later, its own
+// or somebody else's: keys and values stand in etcd exactly as they are given,
+// a key's revision is its mod revision, and the store's is etcd's. Others may
+// write to the same etcd.
+//
+//	etcd.go    Open, Get, List, Commit      watch.go   Watch      backup.go  Backup, Restore
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/lighter-k8s/lighter/store"
+)
+
+const (
+	// MaxOps is the most Ops that Commit takes: etcd's default --max-txn-ops. More are an ErrInvalid.
+	MaxOps = 128
+
+	pageEntries = 500      // fetched at once
+	maxMessage  = 64 << 20 // bytes of a request; the server's limit is its own, 1.5 MiB by default
+)
+
+// Config says where etcd is.
+type Config struct {
+	Endpoints []string    // "https://host:2379"
+	TLS       *tls.Config // nil: none
+	Prefix    string      // before each key in etcd; usually empty
+}
+
+// Store implements store.Store. Both classes are durable before Commit returns.
+type Store struct {
+	client *clientv3.Client
+	prefix string
+	closed atomic.Bool
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open connects to etcd and waits, as long as ctx, until it answers.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:          c.Endpoints,
+		TLS:                c.TLS,
+		MaxCallSendMsgSize: maxMessage,
+		Logger:             zap.NewNop(), // what matters is returned
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err)
+	}
+	s := &Store{client: client, prefix: c.Prefix}
+	if _, err := s.Revision(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err), client.Close())
+	}
+	return s, nil
+}
+
+// Revision implements store.Store: a read that etcd confirms with its members.
+func (s *Store) Revision(ctx context.Context) (store.Revision, error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
+	r, err := s.client.Get(ctx, s.prefix+"\x00", clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("revision: %w", s.explain(ctx, err))
+	}
+	return store.Revision(r.Header.Revision), nil
+}
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, key string, at store.Revision) (store.Entry, error) {
+	if err := s.usable(ctx); err != nil {
+		return store.Entry{}, fmt.Errorf("get %s: %w", key, err)
+	}
+	r, err := s.client.Get(ctx, s.prefix+key, clientv3.WithRev(int64(at)))
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("get %s: %w", key, s.explain(ctx, err))
+	}
+	if len(r.Kvs) == 0 {
+		return store.Entry{Key: key}, nil
+	}
+	return store.Entry{Key: key, Value: present(r.Kvs[0].Value), Revision: store.Revision(r.Kvs[0].ModRevision)}, nil
+}
+
+// List implements store.Store. It asks for pages, all at one revision.
+func (s *Store) List(ctx context.Context, prefix string, p store.Page) ([]store.Entry, store.Revision, error) {
+	for {
+		var entries []store.Entry
+		at, err := s.pages(ctx, prefix, p, func(e store.Entry) error {
+			entries = append(entries, e)
+			return nil
+		})
+		if err == nil {
+			return entries, at, nil
+		}
+		if p.At != 0 || at == 0 || !errors.Is(err, store.ErrCompacted) {
+			return nil, 0, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		// The newest revision was compacted between two pages: a newer one it is, then.
+	}
+}
+
+// pages calls yield with the entries of a list and returns the revision they are at.
+func (s *Store) pages(ctx context.Context, prefix string, p store.Page, yield func(store.Entry) error) (store.Revision, error) {
+	from, end := s.prefix+prefix, clientv3.GetPrefixRangeEnd(s.prefix+prefix)
+	if from == "" {
+		from, end = "\x00", "\x00"
+	}
+	if p.After >= prefix && p.After != "" {
+		from = s.prefix + p.After + "\x00"
+	}
+	if end != "\x00" && from >= end {
+		from = end // etcd refuses what the contract calls an empty list
+	}
+	at := p.At
+	for left := p.Limit; ; {
+		if err := s.usable(ctx); err != nil {
+			return at, err
+		}
+		limit := pageEntries
+		if p.Limit > 0 {
+			limit = min(limit, left)
+		}
+		r, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(int64(at)), clientv3.WithLimit(int64(limit)))
+		if err != nil {
+			return at, s.explain(ctx, err)
+		}
+		if at == 0 {
+			at = store.Revision(r.Header.Revision)
+		}
+		for _, kv := range r.Kvs {
+			e := store.Entry{Key: string(kv.Key[len(s.prefix):]), Value: present(kv.Value), Revision: store.Revision(kv.ModRevision)}
+			if err := yield(e); err != nil {
+				return at, err
+			}
+			from = string(kv.Key) + "\x00"
+		}
+		left -= len(r.Kvs)
+		if !r.More || p.Limit > 0 && left <= 0 {
+			return at, nil
+		}
+	}
+}
+
+// Commit implements store.Store. It takes at most MaxOps Ops.
+func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error) {
+	ops, err := t.Plan()
+	if err != nil {
+		return 0, fmt.Errorf("commit: %w", err)
+	}
+	if len(ops) > MaxOps {
+		return 0, fmt.Errorf("commit: %w: %d ops, etcd takes %d at once", store.ErrInvalid, len(ops), MaxOps)
+	}
+	if err := s.usable(ctx); err != nil {
+		return 0, fmt.Errorf("commit: %w", err)
+	}
+	var expect []clientv3.Cmp
+	var write, look []clientv3.Op
+	var looked []store.Op
+	for _, op := range ops {
+		key := s.prefix + op.Key
+		if op.Expect != store.Any {
+			expect = append(expect, clientv3.Compare(clientv3.ModRevision(key), "=", int64(op.Expect)))
+			look = append(look, clientv3.OpGet(key, clientv3.WithKeysOnly()))
+			looked = append(looked, op)
+		}
+		switch {
+		case op.Check:
+		case op.Value == nil:
+			write = append(write, clientv3.OpDelete(key))
+		default:
+			write = append(write, clientv3.OpPut(key, string(op.Value)))
+		}
+	}
+	if len(ops) == 0 {
+		return s.Revision(ctx)
+	}
+	r, err := s.client.Txn(ctx).If(expect...).Then(write...).Else(look...).Commit()
+	if err != nil {
+		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
+	}
+	if r.Succeeded {
+		return store.Revision(r.Header.Revision), nil
+	}
+	for i, op := range looked {
+		var actual store.Revision
+		if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
+			actual = store.Revision(kvs[0].ModRevision)
+		}
+		if actual != op.Expect {
+			return 0, &store.Conflict{Key: op.Key, Expect: op.Expect, Actual: actual}
+		}
+	}
+	return 0, errors.New("commit: etcd refused the transaction without a cause")
+}
+
+// Compact implements store.Store.
+func (s *Store) Compact(ctx context.Context, before store.Revision) error {
+	if err := s.usable(ctx); err != nil {
+		return fmt.Errorf("compact before %d: %w", before, err)
+	}
+	if _, err := s.client.Compact(ctx, int64(before)); err != nil {
+		return fmt.Errorf("compact before %d: %w", before, s.explain(ctx, err))
+	}
+	return nil
+}
+
+// Close implements store.Store. Watches end with ErrClosed.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close etcd: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) usable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return store.ErrClosed
+	}
+	return nil
+}
+
+// explain gives etcd's errors the contract's names.
+func (s *Store) explain(ctx context.Context, err error) error {
+	if e := s.usable(ctx); e != nil {
+		return fmt.Errorf("%w: %w", e, err)
+	}
+	for theirs, ours := range map[error]error{
+		rpctypes.ErrCompacted:       store.ErrCompacted,
+		rpctypes.ErrFutureRev:       store.ErrFuture,
+		rpctypes.ErrNoSpace:         store.ErrReadOnly,
+		rpctypes.ErrCorrupt:         store.ErrCorrupt,
+		rpctypes.ErrRequestTooLarge: store.ErrInvalid,
+		rpctypes.ErrTooManyOps:      store.ErrInvalid,
+	} {
+		if errors.Is(err, theirs) {
+			return fmt.Errorf("%w: %w", ours, err)
+		}
+	}
+	if status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max") {
+		return fmt.Errorf("%w: %w", store.ErrInvalid, err) // gRPC's limit, above etcd's own
+	}
+	return err
+}
+
+// present is the value of a key that is there, which gRPC makes nil when it is empty.
+func present(value []byte) []byte {
+	if value == nil {
+		return []byte{}
+	}
+	return value
+}

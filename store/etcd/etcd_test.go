@@ -1,0 +1,119 @@
+package etcd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/store/etcd"
+	"github.com/lighter-k8s/lighter/store/storetest"
+)
+
+// start runs a real etcd for the test and returns its endpoint.
+func start(t *testing.T) string {
+	program := os.Getenv("LIGHTER_TEST_ETCD")
+	if program == "" {
+		t.Skip("LIGHTER_TEST_ETCD does not name an etcd program: the etcd engine is not tested")
+	}
+	client, peer := "http://"+freePort(t), "http://"+freePort(t)
+	cmd := exec.Command(program, "--data-dir", t.TempDir(), "--unsafe-no-fsync", "--log-level", "error",
+		"--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return client
+}
+
+func freePort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func connect(t *testing.T, c etcd.Config) *etcd.Store {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := etcd.Open(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestStore(t *testing.T) {
+	endpoint := start(t)
+	n := 0
+	storetest.Run(t, func(t *testing.T) store.Store {
+		n++
+		return connect(t, etcd.Config{Endpoints: []string{endpoint}, Prefix: fmt.Sprintf("/test-%d", n)})
+	})
+}
+
+func TestWithoutPrefix(t *testing.T) {
+	endpoint := start(t)
+	s := connect(t, etcd.Config{Endpoints: []string{endpoint}})
+	defer s.Close()
+	ctx := t.Context()
+	var ops []store.Op
+	for i := range etcd.MaxOps + 1 {
+		ops = append(ops, store.Op{Key: fmt.Sprintf("/k/%03d", i), Value: []byte("x")})
+	}
+	if _, err := s.Commit(ctx, store.Txn{Ops: ops}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("too many ops: got %v", err)
+	}
+	at, err := s.Commit(ctx, store.Txn{Ops: ops[1:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, prefix := range []string{"", "/", "/k/"} {
+		entries, shown, err := s.List(ctx, prefix, store.Page{})
+		if err != nil || len(entries) != etcd.MaxOps || shown != at || entries[0].Key != "/k/001" {
+			t.Errorf("list %q: %d entries at %d (%v), want %d at %d", prefix, len(entries), shown, err, etcd.MaxOps, at)
+		}
+	}
+	page, _, err := s.List(ctx, "", store.Page{After: "/k/126"})
+	if err != nil || len(page) != 2 {
+		t.Errorf("list after: %d entries (%v), want 2", len(page), err)
+	}
+	var seen int
+	for e, err := range s.Watch(ctx, "", at-1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen++; e.Last {
+			break
+		}
+	}
+	if seen != etcd.MaxOps {
+		t.Errorf("%d events have the revision, want %d", seen, etcd.MaxOps)
+	}
+	huge := store.Op{Key: "/huge", Value: make([]byte, 3<<20)}
+	if _, err := s.Commit(ctx, store.Txn{Ops: []store.Op{huge}}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("a value above etcd's limit: got %v", err)
+	}
+}
+
+func TestOpenWithoutServer(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{"http://" + freePort(t)}})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}

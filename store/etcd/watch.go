@@ -1,0 +1,68 @@
+package etcd
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/lighter-k8s/lighter/store"
+)
+
+// Watch implements store.Store. Each answer of etcd has whole revisions (etcd's
+// "API guarantees": a watch is atomic), fragments are put together by its client.
+func (s *Store) Watch(ctx context.Context, prefix string, after store.Revision) iter.Seq2[store.Event, error] {
+	return func(yield func(store.Event, error) bool) {
+		if err := s.watch(ctx, prefix, after, yield); err != nil {
+			yield(store.Event{}, fmt.Errorf("watch %s after %d: %w", prefix, after, err))
+		}
+	}
+}
+
+// watch returns nil when the reader left.
+func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, yield func(store.Event, error) bool) error {
+	newest, err := s.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	if after > newest {
+		return store.ErrFuture
+	}
+	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	options := []clientv3.OpOption{clientv3.WithRev(int64(after) + 1), clientv3.WithPrefix(), clientv3.WithFragment()}
+	for r := range s.client.Watch(watching, s.prefix+prefix, options...) {
+		if err := r.Err(); err != nil {
+			return s.explain(ctx, err)
+		}
+		events := s.events(r.Events)
+		for i, e := range events {
+			e.Last = i+1 == len(events) || events[i+1].Revision != e.Revision
+			if !yield(e, nil) {
+				return nil
+			}
+		}
+	}
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	return fmt.Errorf("etcd ended it")
+}
+
+// events are etcd's, by revision and then key, without the prefix.
+func (s *Store) events(theirs []*clientv3.Event) []store.Event {
+	events := make([]store.Event, len(theirs))
+	for i, e := range theirs {
+		events[i].Entry = store.Entry{Key: string(e.Kv.Key[len(s.prefix):]), Revision: store.Revision(e.Kv.ModRevision)}
+		if e.Type == clientv3.EventTypePut {
+			events[i].Value = present(e.Kv.Value)
+		}
+	}
+	slices.SortStableFunc(events, func(a, b store.Event) int {
+		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Key, b.Key))
+	})
+	return events
+}
