@@ -174,6 +174,20 @@ func TestServingIsKeptUntilNamesChange(t *testing.T) {
 	if third == second {
 		t.Error("a broken key was served")
 	}
+	r, err := p.Serving("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := r.Pair()
+	if err := p.Rename(t.Context(), r, "a"); err != nil || r.Pair() != before {
+		t.Errorf("renamed to the same names: new=%v %v", r.Pair() != before, err)
+	}
+	if err := p.Rename(t.Context(), r, "a", "c"); err != nil || r.Pair().Cert.VerifyHostname("c") != nil {
+		t.Errorf("not renamed: %v", err)
+	}
+	if err := r.Renew(t.Context()); err != nil || r.Pair().Cert.VerifyHostname("c") != nil {
+		t.Errorf("the new name is lost on renewal: %v", err)
+	}
 }
 
 func TestRotation(t *testing.T) {
