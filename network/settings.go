@@ -1,0 +1,82 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netns"
+)
+
+// settings are the kernel's switches that pods need. bridge-nf-call makes the bridge show packets between
+// pods of one node to conntrack, without which answers through a service would come from the wrong address.
+// Reverse path filtering stays as it is: every way that we make is the same in both directions.
+func (k *kernel) settings() error {
+	switches := []struct {
+		path   string
+		needed bool
+		six    bool // only for IPv6
+	}{
+		{"net/ipv4/ip_forward", true, false},
+		{"net/ipv6/conf/all/forwarding", true, true},
+		{"net/bridge/bridge-nf-call-iptables", false, false},
+		{"net/bridge/bridge-nf-call-ip6tables", false, true},
+	}
+	six := false
+	for _, p := range k.PodCIDRs {
+		six = six || p.Addr().Is6()
+	}
+	return within(k.NetNS, func() error {
+		for _, s := range switches {
+			if s.six && !six {
+				continue
+			}
+			err := setSwitch("/proc/sys/"+s.path, "1")
+			switch {
+			case errors.Is(err, os.ErrNotExist) && !s.needed:
+				k.Log.Warn("the kernel lacks a setting, load the module br_netfilter", "setting", s.path)
+			case err != nil:
+				return fmt.Errorf("set %s: %w", s.path, err)
+			}
+		}
+		return nil
+	})
+}
+
+// setSwitch writes only what differs: a setting may be right and not writable.
+func setSwitch(path, value string) error {
+	have, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(string(have)) == value {
+		return nil
+	}
+	return os.WriteFile(path, []byte(value), 0o644)
+}
+
+// within runs f on a thread in the network namespace (a file descriptor; 0 is the process's own).
+func within(ns int, f func() error) error {
+	if ns == 0 {
+		return f()
+	}
+	runtime.LockOSThread()
+	own, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("find own network namespace: %w", err)
+	}
+	defer own.Close()
+	if err := netns.Set(netns.NsHandle(ns)); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	err = f()
+	if back := netns.Set(own); back != nil {
+		return fmt.Errorf("leave network namespace: %w", back) // the thread ends with its goroutine
+	}
+	runtime.UnlockOSThread()
+	return err
+}
