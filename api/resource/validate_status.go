@@ -1,0 +1,119 @@
+package resource
+
+import (
+	"fmt"
+
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// validateResourceClaimStatus checks what schedulers, drivers and controllers write.
+func validateResourceClaimStatus(c, old *resourcev1.ResourceClaim) (errs field.ErrorList) {
+	at := field.NewPath("status")
+	names := requestNames{}
+	for _, r := range c.Spec.Devices.Requests {
+		names[r.Name] = sets.Set[string]{}
+		for _, s := range r.FirstAvailable {
+			names[r.Name].Insert(s.Name)
+		}
+	}
+	a := c.Status.Allocation
+	if a != nil && old != nil && old.Status.Allocation != nil {
+		// Allocated once; given back as a whole.
+		errs = append(errs, apivalidation.ValidateImmutableField(a, old.Status.Allocation, at.Child("allocation"))...)
+	} else if a != nil {
+		errs = append(errs, validateAllocation(a, names, at.Child("allocation"))...)
+	}
+	reserved := at.Child("reservedFor")
+	if len(c.Status.ReservedFor) > 0 {
+		if a == nil {
+			errs = append(errs, field.Forbidden(reserved, "may not be specified when `allocated` is not set"))
+		} else if c.DeletionTimestamp != nil && old != nil && grew(c, old) {
+			errs = append(errs, field.Forbidden(reserved, "new entries may not be added while `deletionTimestamp` is set"))
+		}
+	}
+	if old != nil && a == nil && old.Status.Allocation != nil && len(c.Status.ReservedFor) > 0 {
+		errs = append(errs, field.Forbidden(at.Child("allocation"), "may not be removed while the claim is reserved"))
+	}
+	errs = append(errs, atMost(len(c.Status.ReservedFor), resourcev1.ResourceClaimReservedForMaxSize, reserved)...)
+	uids := sets.Set[string]{}
+	for i, r := range c.Status.ReservedFor {
+		at := reserved.Index(i)
+		if r.Resource == "" {
+			errs = append(errs, field.Required(at.Child("resource"), ""))
+		}
+		if r.Name == "" {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		}
+		if r.UID == "" {
+			errs = append(errs, field.Required(at.Child("uid"), ""))
+		}
+		if uids.Has(string(r.UID)) {
+			errs = append(errs, field.Duplicate(at.Child("uid"), r.UID))
+		}
+		uids.Insert(string(r.UID))
+	}
+	for i, d := range c.Status.Devices {
+		at := at.Child("devices").Index(i)
+		errs = append(errs, validateDriverName(d.Driver, at.Child("driver"))...)
+		errs = append(errs, validatePoolName(d.Pool, at.Child("pool"))...)
+		errs = append(errs, validateLabel(d.Device, at.Child("device"))...)
+		errs = append(errs, metav1validation.ValidateConditions(d.Conditions, at.Child("conditions"))...)
+		for _, o := range c.Status.Devices[:i] {
+			if o.Driver == d.Driver && o.Pool == d.Pool && o.Device == d.Device && equality.Semantic.DeepEqual(o.ShareID, d.ShareID) {
+				errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s/%s/%s", d.Driver, d.Pool, d.Device)))
+			}
+		}
+	}
+	return errs
+}
+
+// grew tells whether the claim is reserved for somebody that it was not.
+func grew(c, old *resourcev1.ResourceClaim) bool {
+	was := sets.Set[string]{}
+	for _, r := range old.Status.ReservedFor {
+		was.Insert(string(r.UID))
+	}
+	for _, r := range c.Status.ReservedFor {
+		if !was.Has(string(r.UID)) {
+			return true
+		}
+	}
+	return false
+}
+
+func validateAllocation(a *resourcev1.AllocationResult, names requestNames, at *field.Path) (errs field.ErrorList) {
+	devices := at.Child("devices")
+	errs = append(errs, atMost(len(a.Devices.Results), resourcev1.AllocationResultsMaxSize, devices.Child("results"))...)
+	for i, r := range a.Devices.Results {
+		at := devices.Child("results").Index(i)
+		if !names.has(r.Request) {
+			errs = append(errs, field.Invalid(at.Child("request"), r.Request, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
+		}
+		errs = append(errs, validateDriverName(r.Driver, at.Child("driver"))...)
+		errs = append(errs, validatePoolName(r.Pool, at.Child("pool"))...)
+		errs = append(errs, validateLabel(r.Device, at.Child("device"))...)
+		errs = append(errs, validateTolerations(r.Tolerations, at.Child("tolerations"))...)
+	}
+	config := devices.Child("config")
+	errs = append(errs, atMost(len(a.Devices.Config), 2*resourcev1.DeviceConfigMaxSize, config)...)
+	for i := range a.Devices.Config {
+		c, at := &a.Devices.Config[i], config.Index(i)
+		switch c.Source {
+		case resourcev1.AllocationConfigSourceClaim:
+			errs = append(errs, validateReferences(c.Requests, names, at.Child("requests"))...)
+		case resourcev1.AllocationConfigSourceClass:
+		case "":
+			errs = append(errs, field.Required(at.Child("source"), ""))
+		default:
+			errs = append(errs, field.NotSupported(at.Child("source"), c.Source,
+				[]resourcev1.AllocationConfigSource{resourcev1.AllocationConfigSourceClaim, resourcev1.AllocationConfigSourceClass}))
+		}
+		errs = append(errs, validateConfiguration(&c.DeviceConfiguration, at)...)
+	}
+	return errs
+}
