@@ -206,6 +206,8 @@ func TestBootstrap(t *testing.T) {
 		"further groups":                {token, set("auth-extra-groups", "system:bootstrappers:kubeadm:default-node-token, system:bootstrappers:x"), "system:bootstrappers system:bootstrappers:kubeadm:default-node-token system:bootstrappers:x system:authenticated"},
 		"a group it may not have":       {token, set("auth-extra-groups", "system:masters"), ""},
 		"a group that only begins well": {token, set("auth-extra-groups", "system:bootstrappers:x\nsystem:masters"), ""},
+		"a group that ends badly":       {token, set("auth-extra-groups", "system:bootstrappers:x:"), ""},
+		"a group that is empty":         {token, set("auth-extra-groups", "system:bootstrappers:"), ""},
 		"another secret":                {"abcdef.0123456789abcdeF", nil, ""},
 		"wrong secret":                  {"abcdef.0123456789abcdee", nil, ""},
 		"unknown id":                    {"abcdeg.0123456789abcdef", nil, ""},

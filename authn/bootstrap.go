@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -25,10 +24,28 @@ const (
 	BootstrapGroup        = "system:bootstrappers"
 )
 
-var (
-	bootstrapToken = regexp.MustCompile(`\A([a-z0-9]{6})\.([a-z0-9]{16})\z`)
-	bootstrapGroup = regexp.MustCompile(`\Asystem:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]\z`)
-)
+// splitBootstrap takes a token apart, if it has that form.
+func splitBootstrap(token string) (id, secret string, ok bool) {
+	id, secret, _ = strings.Cut(token, ".")
+	return id, secret, len(id) == 6 && len(secret) == 16 && only(id+secret, "")
+}
+
+// isBootstrapGroup reports whether a token may have the group: "system:bootstrappers:" and at most 256 letters, digits, colons
+// and hyphens, the last a letter or digit.
+func isBootstrapGroup(group string) bool {
+	rest, ok := strings.CutPrefix(group, BootstrapGroup+":")
+	return ok && rest != "" && len(rest) <= 256 && only(rest, ":-") && only(rest[len(rest)-1:], "")
+}
+
+// only reports whether a text is made of lower-case letters, digits and the further characters.
+func only(text, further string) bool {
+	for _, c := range []byte(text) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte(further, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // Bootstrap authenticates by bootstrap tokens. Safe for concurrent use.
 type Bootstrap struct {
@@ -37,11 +54,10 @@ type Bootstrap struct {
 
 // AuthenticateToken returns nil, nil, nil for what has not the form of a bootstrap token. Its tokens are for the API server only.
 func (b Bootstrap) AuthenticateToken(_ context.Context, token string, _ []string) (*authenticationv1.UserInfo, []string, error) {
-	m := bootstrapToken.FindStringSubmatch(token)
-	if m == nil {
+	id, want, ok := splitBootstrap(token)
+	if !ok {
 		return nil, nil, nil
 	}
-	id, want := m[1], m[2]
 	secret, ok := b.Secrets.Get("kube-system", BootstrapSecretPrefix+id)
 	if !ok {
 		return nil, nil, fmt.Errorf("bootstrap token %s is not known", id)
@@ -57,7 +73,7 @@ func (b Bootstrap) AuthenticateToken(_ context.Context, token string, _ []string
 		if group = strings.TrimSpace(group); group == "" {
 			continue
 		}
-		if !bootstrapGroup.MatchString(group) {
+		if !isBootstrapGroup(group) {
 			return nil, nil, fmt.Errorf("bootstrap token %s: %q may not be a group of such a token", id, group)
 		}
 		groups = append(groups, group)

@@ -94,6 +94,8 @@ type claims struct {
 	Kubernetes kubernetes `json:"kubernetes.io"`
 	NotBefore  int64      `json:"nbf"`
 	Subject    string     `json:"sub"`
+
+	secretClaims
 }
 
 type kubernetes struct {
@@ -141,13 +143,19 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 	known, ok := t.verified.get(key)
 	if !ok {
 		known = &serviceToken{}
-		if err := parse(token, t.keys, &known.claims, func() error { return t.acceptable(&known.claims) }); err != nil {
+		accept := func() error {
+			if known.Issuer == secretIssuer {
+				return t.acceptSecret(&known.claims)
+			}
+			return t.acceptable(&known.claims)
+		}
+		if err := parse(token, t.keys, &known.claims, accept); err != nil {
 			return nil, nil, err
 		}
 		known.user = known.userInfo()
 		t.verified.put(key, known)
 	}
-	if err := t.live(&known.claims, time.Now()); err != nil {
+	if err := t.live(&known.claims, token, time.Now()); err != nil {
 		return nil, nil, err
 	}
 	var common []string
@@ -184,12 +192,15 @@ func (t *Tokens) acceptable(c *claims) error {
 }
 
 // live checks the clock and that all the token is bound to is still there, and the same.
-func (t *Tokens) live(c *claims, now time.Time) error {
+func (t *Tokens) live(c *claims, token string, now time.Time) error {
 	k := &c.Kubernetes
-	if now.Unix() >= c.Expiry {
+	if c.Issuer == secretIssuer {
+		if err := t.liveSecret(k, token); err != nil {
+			return err
+		}
+	} else if now.Unix() >= c.Expiry {
 		return errors.New("token has expired")
-	}
-	if now.Add(clockLeeway).Unix() < max(c.NotBefore, c.IssuedAt) {
+	} else if now.Add(clockLeeway).Unix() < max(c.NotBefore, c.IssuedAt) {
 		return errors.New("token is not valid yet")
 	}
 	account, ok := t.views.ServiceAccounts.Get(k.Namespace, k.ServiceAccount.Name)
@@ -201,7 +212,7 @@ func (t *Tokens) live(c *claims, now time.Time) error {
 			return fmt.Errorf("pod %s/%s of the token is gone", k.Namespace, k.Pod.Name)
 		}
 	}
-	if k.Secret != nil {
+	if k.Secret != nil && c.Issuer != secretIssuer {
 		if secret, ok := t.views.Secrets.Get(k.Namespace, k.Secret.Name); !ok || !alive(secret, k.Secret.UID, now) {
 			return fmt.Errorf("secret %s/%s of the token is gone", k.Namespace, k.Secret.Name)
 		}
