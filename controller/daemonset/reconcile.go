@@ -35,8 +35,9 @@ type decision struct {
 	places               []*place
 	most, surge          int // pods that an update may take away, and add
 	desired              int
-	deletes, after, says []controller.Action
-	creates              []string // names of nodes
+	deletes, says        []controller.Action
+	creates              []string      // names of nodes
+	again                time.Duration // 0: not by itself
 }
 
 // reconcile lists what to do so that each eligible node runs one pod of the present template.
@@ -85,14 +86,18 @@ func reconcile(v View) (todo []controller.Action) {
 		todo = append(todo, pods.Create(newPod(set, node, d.hash), ref, "node "+node+" has none"))
 	}
 	if len(d.creates) > burst || len(d.deletes) > burst {
-		d.after = append(d.after, controller.After(time.Millisecond))
+		d.backIn(time.Millisecond)
 	}
 	used := func(r *appsv1.ControllerRevision) bool {
 		h := r.Labels[appsv1.DefaultDaemonSetUniqueLabelKey]
 		return h == d.hash || slices.ContainsFunc(mine, func(p *corev1.Pod) bool { return p.Labels[appsv1.DefaultDaemonSetUniqueLabelKey] == h })
 	}
 	todo = append(todo, revisions.Truncate(past, used, int(ptr.Deref(set.Spec.RevisionHistoryLimit, 10)))...)
-	return append(append(todo, d.status()...), d.after...)
+	todo = append(todo, d.status()...)
+	if d.again > 0 {
+		todo = append(todo, controller.After(d.again))
+	}
+	return todo
 }
 
 // lay finds the place of each pod and who may run where.
@@ -149,6 +154,13 @@ func (d *decision) bounds() {
 	}
 }
 
+// backIn brings the set back after a delay; of several the shortest counts.
+func (d *decision) backIn(delay time.Duration) {
+	if d.again == 0 || delay < d.again {
+		d.again = delay
+	}
+}
+
 func (d *decision) del(p *corev1.Pod, reason string) {
 	if !slices.ContainsFunc(d.deletes, func(a controller.Action) bool { return a.Object.GetUID() == p.UID }) {
 		d.deletes = append(d.deletes, pods.Delete(p, client.Reference(kind, d.Set), reason))
@@ -163,7 +175,7 @@ func (d *decision) tend(at *place) {
 		case p.DeletionTimestamp != nil:
 		case p.Status.Phase == corev1.PodFailed:
 			if wait := d.NotBefore[p.UID].Sub(d.Now); wait > 0 {
-				d.after = append(d.after, controller.After(wait))
+				d.backIn(wait)
 				continue
 			}
 			d.ended(p, at, corev1.EventTypeWarning, "FailedDaemonPod", "Found failed daemon pod %s/%s on node %s, will try to kill it")
@@ -222,7 +234,7 @@ func (d *decision) updated(p *corev1.Pod) bool {
 func (d *decision) available(p *corev1.Pod) bool {
 	ok, left := pods.Available(p, d.Set.Spec.MinReadySeconds, d.Now)
 	if left > 0 {
-		d.after = append(d.after, controller.After(left))
+		d.backIn(left)
 	}
 	return ok
 }
