@@ -57,7 +57,8 @@ func onLoopback(ns int, f func(*netlink.Handle, netlink.Link) error) error {
 
 func address(ip netip.Addr) *netlink.Addr {
 	bits := ip.BitLen()
-	a := &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(bits, bits)}}
+	// Scope host: the kernel must not choose it as the source of what the node sends.
+	a := &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(bits, bits)}, Scope: int(netlink.SCOPE_HOST)}
 	if ip.Is6() {
 		a.Flags = 0x02 // IFA_F_NODAD: usable at once
 	}

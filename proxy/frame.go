@@ -94,7 +94,7 @@ func (w *writer) rule(c *nftables.Chain, e ...expr.Any) {
 	w.conn.AddRule(&nftables.Rule{Table: w.table, Chain: c, Exprs: e})
 }
 
-// serviceRule writes one Rule; a Balance becomes up to three kernel rules.
+// serviceRule writes one Rule; a Balance becomes up to four kernel rules.
 func (w *writer) serviceRule(c *nftables.Chain, r Rule, six bool) {
 	var when []expr.Any
 	switch r.From {
@@ -129,7 +129,7 @@ func (w *writer) serviceRule(c *nftables.Chain, r Rule, six bool) {
 }
 
 // balance sends to a remembered endpoint that is still wanted, else to a random one, which it remembers.
-// The last rule does without memory: a full set must not refuse anybody.
+// The rule after them does without memory: a full set must not refuse anybody.
 func (w *writer) balance(c *nftables.Chain, b Balance, six bool) {
 	pick := w.pick(b.To, six)
 	if b.Affinity != "" {
@@ -149,6 +149,11 @@ func (w *writer) balance(c *nftables.Chain, b Balance, six bool) {
 		pick = w.pick(b.To, six) // an anonymous map belongs to one rule
 	}
 	w.rule(c, append(pick, dnat(six))...)
+	if len(b.To) > 1 {
+		// A packet that is in this chain at the very moment a transaction replaces it finds the map of the old
+		// rules already empty. It must not pass untranslated.
+		w.rule(c, append(w.pick(b.To[:1], six), dnat(six))...)
+	}
 }
 
 // pick loads the address and port of a random endpoint.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,7 +151,7 @@ func (l *lab) wire(here string, there netns.NsHandle, name string) {
 
 func (l *lab) address(ns netns.NsHandle, link string, addrs ...string) {
 	l.inside(ns, func() error {
-		for _, name := range []string{"lo", link} {
+		for _, name := range slices.Compact([]string{"lo", link}) {
 			dev, err := netlink.LinkByName(name)
 			if err != nil {
 				return err
@@ -164,6 +165,9 @@ func (l *lab) address(ns netns.NsHandle, link string, addrs ...string) {
 					return err
 				}
 				a.Flags = 0x02 // IFA_F_NODAD: usable at once
+				if name == "lo" {
+					a.Scope = int(netlink.SCOPE_HOST) // never a source
+				}
 				if name == link {
 					if err := netlink.AddrAdd(dev, a); err != nil {
 						return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -40,12 +41,17 @@ func (k *kernel) route() error {
 	for _, p := range k.ServiceCIDRs {
 		r := netlink.Route{LinkIndex: lo.Attrs().Index, Dst: ipNet(p), Protocol: routeProtocol, Scope: netlink.SCOPE_UNIVERSE}
 		for _, ip := range k.NodeIPs {
-			if ip.Is4() == p.Addr().Is4() {
+			if ip.Is4() == p.Addr().Is4() && !ip.IsLoopback() {
 				r.Src = ip.AsSlice()
 				break
 			}
 		}
-		if err := h.RouteReplace(&r); err != nil {
+		err := h.RouteReplace(&r)
+		if errors.Is(err, syscall.EINVAL) && r.Src != nil { // the node does not have that address (any more)
+			r.Src = nil
+			err = h.RouteReplace(&r)
+		}
+		if err != nil {
 			return fmt.Errorf("route %s: %w", p, err)
 		}
 	}
