@@ -80,6 +80,9 @@ func (s *shelf) Create(_ context.Context, r client.Resource, namespace, name, _ 
 	if o.GetResourceVersion() != "" || namespace != o.GetNamespace() {
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
 	}
+	if b, ok := o.(*rbacv1.ClusterRoleBinding); ok && s.objects["clusterroles//"+b.RoleRef.Name] == nil {
+		return nil, errors.New("written before its role")
+	}
 	s.creates++
 	return s.put(id(r, o), o), nil
 }

@@ -75,6 +75,8 @@ func twoNodes() *Node {
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: csi}}})
 		av.Set(&storagev1.VolumeAttachment{ObjectMeta: v1.ObjectMeta{Name: "va-" + n}, Spec: storagev1.VolumeAttachmentSpec{NodeName: n}})
 	}
+	// A claim may name any volume; what counts is whom the volume names.
+	cv.Set(&corev1.PersistentVolumeClaim{ObjectMeta: v1.ObjectMeta{Namespace: "web", Name: "p-n1-eph"}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "pv-n3"}})
 	v.PersistentVolumeClaims, v.PersistentVolumes, v.VolumeAttachments = claims, volumes, attachments
 	return NewNode(v)
 }
@@ -127,7 +129,7 @@ var everyNode = map[string]string{
 var noNode = []string{
 	"nodes/proxy n1", "nodes/proxy n2", "pods/exec web/p-n1", "pods/log web/p-n1", "pods/binding web/p-n1", "pods/ephemeralcontainers web/p-n1",
 	"secrets -", "secrets web/-", "secrets web/other", "secrets other/vol-n1", "secrets/status web/vol-n1", "configmaps kube-system/x", "configmaps -",
-	"secrets - where metadata.name=vol-n1", "secrets storage/controller-n1", "secrets web/stage-n1", "secrets web/vol-n3", "persistentvolumes -", "persistentvolumes pv-n3", "persistentvolumes pv-x",
+	"secrets - where metadata.name=vol-n1", "secrets storage/controller-n1", "secrets web/stage-n1", "secrets storage/stage-n3", "secrets web/vol-n3", "persistentvolumes -", "persistentvolumes pv-n3", "persistentvolumes pv-x",
 	"persistentvolumeclaims web/-", "persistentvolumeclaims other/pvc-n1", "serviceaccounts web/-", "serviceaccounts/token web/-", "serviceaccounts/token other/sa-n1",
 	"leases kube-system/n1 in coordination.k8s.io", "leases kube-system/- in coordination.k8s.io", "volumeattachments - in storage.k8s.io", "csinodes/status n1 in storage.k8s.io",
 	"namespaces -", "namespaces web", "services/status web/s", "services/proxy web/s", "deployments web/- in apps", "clusterroles - in rbac.authorization.k8s.io", "roles web/- in rbac.authorization.k8s.io",

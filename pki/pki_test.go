@@ -383,3 +383,25 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+func TestServingThatIsDueIsReissuedAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := open(t)
+		at := func() string {
+			r, err := p.Serving()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Pair().Cert.SerialNumber.String()
+		}
+		first := at()
+		time.Sleep(200 * 24 * time.Hour)
+		if at() != first {
+			t.Error("reissued before two thirds of its life")
+		}
+		time.Sleep(100 * 24 * time.Hour)
+		if at() == first {
+			t.Error("kept after two thirds of its life")
+		}
+	})
+}
