@@ -71,7 +71,7 @@ func validateGenerated(j *batchv1.Job) (errs field.ErrorList) {
 	}
 	uid := batchv1.ControllerUidLabel
 	selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector)
-	if err != nil || !same(selector, labels.SelectorFromSet(labels.Set{uid: want[uid]})) && selector.String() != labels.Set(map[string]string{uid: want[uid]}).String() {
+	if err != nil || selector.String() != (labels.Set{uid: want[uid]}).String() {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "selector"), j.Spec.Selector, "`selector` not auto-generated"))
 	}
 	return errs
