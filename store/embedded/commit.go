@@ -192,23 +192,22 @@ func (s *Store) write() {
 		for len(s.forming.sizes) == 0 && !s.settle && !s.stopping {
 			s.work.Wait()
 		}
-		g, settle := s.forming, s.settle
-		s.settle = false
-		if len(g.sizes) == 0 && !settle {
-			s.mu.Unlock()
-			return
-		}
-		if len(g.sizes) > 0 {
-			s.forming = newGroup()
+		var g *group // none: only settle
+		if len(s.forming.sizes) > 0 {
+			g, s.forming = s.forming, newGroup()
 			s.inflight++
 		}
+		settle := s.settle
+		s.settle = false
 		s.mu.Unlock()
 
 		if settle {
 			s.rest()
 		}
-		if len(g.sizes) > 0 {
+		if g != nil {
 			s.carry(g)
+		} else if !settle {
+			return
 		}
 	}
 }

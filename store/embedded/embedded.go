@@ -61,6 +61,8 @@ type Store struct {
 
 	failed  chan struct{} // closed when the disk has refused a write
 	opened  atomic.Bool   // pebble may compact
+	stuck   chan struct{} // closed when pebble will not end any more
+	stick   func()        // closes stuck, once
 	failure atomic.Pointer[error]
 
 	mu       sync.Mutex // guards what is below; never held while the disk is written, but by Restore
@@ -148,7 +150,7 @@ func (s *Store) Revision(ctx context.Context) (store.Revision, error) {
 }
 
 // Close implements store.Store. Watches end with ErrClosed. When the disk has
-// refused a write pebble cannot be ended: the folder stays locked until the process is.
+// refused a write the folder may stay locked until the process ends.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.stopping {
@@ -160,21 +162,12 @@ func (s *Store) Close() error {
 	s.work.Signal()
 	s.mu.Unlock()
 	s.recent.wake()
-	ended := make(chan struct{})
-	go func() {
-		s.parts.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-s.failed:
+	if !s.drained() {
+		return s.readOnly()
 	}
 	s.life.Lock()
 	defer s.life.Unlock()
 	s.closed = true
-	if err := s.readOnly(); err != nil {
-		return err
-	}
 	// A segment with no revisions reserved says that all before was in order. It
 	// is a file of its own, so that damage of one does not hide in the other.
 	newest := s.recent.revision()
@@ -182,7 +175,40 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.log.begin(s.log.segment+1, segmentStart{previous: s.log.size, end: newest, base: newest, limit: newest})
 	}
-	return errors.Join(err, s.log.close(), s.db.Close())
+	return errors.Join(s.readOnly(), err, s.log.close(), s.closePebble())
+}
+
+// drained waits for the writer and the publisher. When the disk has refused a
+// write, the publisher may be in pebble and wait for ever for a flush: then not for long.
+func (s *Store) drained() bool {
+	ended := make(chan struct{})
+	go func() {
+		s.parts.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-s.failed:
+	}
+	select {
+	case <-ended:
+		return true
+	case <-time.After(3 * time.Second):
+		return false
+	}
+}
+
+// closePebble closes pebble, unless the disk made that impossible.
+func (s *Store) closePebble() error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.db.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-s.stuck:
+		return nil
+	}
 }
 
 // fail ends all writing.

@@ -23,7 +23,10 @@ type gate struct {
 // Create makes pebble, which tries again at once and for ever, try once a second.
 func (g gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if g.s.readOnly() != nil {
-		time.Sleep(time.Second)
+		select {
+		case <-g.s.ending:
+		case <-time.After(time.Second):
+		}
 		return nil, store.ErrReadOnly
 	}
 	f, err := g.FS.Create(name, category)
@@ -107,6 +110,7 @@ func (q quiet) Fatalf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	q.s.fail(errors.New("pebble: " + text))
 	if strings.HasPrefix(text, "MANIFEST") {
+		q.s.stick()
 		runtime.Goexit()
 	}
 	panic("pebble: " + text)

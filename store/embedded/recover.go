@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,6 +25,8 @@ func Open(dir string, o Options) (*Store, error) {
 		recent:     recent{max: o.RecentBytes},
 	}
 	s.work.L, s.idle.L = &s.mu, &s.mu
+	s.stuck = make(chan struct{})
+	s.stick = sync.OnceFunc(func() { close(s.stuck) })
 	if s.fs == nil {
 		s.fs = vfs.Default
 	}
@@ -61,20 +64,17 @@ func (s *Store) open(cacheBytes int64) error {
 	}
 	s.db = db
 	s.opened.Store(true)
-	if err := s.syncFolder(s.dir); err != nil {
-		return errors.Join(err, db.Close())
+	if err = s.syncFolder(s.dir); err == nil {
+		s.log.folder, err = s.fs.OpenDir(s.log.dir)
 	}
-	if s.log.folder, err = s.fs.OpenDir(s.log.dir); err == nil {
+	if err == nil {
 		err = s.recover()
 	}
 	if err == nil {
 		return nil
 	}
-	err = errors.Join(err, s.log.close())
-	if s.readOnly() == nil {
-		err = errors.Join(err, db.Close())
-	}
-	return err
+	close(s.ending)
+	return errors.Join(err, s.log.close(), s.closePebble())
 }
 
 // openPebble opens pebble. On a disk that refuses writes pebble would try for
@@ -96,6 +96,11 @@ func (s *Store) openPebble(cacheBytes int64) (*pebble.DB, error) {
 		}
 		return r.db, r.err
 	case <-s.failed:
+		go func() {
+			if r := <-done; r.err == nil {
+				r.db.Close()
+			}
+		}()
 		return nil, s.readOnly()
 	}
 }
