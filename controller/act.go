@@ -37,7 +37,7 @@ func (e Env) Act(ctx context.Context, a Action) (uint64, error) {
 			err = nil
 		}
 	case UpdateObject:
-		got, err = e.Client.Update(ctx, a.Resource, "", o)
+		got, err = e.Client.Update(ctx, a.Resource, a.Subresource, o)
 	case UpdateStatus:
 		got, err = e.Client.Update(ctx, a.Resource, "status", o)
 	case PatchObject:

@@ -48,7 +48,7 @@ type Action struct {
 	Verb        Verb
 	Resource    client.Resource
 	Object      client.Object // created or updated as it is; patched, deleted: names the object
-	Subresource string        // of a patch
+	Subresource string        // of a patch or an update
 	PatchType   types.PatchType
 	Patch       []byte
 	Delete      metav1.DeleteOptions
