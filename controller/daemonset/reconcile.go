@@ -31,13 +31,13 @@ type place struct {
 // decision is one in the making.
 type decision struct {
 	View
-	hash                 string
-	places               []*place
-	most, surge          int // pods that an update may take away, and add
-	desired              int
-	deletes, says        []controller.Action
-	creates              []string      // names of nodes
-	again                time.Duration // 0: not by itself
+	hash          string
+	places        []*place
+	most, surge   int // pods that an update may take away, and add
+	desired       int
+	deletes, says []controller.Action
+	creates       []string      // names of nodes
+	again         time.Duration // 0: not by itself
 }
 
 // reconcile lists what to do so that each eligible node runs one pod of the present template.
