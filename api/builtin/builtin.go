@@ -10,6 +10,8 @@ import (
 	"github.com/lighter-k8s/lighter/api/apps"
 	"github.com/lighter-k8s/lighter/api/authentication"
 	"github.com/lighter-k8s/lighter/api/authorization"
+	"github.com/lighter-k8s/lighter/api/autoscaling"
+	"github.com/lighter-k8s/lighter/api/batch"
 	"github.com/lighter-k8s/lighter/api/certificates"
 	"github.com/lighter-k8s/lighter/api/coordination"
 	"github.com/lighter-k8s/lighter/api/core"
@@ -18,6 +20,7 @@ import (
 	"github.com/lighter-k8s/lighter/api/flowcontrol"
 	"github.com/lighter-k8s/lighter/api/networking"
 	"github.com/lighter-k8s/lighter/api/node"
+	"github.com/lighter-k8s/lighter/api/policy"
 	"github.com/lighter-k8s/lighter/api/rbac"
 	"github.com/lighter-k8s/lighter/api/resource"
 	"github.com/lighter-k8s/lighter/api/scheduling"
@@ -67,8 +70,11 @@ func All() []*api.Info {
 		events.All,
 		authentication.All,
 		authorization.All,
+		autoscaling.All,
+		batch.All,
 		certificates.All,
 		networking.All,
+		policy.All,
 		rbac.All,
 		storage.All,
 		admissionregistration.All,

@@ -18,6 +18,7 @@ var All = []*api.Info{Lease}
 var Lease = api.Define(api.Resource[*coordinationv1.Lease]{
 	Group: coordinationv1.GroupName, Version: "v1", Plural: "leases", Scope: api.Namespaced,
 	Relaxed:  true,
+	Prepare:  dropUnserved,
 	Validate: validateLease,
 	Columns: []api.Column[*coordinationv1.Lease]{{Name: "Holder", Help: coordinationv1.LeaseSpec{}.SwaggerDoc()["holderIdentity"],
 		Show: func(l *coordinationv1.Lease) any {
@@ -27,6 +28,16 @@ var Lease = api.Define(api.Resource[*coordinationv1.Lease]{
 			return *l.Spec.HolderIdentity
 		}}},
 })
+
+// dropUnserved drops what coordinated leader election, which is off by default, would use.
+func dropUnserved(l, old *coordinationv1.Lease) {
+	if old == nil || old.Spec.Strategy == nil {
+		l.Spec.Strategy = nil
+	}
+	if old == nil || old.Spec.PreferredHolder == nil {
+		l.Spec.PreferredHolder = nil
+	}
+}
 
 func validateLease(l, _ *coordinationv1.Lease) (errs field.ErrorList) {
 	spec, path := &l.Spec, field.NewPath("spec")

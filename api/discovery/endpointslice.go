@@ -20,6 +20,7 @@ var EndpointSlice = api.Define(api.Resource[*discoveryv1.EndpointSlice]{
 	Group: discoveryv1.GroupName, Version: "v1", Plural: "endpointslices", Scope: api.Namespaced,
 	Default:  defaultEndpointSlice,
 	Validate: validateEndpointSlice,
+	Warnings: addressWarnings,
 	// Generation tells a proxy that something it programs changed; labels name the Service.
 	GenerationOf: func(s *discoveryv1.EndpointSlice) any {
 		return [3]any{s.Labels, s.Endpoints, s.Ports}

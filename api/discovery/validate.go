@@ -13,7 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Bounds of one slice. Source: the type comments of discovery.k8s.io/v1.
+// Bounds of one slice. Source: the type comments of discovery.k8s.io/v1; ports have been
+// bounded at 20000, not the 100 told there, since Services with more of them had to work.
 const (
 	maxEndpoints = 1000
 	maxAddresses = 100
@@ -43,6 +44,19 @@ func validateEndpointSlice(s, old *discoveryv1.EndpointSlice) (errs field.ErrorL
 		errs = append(errs, apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, at)...)
 	}
 	return errs
+}
+
+// addressWarnings tell of addresses in a form that will not be accepted for ever.
+func addressWarnings(s, _ *discoveryv1.EndpointSlice) (warnings []string) {
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	for i, e := range s.Endpoints {
+		for j, a := range e.Addresses {
+			warnings = append(warnings, validation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), a)...)
+		}
+	}
+	return warnings
 }
 
 func validateEndpoints(list []discoveryv1.Endpoint, kind discoveryv1.AddressType, path *field.Path) (errs field.ErrorList) {

@@ -16,8 +16,10 @@ var IPAddress = api.Define(api.Resource[*networkingv1.IPAddress]{
 	Group: group, Version: version, Plural: "ipaddresses", Short: []string{"ip"}, Scope: api.Cluster,
 	ValidateName: validateIPAddressName,
 	Validate:     validateIPAddress,
-	Columns: []api.Column[*networkingv1.IPAddress]{{Name: "ParentRef", Help: networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"],
-		Show: showParent}},
+	Columns: []api.Column[*networkingv1.IPAddress]{
+		{Name: "Name"},
+		{Name: "ParentRef", Help: networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"], Show: showParent},
+	},
 })
 
 // showParent gives "services/default/kubernetes".

@@ -19,6 +19,7 @@ var NetworkPolicy = api.Define(api.Resource[*networkingv1.NetworkPolicy]{
 	Group: group, Version: version, Plural: "networkpolicies", Short: []string{"netpol"}, Scope: api.Namespaced,
 	Default:      defaultNetworkPolicy,
 	Validate:     validateNetworkPolicy,
+	Warnings:     policyWarnings,
 	GenerationOf: func(p *networkingv1.NetworkPolicy) any { return &p.Spec },
 	Columns: []api.Column[*networkingv1.NetworkPolicy]{{Name: "Pod-Selector", Help: networkingv1.NetworkPolicySpec{}.SwaggerDoc()["podSelector"],
 		Show: func(p *networkingv1.NetworkPolicy) any { return metav1.FormatLabelSelector(&p.Spec.PodSelector) }}},
@@ -45,6 +46,30 @@ func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
 			p.Spec.PolicyTypes = append(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
 		}
 	}
+}
+
+// policyWarnings tell of ranges in a form that will not be accepted for ever.
+func policyWarnings(p, _ *networkingv1.NetworkPolicy) (warnings []string) {
+	peers := func(list []networkingv1.NetworkPolicyPeer, at *field.Path) {
+		for i, peer := range list {
+			if peer.IPBlock == nil {
+				continue
+			}
+			at := at.Index(i).Child("ipBlock")
+			warnings = append(warnings, validation.GetWarningsForCIDR(at.Child("cidr"), peer.IPBlock.CIDR)...)
+			for j, except := range peer.IPBlock.Except {
+				warnings = append(warnings, validation.GetWarningsForCIDR(at.Child("except").Index(j), except)...)
+			}
+		}
+	}
+	at := field.NewPath("spec")
+	for i, r := range p.Spec.Ingress {
+		peers(r.From, at.Child("ingress").Index(i).Child("from"))
+	}
+	for i, r := range p.Spec.Egress {
+		peers(r.To, at.Child("egress").Index(i).Child("to"))
+	}
+	return warnings
 }
 
 func validateNetworkPolicy(p, _ *networkingv1.NetworkPolicy) (errs field.ErrorList) {

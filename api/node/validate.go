@@ -9,8 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// defaultRuntimeClass fills in a toleration's operator-free parts: none today; overhead
-// amounts finer than a milli-unit are rounded up as for every resource list.
+// defaultRuntimeClass rounds overhead up to milli-units, as every resource list is.
 func defaultRuntimeClass(c *nodev1.RuntimeClass) {
 	if c.Overhead == nil {
 		return
