@@ -70,14 +70,16 @@ func command() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serverCommand(), versionCommand(), kubectlCommand(), kubeconfigCommand())
+	root.AddCommand(upCommand(), downCommand(), resetCommand(), statusCommand(), serverCommand(), agentCommand(),
+		kubectlCommand(), kubeconfigCommand(), imageCommand(), tokenCommand(), versionCommand())
 	return root
 }
 
 // settings are what the commands that run something share: the configuration and where it comes from.
 type settings struct {
 	config.Config
-	file string
+	file    string
+	service bool // install instead of run
 }
 
 // common adds the flags that every such command has.

@@ -38,7 +38,7 @@ func kubectl(args []string) int {
 	if cache, err := os.UserCacheDir(); err == nil && !writable(dir) {
 		dir = filepath.Join(cache, "lighter")
 	}
-	path, err := runtime.Kubectl(filepath.Join(dir, "bin"))
+	path, err := runtime.Kubectl(filepath.Join(dir, "programs"))
 	if err != nil {
 		if path, err = exec.LookPath("kubectl"); err != nil {
 			fmt.Fprintln(os.Stderr, "lighter: this build carries no kubectl, and none is on PATH")

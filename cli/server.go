@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"fmt"
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"github.com/lighter-k8s/lighter/role"
@@ -24,19 +21,14 @@ join with 'lighter agent'.`,
 			if err != nil {
 				return err
 			}
-			server, err := role.NewServer(cmd.Context(), c, log)
-			if err != nil {
-				return err
+			if s.service {
+				return installService(cmd.OutOrStdout(), "server", s.given(cmd))
 			}
-			return server.Run(cmd.Context(), func() {
-				if err := server.WriteKubeconfig(); err != nil {
-					log.Warn("kubeconfig not written", "err", err)
-				}
-				fmt.Fprintf(os.Stderr, "ready: https://%s\n", c.Server.Listen)
-			})
+			return run(cmd.Context(), c, log, role.Describe(c, Version, "server"), role.Serve)
 		},
 	}
 	s.common(cmd)
 	s.knobs(cmd, serverKnobs)
+	s.serviceFlag(cmd)
 	return cmd
 }

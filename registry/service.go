@@ -42,9 +42,10 @@ func NewServices(r *Registry, ranges []netip.Prefix, first, n int) *Services {
 }
 
 // Nth is the address at a place in the primary range: 1 is the API server's, 10 the DNS service's.
-func (s *Services) Nth(n int) netip.Addr { return nth(s.ranges[0], uint64(n)) }
+func (s *Services) Nth(n int) netip.Addr { return Nth(s.ranges[0], uint64(n)) }
 
-func nth(p netip.Prefix, n uint64) netip.Addr {
+// Nth is the address at a place in a range.
+func Nth(p netip.Prefix, n uint64) netip.Addr {
 	b := p.Masked().Addr().AsSlice()
 	low := b[len(b)-min(8, len(b)):]
 	if len(low) == 4 {
@@ -249,12 +250,12 @@ func (s *Services) free(p netip.Prefix) (netip.Addr, error) {
 		reserved = 0
 	}
 	for range 64 {
-		if ip := nth(p, 1+reserved+rand.Uint64N(all-reserved)); !s.taken(ip) {
+		if ip := Nth(p, 1+reserved+rand.Uint64N(all-reserved)); !s.taken(ip) {
 			return ip, nil
 		}
 	}
 	for n := uint64(0); n < all && n < 1<<20; n++ {
-		if ip := nth(p, 1+(n+reserved)%all); !s.taken(ip) {
+		if ip := Nth(p, 1+(n+reserved)%all); !s.taken(ip) {
 			return ip, nil
 		}
 	}

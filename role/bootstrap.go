@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,16 +42,22 @@ func (s *Server) bootstrap(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, o := range authz.Defaults() {
-		if err := s.defaultRole(ctx, c, o); err != nil {
-			return err
-		}
+	if err := authz.Ensure(ctx, c, slices.Concat(authz.Defaults(), authz.JoinDefaults(JoinGroup), s.nodeDefaults())); err != nil {
+		return err
 	}
 	cidr := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{s.Config.Server.ServiceCIDR}}}
 	if err := once(ctx, c, client.ServiceCIDRs, cidr); err != nil {
 		return err
 	}
 	if err := s.kubernetesService(ctx, c); err != nil {
+		return err
+	}
+	if err := s.dnsService(ctx, c); err != nil {
+		return err
+	}
+	facts := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespacePublic, Name: clusterFacts},
+		Data: map[string]string{"podCIDR": s.Config.Server.PodCIDR, "serviceCIDR": s.Config.Server.ServiceCIDR, "domain": s.Config.Server.Domain}}
+	if err := put(ctx, c, client.ConfigMaps, facts); err != nil {
 		return err
 	}
 	return s.rbac.WaitSynced(ctx)
@@ -62,28 +70,6 @@ func once[T client.Object](ctx context.Context, c client.Client, k client.Kind[T
 	}
 	if _, err := k.Create(ctx, c, obj); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create %s %s: %w", k.Kind, obj.GetName(), err)
-	}
-	return nil
-}
-
-// defaultRole adds a default role or binding, or what the cluster's lacks of it.
-func (s *Server) defaultRole(ctx context.Context, c client.Client, wanted client.Object) error {
-	r := s.resourceOf(wanted)
-	existing, err := c.Get(ctx, r, wanted.GetNamespace(), wanted.GetName())
-	if apierrors.IsNotFound(err) {
-		existing, err = nil, nil
-	}
-	if err != nil {
-		return err
-	}
-	switch change, obj := authz.Reconcile(existing, wanted); change {
-	case authz.Create:
-		_, err = c.Create(ctx, r, obj.GetNamespace(), obj.GetName(), "", obj)
-	case authz.Update:
-		_, err = c.Update(ctx, r, "", obj)
-	}
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("default %s %s: %w", r.Kind, wanted.GetName(), err)
 	}
 	return nil
 }
@@ -144,12 +130,39 @@ func put[T client.Object](ctx context.Context, c client.Client, k client.Kind[T]
 	return nil
 }
 
-// resourceOf is the resource of a default role or binding.
-func (s *Server) resourceOf(o client.Object) client.Resource {
-	for _, r := range []client.Resource{client.Roles.Resource, client.RoleBindings.Resource, client.ClusterRoles.Resource, client.ClusterRoleBindings.Resource} {
-		if fmt.Sprintf("%T", r.New()) == fmt.Sprintf("%T", o) {
-			return r
-		}
+// JoinGroup is the group of tokens that let nodes join.
+const JoinGroup = "system:bootstrappers:lighter:nodes"
+
+// clusterFacts is the ConfigMap of kube-public from which nodes learn what is the same everywhere.
+const clusterFacts = "lighter-cluster"
+
+// nodeDefaults let nodes see what their proxy, DNS and pod network need: Services, their endpoints and the other
+// nodes; and, while they join, the cluster's facts.
+func (s *Server) nodeDefaults() []client.Object {
+	meta := func(namespace, name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"},
+			Annotations: map[string]string{authz.AutoupdateAnnotation: "true"}}
 	}
-	panic(fmt.Sprintf("role: %T is no role", o))
+	group := func(name string) rbacv1.Subject {
+		return rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: name}
+	}
+	return []client.Object{
+		&rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "lighter:node-network"), Subjects: []rbacv1.Subject{group(pki.NodesGroup)},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:node-proxier"}},
+		&rbacv1.Role{ObjectMeta: meta(metav1.NamespacePublic, "lighter:cluster-facts"), Rules: []rbacv1.PolicyRule{
+			{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{clusterFacts}}}},
+		&rbacv1.RoleBinding{ObjectMeta: meta(metav1.NamespacePublic, "lighter:cluster-facts"), Subjects: []rbacv1.Subject{group(pki.NodesGroup), group(JoinGroup)},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "lighter:cluster-facts"}},
+	}
+}
+
+// dnsService is the Service that names DNS; every node answers on its address by itself.
+func (s *Server) dnsService(ctx context.Context, c client.Client) error {
+	labels := map[string]string{"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
+	return once(ctx, c, client.Services, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "kube-dns", Labels: labels},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: s.services.Nth(dnsIndex).String(), SessionAffinity: corev1.ServiceAffinityNone,
+			Ports: []corev1.ServicePort{{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt32(53)},
+				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53, TargetPort: intstr.FromInt32(53)}}},
+	})
 }

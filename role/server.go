@@ -5,6 +5,7 @@ package role
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,7 @@ import (
 	"github.com/lighter-k8s/lighter/registry"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/embedded"
+	"github.com/lighter-k8s/lighter/store/etcd"
 	"github.com/lighter-k8s/lighter/store/memory"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -65,11 +67,8 @@ const KubernetesVersion = "v1.37.2"
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
 	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
 	dir := filepath.Join(c.DataDir, "server")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
 	var err error
-	if s.PKI, err = pki.Open(filepath.Join(dir, "pki")); err != nil {
+	if s.PKI, err = openPKI(c); err != nil {
 		return nil, err
 	}
 	if s.store, err = openStore(ctx, c, dir, log); err != nil {
@@ -111,6 +110,40 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	return s, nil
 }
 
+// Serve runs a control plane alone until ctx ends. ready is called when it may be used.
+func Serve(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress, ready func()) error {
+	s, err := NewServer(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	p.Done("store and state")
+	return s.Run(ctx, func() {
+		p.Done("control plane")
+		if err := s.WriteKubeconfig(); err != nil {
+			log.Error("kubeconfig not written", "err", err)
+		}
+		ready()
+	})
+}
+
+// openPKI opens the authority in a data directory.
+func openPKI(c *config.Config) (*pki.PKI, error) {
+	dir := filepath.Join(c.DataDir, "server")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return pki.Open(filepath.Join(dir, "pki"))
+}
+
+// Fingerprint recognizes the cluster of a data directory: "sha256:..." of its authority's key.
+func Fingerprint(dataDir string) (string, error) {
+	p, err := openPKI(&config.Config{DataDir: dataDir})
+	if err != nil {
+		return "", err
+	}
+	return p.CA.Fingerprint(), nil
+}
+
 // Client acts in the cluster as one of its parts, in this process.
 func (s *Server) Client(user string, groups ...string) client.Client {
 	return s.Direct.As(authenticationv1.UserInfo{Username: user, Groups: append(groups, authn.AuthenticatedGroup)})
@@ -141,7 +174,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	web := &http.Server{Handler: s.API, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: serving.GetCertificate, ClientCAs: s.PKI.CA.Pool(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
@@ -180,6 +213,19 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	err = g.Wait()
 	end()
 	return errors.Join(err, base.Wait(), s.store.Close())
+}
+
+// withCA shows the authority behind the server's certificate, so that nodes that join can recognize it by their token.
+func (s *Server) withCA(serving *pki.Rotating) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		c, err := serving.GetCertificate(h)
+		if err != nil || len(c.Certificate) > 1 {
+			return c, err
+		}
+		full := *c
+		full.Certificate = append(slices.Clip(c.Certificate), s.PKI.CA.Cert.Raw)
+		return &full, nil
+	}
 }
 
 // checks are what /readyz looks at.
@@ -234,10 +280,42 @@ func (s *Server) Address() string {
 	return net.JoinHostPort(s.address.String(), port)
 }
 
+func tlsFiles(ca, cert, key string) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		data, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("%s holds no certificate", ca)
+		}
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
 func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logger) (store.Store, error) {
 	switch c.Server.Store {
 	case "memory":
 		return memory.New(), nil
+	case "etcd":
+		cfg := etcd.Config{Endpoints: c.Server.Etcd.Endpoints}
+		if e := c.Server.Etcd; e.CA != "" || e.Cert != "" {
+			t, err := tlsFiles(e.CA, e.Cert, e.Key)
+			if err != nil {
+				return nil, fmt.Errorf("etcd certificates: %w", err)
+			}
+			cfg.TLS = t
+		}
+		return etcd.Open(ctx, cfg)
 	}
 	return embedded.Open(filepath.Join(dir, "store"), embedded.Options{Logger: log})
 }

@@ -60,7 +60,12 @@ func ForConfig(ctx context.Context, cfg *rest.Config, log *slog.Logger) (*Client
 	if err != nil {
 		return nil, err
 	}
-	return &Client{base: base, http: h, log: log, ctx: ctx, views: map[viewKey]*view{}}, nil
+	return ForHTTP(ctx, base, h, log), nil
+}
+
+// ForHTTP makes a client of an HTTP client that knows how to prove who it is.
+func ForHTTP(ctx context.Context, base *url.URL, h *http.Client, log *slog.Logger) *Client {
+	return &Client{base: base, http: h, log: log, ctx: ctx, views: map[viewKey]*view{}}
 }
 
 // path is the URL of a resource, an object or a subresource.

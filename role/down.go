@@ -1,0 +1,93 @@
+package role
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/dns"
+	"github.com/lighter-k8s/lighter/network"
+	"github.com/lighter-k8s/lighter/pki"
+	"github.com/lighter-k8s/lighter/proxy"
+	"github.com/lighter-k8s/lighter/registry"
+	"github.com/lighter-k8s/lighter/runtime"
+)
+
+// Down ends a node's pods and its carried runtime; no Lighter may run from the data directory. Data stays.
+func Down(ctx context.Context, c *config.Config, log *slog.Logger, grace time.Duration) error {
+	if c.Node.RuntimeEndpoint != "" {
+		return runtime.EndPods(ctx, c.Node.RuntimeEndpoint, grace)
+	}
+	dirs, err := runtime.NewDirs(c.DataDir)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(dirs.Socket); err == nil {
+		ending, cancel := context.WithTimeout(ctx, grace+30*time.Second)
+		defer cancel()
+		if err := runtime.EndPods(ending, dirs.Socket, grace); err != nil {
+			log.Warn("not all pods ended in order", "err", err)
+		}
+		programs, err := runtime.Unpack(dirs.Programs)
+		if err != nil {
+			return err
+		}
+		d, err := runtime.New(runtime.Options{DataDir: c.DataDir, Programs: programs, Log: log, CNIConfDir: c.Node.CNIConfDir})
+		if err != nil {
+			return err
+		}
+		if err := d.Stop(ctx); err != nil {
+			return err
+		}
+	}
+	return errors.Join(runtime.Cleanup(ctx, trace(c)), unroute(c))
+}
+
+func trace(c *config.Config) runtime.Trace {
+	return runtime.Trace{DataDir: c.DataDir, CgroupParent: c.Node.CgroupParent, Bridge: c.Node.Bridge}
+}
+
+// unroute takes packet rules, routes and addresses away.
+func unroute(c *config.Config) error {
+	var errs []error
+	cidr, err := netip.ParsePrefix(c.Server.ServiceCIDR)
+	if err != nil {
+		return err
+	}
+	ip, err := nodeIP(c)
+	if err != nil {
+		return err
+	}
+	errs = append(errs, proxy.Cleanup(proxy.Config{ServiceCIDRs: []netip.Prefix{cidr}, NodeIPs: []netip.Addr{ip}, Log: slog.New(slog.DiscardHandler)}))
+	errs = append(errs, network.Cleanup(network.Config{Log: slog.New(slog.DiscardHandler)}))
+	errs = append(errs, dns.ReleaseAddress(registry.Nth(cidr, dnsIndex), 0))
+	return errors.Join(errs...)
+}
+
+// Reset is Down and then the end of all data.
+func Reset(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
+		return unroute(c)
+	}
+	if err := Down(ctx, c, log, 2*time.Second); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(c.DataDir); err != nil {
+		return fmt.Errorf("remove data: %w", err)
+	}
+	return nil
+}
+
+// AdminKubeconfig is the administrator's kubeconfig of a data directory's cluster.
+func AdminKubeconfig(c *config.Config) (pki.Kubeconfig, error) {
+	p, err := openPKI(c)
+	if err != nil {
+		return pki.Kubeconfig{}, err
+	}
+	return (&Server{Config: c, PKI: p}).Kubeconfig()
+}
