@@ -30,6 +30,11 @@ func Defaults() []client.Object {
 	roles := append(userRoles(), componentRoles()...)
 	bindings := componentBindings()
 	for _, c := range controllers() {
+		for n := range c.rules { // ours patch where upstream's update: the same power over an object
+			if v := c.rules[n].Verbs; slices.Contains(v, "update") && !slices.Contains(v, "patch") {
+				c.rules[n].Verbs = append(v, "patch")
+			}
+		}
 		roles = append(roles, clusterRole(controllerPrefix+c.name, c.rules...))
 		bindings = append(bindings, clusterBinding(controllerPrefix+c.name, controllerPrefix+c.name, account(systemSpace, c.name)))
 	}
