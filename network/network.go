@@ -54,7 +54,7 @@ func (c *Config) fill() {
 func Run(ctx context.Context, c Config) error {
 	c.fill()
 	k := &kernel{Config: c}
-	if err := k.settings(); err != nil {
+	if err := k.settings(ctx); err != nil {
 		return err
 	}
 	nodes := client.Nodes.View(ctx, c.Client, client.Selection{})

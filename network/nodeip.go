@@ -10,8 +10,8 @@ import (
 )
 
 // NodeIPs finds this node's addresses, the first of each family, IPv4 first: the address of the interface that the
-// default route leaves by; without one, the first global address of any interface that is up; without any,
-// 127.0.0.1. ns is the file descriptor of a network namespace; 0 is the process's own.
+// default route leaves by; without one, the first global address of any interface that is up and not a bridge
+// (most are for containers, ours too); without any, 127.0.0.1. ns is the file descriptor of a network namespace; 0 is the process's own.
 func NodeIPs(ns int) ([]netip.Addr, error) {
 	h, err := (&kernel{Config: Config{NetNS: ns}}).netlink()
 	if err != nil {
@@ -77,7 +77,7 @@ func anyGlobal(h *netlink.Handle, family int) netip.Addr {
 	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
 	for _, link := range links {
 		flags := link.Attrs().Flags
-		if flags&net.FlagUp == 0 || flags&net.FlagLoopback != 0 || link.Attrs().Name == tunnelName {
+		if flags&net.FlagUp == 0 || flags&net.FlagLoopback != 0 || link.Type() == "bridge" || link.Attrs().Name == tunnelName {
 			continue
 		}
 		if a := globalOf(h, link, family); a.IsValid() {

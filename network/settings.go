@@ -1,9 +1,11 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 
@@ -13,16 +15,16 @@ import (
 // settings are the kernel's switches that pods need. bridge-nf-call makes the bridge show packets between
 // pods of one node to conntrack, without which answers through a service would come from the wrong address.
 // Reverse path filtering stays as it is: every way that we make is the same in both directions.
-func (k *kernel) settings() error {
+func (k *kernel) settings(ctx context.Context) error {
 	switches := []struct {
 		path   string
-		needed bool
-		six    bool // only for IPv6
+		module string // that makes it; its absence is logged, not an error
+		six    bool   // only for IPv6
 	}{
-		{"net/ipv4/ip_forward", true, false},
-		{"net/ipv6/conf/all/forwarding", true, true},
-		{"net/bridge/bridge-nf-call-iptables", false, false},
-		{"net/bridge/bridge-nf-call-ip6tables", false, true},
+		{"net/ipv4/ip_forward", "", false},
+		{"net/ipv6/conf/all/forwarding", "", true},
+		{"net/bridge/bridge-nf-call-iptables", "br_netfilter", false},
+		{"net/bridge/bridge-nf-call-ip6tables", "br_netfilter", true},
 	}
 	six := false
 	for _, p := range k.PodCIDRs {
@@ -34,9 +36,15 @@ func (k *kernel) settings() error {
 				continue
 			}
 			err := setSwitch("/proc/sys/"+s.path, "1")
+			if errors.Is(err, os.ErrNotExist) && s.module != "" {
+				if text, failed := exec.CommandContext(ctx, "modprobe", s.module).CombinedOutput(); failed != nil {
+					k.Log.Warn("load kernel module", "module", s.module, "err", failed, "output", strings.TrimSpace(string(text)))
+				}
+				err = setSwitch("/proc/sys/"+s.path, "1")
+			}
 			switch {
-			case errors.Is(err, os.ErrNotExist) && !s.needed:
-				k.Log.Warn("the kernel lacks a setting, load the module br_netfilter", "setting", s.path)
+			case errors.Is(err, os.ErrNotExist) && s.module != "":
+				k.Log.Warn("the kernel lacks a setting: pods of one node may not reach each other through services", "setting", s.path)
 			case err != nil:
 				return fmt.Errorf("set %s: %w", s.path, err)
 			}

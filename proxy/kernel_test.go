@@ -348,6 +348,28 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
+// TestFlushed removes all rules, as restarting the distribution's firewall does.
+func TestFlushed(t *testing.T) {
+	l := newLab(t)
+	l.services.Set(service("web", "10.96.0.5"))
+	l.slices.Set(slice("web", "10.244.1.11"))
+	c := l.config()
+	c.checkEvery = 10 * time.Millisecond
+	l.run(c)
+	l.inside(l.node, func() error {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		conn.FlushRuleset()
+		return conn.Flush()
+	})
+	l.eventually("the service is back", func() bool {
+		_, _, err := askFor(l.pods[2], "tcp", "10.96.0.5:80", 200*time.Millisecond)
+		return err == nil
+	})
+}
+
 // traces lists the node's tables and routes.
 func (l *lab) traces() string {
 	var out []string

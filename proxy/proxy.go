@@ -48,12 +48,14 @@ type Config struct {
 	Now   func() time.Time
 	// Ready is called once, when the kernel first has the rules for all that exists.
 	Ready func()
+
+	checkEvery time.Duration // how often the table is looked for, in case somebody removed it; 0 is checkEvery below
 }
 
 const (
 	defaultTable = "lighter"
 	gather       = 3 * time.Millisecond // changes that come this close together are one transaction
-	checkEvery   = time.Minute          // how often the table is looked for, in case somebody removed it
+	checkEvery   = 5 * time.Second      // one small message each
 	retryFirst   = 100 * time.Millisecond
 	retryLast    = 10 * time.Second
 )
@@ -61,6 +63,9 @@ const (
 func (c *Config) fill() {
 	if c.TableName == "" {
 		c.TableName = defaultTable
+	}
+	if c.checkEvery == 0 {
+		c.checkEvery = checkEvery
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -119,7 +124,7 @@ type runner struct {
 }
 
 func (p *runner) run(ctx context.Context) error {
-	check := time.NewTicker(checkEvery)
+	check := time.NewTicker(p.checkEvery)
 	defer check.Stop()
 	retry, wait := time.Duration(0), (<-chan time.Time)(nil)
 	for {
