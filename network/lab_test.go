@@ -29,7 +29,7 @@ import (
 //
 //	n1 192.0.2.1 ---+
 //	n2 192.0.2.2 ---+--- router 192.0.2.254, 198.51.100.254, 203.0.113.1 --- 198.51.100.3 n3
-//	pod of n<i>: 10.244.<i>.2
+//	pod of n<i>: 10.244.<i>.2 and fd44:<i>::2; the same with IPv6: 2001:db8:1::/64 and 2001:db8:2::/64
 type lab struct {
 	t      *testing.T
 	router netns.NsHandle
@@ -38,7 +38,10 @@ type lab struct {
 	view   *clienttest.View
 }
 
-var nodeIP = []string{"192.0.2.1", "192.0.2.2", "198.51.100.3"}
+var (
+	nodeIP  = []string{"192.0.2.1", "192.0.2.2", "198.51.100.3"}
+	nodeIP6 = []string{"2001:db8:1::1", "2001:db8:1::2", "2001:db8:2::3"}
+)
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
@@ -50,31 +53,34 @@ func newLab(t *testing.T) *lab {
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "wire"}}); err != nil {
 			return err
 		}
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0o644); err != nil {
+			return err
+		}
 		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
 	})
-	l.address(l.router, "wire", "192.0.2.254/24")
-	l.address(l.router, "lo", "203.0.113.1/32")
+	l.address(l.router, "wire", "192.0.2.254/24", "2001:db8:1::ffff/64")
+	l.address(l.router, "lo", "203.0.113.1/32", "2001:db8:3::1/128")
 	for i := range nodeIP {
 		node, pod := newNS(t), newNS(t)
 		l.nodes, l.pods = append(l.nodes, node), append(l.pods, pod)
 		name := fmt.Sprintf("n%d", i+1)
 		l.pair(l.router, name, node, "eth0")
-		gateway := "192.0.2.254"
+		gateway, gateway6 := "192.0.2.254", "2001:db8:1::ffff"
 		if i == 2 {
-			gateway = "198.51.100.254"
-			l.address(l.router, name, gateway+"/24")
+			gateway, gateway6 = "198.51.100.254", "2001:db8:2::ffff"
+			l.address(l.router, name, gateway+"/24", gateway6+"/64")
 		} else {
 			l.must(l.router, func() error { return enslave(name, "wire") })
 		}
-		l.address(node, "eth0", nodeIP[i]+"/24")
-		l.route(node, gateway)
+		l.address(node, "eth0", nodeIP[i]+"/24", nodeIP6[i]+"/64")
+		l.route(node, gateway, gateway6)
 		l.must(node, func() error { return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cni0"}}) })
-		l.address(node, "cni0", fmt.Sprintf("10.244.%d.1/24", i+1))
+		l.address(node, "cni0", fmt.Sprintf("10.244.%d.1/24", i+1), fmt.Sprintf("fd44:%d::1/64", i+1))
 		l.pair(node, "pod", pod, "eth0")
 		l.must(node, func() error { return enslave("pod", "cni0") })
 		l.address(pod, "lo", "127.0.0.1/8")
-		l.address(pod, "eth0", fmt.Sprintf("10.244.%d.2/24", i+1))
-		l.route(pod, fmt.Sprintf("10.244.%d.1", i+1))
+		l.address(pod, "eth0", fmt.Sprintf("10.244.%d.2/24", i+1), fmt.Sprintf("fd44:%d::2/64", i+1))
+		l.route(pod, fmt.Sprintf("10.244.%d.1", i+1), fmt.Sprintf("fd44:%d::1", i+1))
 		l.serve(pod)
 	}
 	l.serve(l.router)
@@ -130,27 +136,39 @@ func enslave(name, bridge string) error {
 	return netlink.LinkSetUp(link)
 }
 
-func (l *lab) address(ns netns.NsHandle, link, addr string) {
+func (l *lab) address(ns netns.NsHandle, link string, addrs ...string) {
 	l.t.Helper()
 	l.must(ns, func() error {
 		dev, err := netlink.LinkByName(link)
 		if err != nil {
 			return err
 		}
-		a, err := netlink.ParseAddr(addr)
-		if err != nil {
-			return err
-		}
-		if err := netlink.AddrAdd(dev, a); err != nil {
-			return err
+		for _, text := range addrs {
+			a, err := netlink.ParseAddr(text)
+			if err != nil {
+				return err
+			}
+			if strings.Contains(text, ":") {
+				a.Flags = 0x02 // IFA_F_NODAD: usable at once
+			}
+			if err := netlink.AddrAdd(dev, a); err != nil {
+				return err
+			}
 		}
 		return netlink.LinkSetUp(dev)
 	})
 }
 
-func (l *lab) route(ns netns.NsHandle, via string) {
+func (l *lab) route(ns netns.NsHandle, vias ...string) {
 	l.t.Helper()
-	l.must(ns, func() error { return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(via)}) })
+	l.must(ns, func() error {
+		for _, via := range vias {
+			if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(via)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // serve tells everyone who connects to port 8080 from which address they come.
@@ -180,7 +198,7 @@ func (l *lab) serve(ns netns.NsHandle) {
 // ask connects from a namespace and returns the address that the other side saw.
 func ask(ns netns.NsHandle, to string, patience time.Duration) (saw string, err error) {
 	err = within(int(ns), func() error {
-		c, err := net.DialTimeout("tcp", to+":8080", patience)
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(to, "8080"), patience)
 		if err != nil {
 			return err
 		}
@@ -195,9 +213,10 @@ func ask(ns netns.NsHandle, to string, patience time.Duration) (saw string, err 
 
 // node is node i's object.
 func node(i int) *corev1.Node {
-	cidr := fmt.Sprintf("10.244.%d.0/24", i)
-	return &corev1.Node{ObjectMeta: v1.ObjectMeta{Name: fmt.Sprintf("n%d", i)}, Spec: corev1.NodeSpec{PodCIDR: cidr, PodCIDRs: []string{cidr}},
-		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n"}, {Type: corev1.NodeInternalIP, Address: nodeIP[i-1]}}}}
+	cidr, cidr6 := fmt.Sprintf("10.244.%d.0/24", i), fmt.Sprintf("fd44:%d::/64", i)
+	return &corev1.Node{ObjectMeta: v1.ObjectMeta{Name: fmt.Sprintf("n%d", i)}, Spec: corev1.NodeSpec{PodCIDR: cidr, PodCIDRs: []string{cidr, cidr6}},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n"}, {Type: corev1.NodeInternalIP, Address: nodeIP[i-1]},
+			{Type: corev1.NodeInternalIP, Address: nodeIP6[i-1]}}}}
 }
 
 type nodes struct {
@@ -208,8 +227,8 @@ type nodes struct {
 func (n nodes) View(context.Context, client.Resource, client.Selection) client.View { return n.view }
 
 func (l *lab) config(i int) Config {
-	return Config{Client: nodes{view: l.view}, NodeName: fmt.Sprintf("n%d", i), NodeIPs: []netip.Addr{netip.MustParseAddr(nodeIP[i-1])},
-		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, NetNS: int(l.nodes[i-1]),
+	return Config{Client: nodes{view: l.view}, NodeName: fmt.Sprintf("n%d", i), NodeIPs: []netip.Addr{netip.MustParseAddr(nodeIP[i-1]), netip.MustParseAddr(nodeIP6[i-1])},
+		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd44::/16")}, NetNS: int(l.nodes[i-1]),
 		Log: slog.New(slog.NewTextHandler(l.t.Output(), nil))}
 }
 
@@ -260,7 +279,7 @@ func (l *lab) eventually(what string, f func() bool) {
 func (l *lab) traces(i int) string {
 	var out []string
 	l.must(l.nodes[i-1], func() error {
-		routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+		routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
 		if err != nil {
 			return err
 		}
@@ -269,23 +288,21 @@ func (l *lab) traces(i int) string {
 			if err != nil {
 				continue // it went meanwhile
 			}
-			if r.Dst != nil && strings.HasPrefix(r.Dst.String(), "10.244.") && len(r.Gw) > 0 {
+			if r.Dst != nil && (strings.HasPrefix(r.Dst.String(), "10.244.") || strings.HasPrefix(r.Dst.String(), "fd44:")) && len(r.Gw) > 0 {
 				out = append(out, fmt.Sprintf("%s via %s dev %s", r.Dst, r.Gw, link.Attrs().Name))
 			}
 		}
 		if link, err := netlink.LinkByName(tunnelName); err == nil {
-			have, err := netlink.NeighList(link.Attrs().Index, 0)
-			if err != nil {
-				return nil
-			}
-			fdb, err := netlink.NeighList(link.Attrs().Index, 7)
-			for _, n := range append(have, fdb...) {
-				if n.State&netlink.NUD_PERMANENT != 0 {
-					out = append(out, fmt.Sprintf("tunnel %s at %s", n.IP, n.HardwareAddr))
+			for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6, 7} { // 7 is the bridge's: where link addresses are
+				have, err := netlink.NeighList(link.Attrs().Index, family)
+				if err != nil {
+					return nil
 				}
-			}
-			if err != nil {
-				return nil
+				for _, n := range have {
+					if n.State&netlink.NUD_PERMANENT != 0 {
+						out = append(out, fmt.Sprintf("tunnel %s at %s", n.IP, n.HardwareAddr))
+					}
+				}
 			}
 		}
 		c, err := nftables.New()
