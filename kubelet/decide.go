@@ -23,6 +23,8 @@ const (
 	RemoveSandbox   Verb = "remove-sandbox"   // forget it and its containers
 	Clean           Verb = "clean"            // volumes and control group go
 	Delete          Verb = "delete"           // the object in the API goes
+	Mirror          Verb = "mirror"           // of a static pod, in the API
+	Refresh         Verb = "refresh"          // volumes follow what they are made of
 	Forget          Verb = "forget"           // logs and directories go; the worker is done
 )
 
@@ -215,14 +217,23 @@ func restart(v *PodView, d *Decision, spec *corev1.Container, c *cri.Container) 
 		Backoff: b.next(v.Now, c.FinishedAt)})
 }
 
+// pullErrorShown is how long a failed pull is shown as such before it is shown as waiting.
+const pullErrorShown = 2 * time.Second
+
 // begin lists a Start unless its image's back-off or another container's start is in the way: containers
 // start one after the other, in the order of the spec.
 func begin(v *PodView, d *Decision, s Step) {
-	if t, ok := v.Trouble[s.Name]; ok {
+	t, troubled := v.Trouble[s.Name]
+	if troubled {
 		d.Waiting[s.Name] = t
 	}
 	if b, ok := v.Pulls[s.Name]; ok {
 		if due := b.Last.Add(b.Delay); due.After(v.Now) {
+			if shown := b.Last.Add(pullErrorShown); shown.After(v.Now) && !b.Told {
+				d.at(shown)
+			} else if troubled {
+				d.Waiting[s.Name] = Trouble{"ImagePullBackOff", fmt.Sprintf("Back-off pulling image %q: %s: %s", findContainer(v.Pod, s.Name).Image, t.Reason, t.Message)}
+			}
 			d.at(due)
 			return
 		}

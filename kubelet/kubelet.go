@@ -90,7 +90,9 @@ type Kubelet struct {
 	admission sync.Mutex
 	mu        sync.Mutex
 	workers   map[types.UID]*worker
-	names     map[types.UID]string // of the runtime's sandboxes and containers, by pod, as last listed
+	names     map[types.UID]string      // of the runtime's sandboxes and containers, by pod, as last listed
+	statics   map[types.UID]*corev1.Pod // of the manifests; nil before they are read
+	mirrors   map[string]*corev1.Pod    // in the API server, by namespace/name
 }
 
 // Run registers the node and runs its pods until ctx ends; pods go on running. Errors: the
@@ -181,7 +183,7 @@ func open(c Config) (*Kubelet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubelet: %w", err)
 	}
-	return &Kubelet{Config: c, cri: rt, cgroups: cgroups, machine: readMachine(), workers: map[types.UID]*worker{},
+	return &Kubelet{Config: c, cri: rt, cgroups: cgroups, machine: readMachine(), workers: map[types.UID]*worker{}, mirrors: map[string]*corev1.Pod{},
 		events:    client.NewRecorder(c.Client, c.Logger, "kubelet", c.NodeName, c.Now),
 		sandboxes: make(chan struct{}, max(2*runtime.NumCPU(), 4)), synced: make(chan struct{})}, nil
 }
@@ -222,11 +224,15 @@ func (k *Kubelet) podSeen(pod *corev1.Pod) {
 		k.mirrorSeen(pod)
 		return
 	}
-	k.worker(pod).update(pod)
+	k.worker(pod, false).update(pod)
 }
 
 // podGone tells a pod's worker that the API server has it no more.
 func (k *Kubelet) podGone(pod *corev1.Pod) {
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		k.mirrorGone(pod)
+		return
+	}
 	k.mu.Lock()
 	w := k.workers[pod.UID]
 	k.mu.Unlock()
@@ -236,12 +242,12 @@ func (k *Kubelet) podGone(pod *corev1.Pod) {
 }
 
 // worker returns the pod's worker; a new one is started.
-func (k *Kubelet) worker(pod *corev1.Pod) *worker {
+func (k *Kubelet) worker(pod *corev1.Pod, static bool) *worker {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	w := k.workers[pod.UID]
 	if w == nil && k.ctx.Err() == nil {
-		w = newWorker(k, pod)
+		w = newWorker(k, pod, static)
 		k.workers[pod.UID] = w
 		k.work.Add(1)
 		go func() {
@@ -249,7 +255,7 @@ func (k *Kubelet) worker(pod *corev1.Pod) *worker {
 			w.run(k.ctx)
 		}()
 	} else if w == nil {
-		w = newWorker(k, pod) // the kubelet ends: nobody will run it
+		w = newWorker(k, pod, static) // the kubelet ends: nobody will run it
 	}
 	return w
 }
@@ -336,6 +342,12 @@ func (k *Kubelet) relist(ctx context.Context) error {
 	default:
 		return nil // pods may still be unknown that are no orphans
 	}
+	k.mu.Lock()
+	unread := k.StaticPodDir != "" && k.statics == nil
+	k.mu.Unlock()
+	if unread {
+		return errors.New("static pods are not read yet")
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	began := time.Now()
@@ -373,7 +385,7 @@ func (k *Kubelet) relist(ctx context.Context) error {
 		}
 		pod := orphan(uid, seen)
 		k.Logger.Info("pod is unknown to the API server, ending it", "object", pod.Namespace+"/"+pod.Name)
-		k.worker(pod).vanish()
+		k.worker(pod, false).vanish()
 	}
 	return nil
 }

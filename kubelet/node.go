@@ -87,6 +87,16 @@ type node struct {
 
 func newNode(k *Kubelet) *node { return &node{k: k, uid: make(chan struct{}), began: k.Now()} }
 
+// registered tells whether the Node exists.
+func (n *node) registered() bool {
+	select {
+	case <-n.uid:
+		return true
+	default:
+		return false
+	}
+}
+
 // run registers the node, then checks its status every 10 s and writes what changed.
 func (n *node) run(ctx context.Context) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 7*time.Second) {

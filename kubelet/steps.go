@@ -20,9 +20,6 @@ import (
 // do takes one step in a goroutine of its own.
 func (w *worker) do(ctx context.Context, s Step) {
 	key := s.key()
-	if s.Do == "refresh" {
-		key = "refresh"
-	}
 	w.k.Logger.Debug("pod step", "object", w.name(), "step", key, "reason", s.Reason)
 	v := &w.view
 	v.Busy[key] = true
@@ -76,7 +73,7 @@ func (w *worker) take(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Po
 			return nil, err
 		}
 		return func() { v.Prepared, w.renew = true, renew }, nil
-	case "refresh":
+	case Refresh:
 		renew, err := k.volumes.Setup(ctx, pod)
 		if err != nil {
 			k.event(pod, "", corev1.EventTypeWarning, "FailedMount", err.Error())
@@ -140,7 +137,14 @@ func (w *worker) take(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Po
 			err = nil
 		}
 		return func() { v.NotBefore[string(Delete)] = k.Now().Add(10 * time.Second) }, err
+	case Mirror:
+		return nil, k.makeMirror(ctx, pod)
 	case Forget:
+		if m := k.mirror(pod); w.static && m != nil {
+			if err := k.dropMirror(ctx, m); err != nil {
+				return nil, err
+			}
+		}
 		if err := errors.Join(os.RemoveAll(k.podDir(string(pod.UID))), os.RemoveAll(k.logDir(pod))); err != nil {
 			return nil, err
 		}

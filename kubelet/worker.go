@@ -50,8 +50,8 @@ type worker struct {
 	done    bool
 }
 
-func newWorker(k *Kubelet, pod *corev1.Pod) *worker {
-	return &worker{k: k, uid: pod.UID, kick: make(chan struct{}, 1), pod: pod, fails: map[string]int{}, cancel: map[string]context.CancelFunc{},
+func newWorker(k *Kubelet, pod *corev1.Pod, static bool) *worker {
+	return &worker{k: k, static: static, uid: pod.UID, kick: make(chan struct{}, 1), pod: pod, fails: map[string]int{}, cancel: map[string]context.CancelFunc{},
 		view: PodView{Probes: map[string]Health{}, Crashes: map[string]Backoff{}, Pulls: map[string]Backoff{}, Trouble: map[string]Trouble{},
 			Busy: map[string]bool{}, NotBefore: map[string]time.Time{}, Stopped: map[string]bool{}, HostIPs: k.NodeIPs}}
 }
@@ -165,11 +165,11 @@ func (w *worker) turn(ctx context.Context) (wake time.Time) {
 			w.renew = v.Now
 		}
 	}
-	if v.Prepared && v.Stop == nil && !w.renew.IsZero() && !w.renew.After(v.Now) && !v.Busy["refresh"] {
-		w.do(ctx, Step{Do: "refresh"})
+	if v.Prepared && v.Stop == nil && !w.renew.IsZero() && !w.renew.After(v.Now) && !v.Busy[string(Refresh)] {
+		w.do(ctx, Step{Do: Refresh, Reason: "something that it mounts may have changed"})
 	}
 	d := decide(v)
-	if v.Stop == nil && !w.renew.IsZero() && !v.Busy["refresh"] {
+	if v.Stop == nil && !w.renew.IsZero() && !v.Busy[string(Refresh)] {
 		d.at(w.renew)
 	}
 	for name, t := range d.Waiting {
@@ -345,6 +345,9 @@ func (w *worker) report(ctx context.Context, waiting map[string]Trouble, d *Deci
 	target := v.Pod
 	if w.static {
 		if target = w.k.mirror(v.Pod); target == nil {
+			if !v.Gone && w.k.node.registered() {
+				d.do(v, Step{Do: Mirror, Reason: "the API server does not show it"})
+			}
 			return
 		}
 	} else if v.Gone {

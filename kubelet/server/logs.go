@@ -10,11 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lighter-k8s/lighter/kubelet/inotify"
 )
 
 // LogOptions choose what of a log is wanted. Nil pointers mean without limit.
@@ -52,11 +53,11 @@ func CopyLog(ctx context.Context, path string, o LogOptions, ended func() bool, 
 	if !o.Follow {
 		return c.all(f)
 	}
-	watch, err := newWatch(filepath.Dir(path))
+	watch, err := inotify.New(filepath.Dir(path))
 	if err != nil {
 		return fmt.Errorf("follow log: %w", err)
 	}
-	defer watch.close()
+	defer watch.Close()
 	for {
 		over := ended == nil || ended()
 		if err := c.all(f); err != nil {
@@ -85,7 +86,7 @@ func CopyLog(ctx context.Context, path string, o LogOptions, ended func() bool, 
 		}
 		flush(out)
 		flush(errs)
-		if err := watch.wait(ctx); err != nil {
+		if err := watch.Wait(ctx, idle); err != nil {
 			return nil // the reader has gone
 		}
 	}
@@ -206,62 +207,4 @@ func tail(f *os.File, n int64) (int64, error) {
 		}
 	}
 	return 0, nil
-}
-
-// watch waits for changes in a directory.
-type watch struct {
-	f    *os.File
-	news chan struct{}
-	done chan struct{}
-}
-
-func newWatch(dir string) (*watch, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_MOVED_TO); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	w := &watch{f: os.NewFile(uintptr(fd), "inotify"), news: make(chan struct{}, 1), done: make(chan struct{})}
-	go func() {
-		defer close(w.done)
-		buf := make([]byte, 4096)
-		for {
-			if _, err := w.f.Read(buf); err != nil {
-				return
-			}
-			select {
-			case w.news <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	return w, nil
-}
-
-func (w *watch) close() {
-	w.f.Close()
-	<-w.done
-}
-
-// wait returns after a change, or soon anyway: the end of a container changes no file. Errors: ctx's.
-func (w *watch) wait(ctx context.Context) error {
-	t := time.NewTimer(idle)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-w.news:
-	case <-t.C:
-	}
-	return nil
-}
-
-// rotations lists the files of a log, oldest first.
-func rotations(path string) []string {
-	old, _ := filepath.Glob(path + ".*")
-	slices.Sort(old)
-	return append(old, path)
 }
