@@ -57,6 +57,7 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 // prepareDaemonSet counts changes of the template in an annotation that older
 // clients read: it was a field before apps/v1.
 func prepareDaemonSet(d, old *appsv1.DaemonSet) {
+	core.DropDisabled(&d.Spec.Template.Spec)
 	d.Status = appsv1.DaemonSetStatus{}
 	n := int64(1)
 	if old != nil {

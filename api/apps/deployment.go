@@ -16,6 +16,7 @@ var Deployment = api.Define(api.Resource[*appsv1.Deployment]{
 	Group: group, Version: version, Plural: "deployments", Short: []string{"deploy"}, Categories: all, Scope: api.Namespaced,
 	Default: defaultDeployment,
 	Prepare: func(d, old *appsv1.Deployment) {
+		core.DropDisabled(&d.Spec.Template.Spec)
 		d.Status = appsv1.DeploymentStatus{}
 		if old != nil {
 			d.Status = old.Status

@@ -19,6 +19,7 @@ var ReplicaSet = api.Define(api.Resource[*appsv1.ReplicaSet]{
 		core.DefaultPodTemplate(&r.Spec.Template)
 	},
 	Prepare: func(r, old *appsv1.ReplicaSet) {
+		core.DropDisabled(&r.Spec.Template.Spec)
 		r.Status = appsv1.ReplicaSetStatus{}
 		if old != nil {
 			r.Status = old.Status

@@ -18,13 +18,14 @@ var StatefulSet = api.Define(api.Resource[*appsv1.StatefulSet]{
 	Group: group, Version: version, Plural: "statefulsets", Short: []string{"sts"}, Categories: all, Scope: api.Namespaced,
 	Default: defaultStatefulSet,
 	Prepare: func(s, old *appsv1.StatefulSet) {
+		core.DropDisabled(&s.Spec.Template.Spec)
 		s.Status = appsv1.StatefulSetStatus{}
 		if old != nil {
 			s.Status = old.Status
 		}
 	},
 	Validate:     validateStatefulSet,
-	ValidateName: apivalidation.NameIsDNSSubdomain,
+	ValidateName: apivalidation.NameIsDNSLabel, // it is part of its pods' host names
 	GenerationOf: func(s *appsv1.StatefulSet) any { return &s.Spec },
 	Status: &api.Status[*appsv1.StatefulSet]{
 		Copy: func(dst, src *appsv1.StatefulSet) { dst.Status = src.Status }, Validate: validateStatefulSetStatus},

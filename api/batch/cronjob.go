@@ -24,6 +24,7 @@ var CronJob = api.Define(api.Resource[*batchv1.CronJob]{
 	},
 	Prepare: func(c, old *batchv1.CronJob) {
 		c.Spec.JobTemplate.Spec.Scheduling = nil // of a gate that is off
+		core.DropDisabled(&c.Spec.JobTemplate.Spec.Template.Spec)
 		c.Status = batchv1.CronJobStatus{}
 		if old != nil {
 			c.Status = old.Status

@@ -141,6 +141,7 @@ func podLabels(j *batchv1.Job) map[string]string {
 func prepareJob(j, old *batchv1.Job) {
 	s := &j.Spec
 	s.Scheduling = nil // of a gate that is off
+	core.DropDisabled(&s.Template.Spec)
 	if old != nil {
 		j.Status = old.Status
 		return

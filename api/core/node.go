@@ -27,6 +27,7 @@ var Node = api.Define(api.Resource[*corev1.Node]{
 	},
 	// A node may be created with its status: kubelets register so.
 	Prepare: func(n, old *corev1.Node) {
+		n.Spec.PodPreemptionPolicy = nil // of a gate that is off
 		if old != nil {
 			n.Status = old.Status
 		}

@@ -60,10 +60,12 @@ func defaultPod(p *corev1.Pod) {
 // Admission may have named a service account since Default: its twin follows.
 func preparePod(p, old *corev1.Pod) {
 	mirrorServiceAccount(&p.Spec)
+	DropDisabled(&p.Spec)
 	if old != nil {
 		p.Status = old.Status
 		return
 	}
+	spellLabelKeys(p)
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(&p.Spec)}
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{

@@ -12,6 +12,7 @@ import (
 var PodTemplate = api.Define(api.Resource[*corev1.PodTemplate]{
 	Version: "v1", Plural: "podtemplates", Scope: api.Namespaced,
 	Default: func(t *corev1.PodTemplate) { DefaultPodTemplate(&t.Template) },
+	Prepare: func(t, _ *corev1.PodTemplate) { DropDisabled(&t.Template.Spec) },
 	Validate: func(t, _ *corev1.PodTemplate) field.ErrorList {
 		return ValidatePodTemplate(&t.Template, field.NewPath("template"))
 	},

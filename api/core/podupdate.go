@@ -132,8 +132,6 @@ func starts(list, with []corev1.NodeSelectorRequirement) bool {
 	return len(list) >= len(with) && same(list[:len(with)], with)
 }
 
-// --- scheduling rules of a spec ---
-
 func validateTolerations(list []corev1.Toleration, path *field.Path) (errs field.ErrorList) {
 	for i, t := range list {
 		at := path.Index(i)

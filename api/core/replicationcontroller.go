@@ -29,6 +29,9 @@ var ReplicationController = api.Define(api.Resource[*corev1.ReplicationControlle
 		}
 	},
 	Prepare: func(c, old *corev1.ReplicationController) {
+		if c.Spec.Template != nil {
+			DropDisabled(&c.Spec.Template.Spec)
+		}
 		c.Status = corev1.ReplicationControllerStatus{}
 		if old != nil {
 			c.Status = old.Status

@@ -2,6 +2,7 @@ package core
 
 import (
 	"math"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -205,8 +206,34 @@ func validatePodStatus(p, old *corev1.Pod) (errs field.ErrorList) {
 	if n := p.Status.NominatedNodeName; n != "" {
 		errs = append(errs, each(status.Child("nominatedNodeName"), n, apivalidation.NameIsDNSSubdomain(n, false))...)
 	}
+	if old != nil {
+		errs = append(errs, staysEnded(p.Status.ContainerStatuses, old.Status.ContainerStatuses, p.Spec.Containers, p.Spec.RestartPolicy, status.Child("containerStatuses"))...)
+	}
 	for i, ip := range p.Status.PodIPs {
 		errs = append(errs, validation.IsValidIPForLegacyField(status.Child("podIPs").Index(i), ip.IP, false, nil)...)
+	}
+	return errs
+}
+
+// staysEnded complains of containers that come back though nothing restarts them.
+func staysEnded(now, was []corev1.ContainerStatus, list []corev1.Container, policy corev1.RestartPolicy, path *field.Path) (errs field.ErrorList) {
+	for _, old := range was {
+		ended := old.State.Terminated
+		if ended == nil {
+			continue
+		}
+		restarts := policy == corev1.RestartPolicyAlways || policy == corev1.RestartPolicyOnFailure && ended.ExitCode != 0
+		if i := slices.IndexFunc(list, func(c corev1.Container) bool { return c.Name == old.Name }); i >= 0 {
+			restarts = restarts || list[i].RestartPolicy != nil || len(list[i].RestartPolicyRules) > 0 // a policy of its own
+		}
+		if restarts {
+			continue
+		}
+		for i := range now {
+			if now[i].Name == old.Name && now[i].State.Terminated == nil {
+				errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
+			}
+		}
 	}
 	return errs
 }

@@ -1,0 +1,83 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// spellLabelKeys writes out matchLabelKeys and mismatchLabelKeys of a new pod: each key
+// that the pod has a label for becomes part of the term's selector, so that schedulers
+// read the selector alone. Source: KEP-3633 and KEP-3243.
+func spellLabelKeys(p *corev1.Pod) {
+	term := func(t *corev1.PodAffinityTerm) {
+		add(&t.LabelSelector, t.MatchLabelKeys, metav1.LabelSelectorOpIn, p.Labels)
+		add(&t.LabelSelector, t.MismatchLabelKeys, metav1.LabelSelectorOpNotIn, p.Labels)
+	}
+	terms := func(must []corev1.PodAffinityTerm, may []corev1.WeightedPodAffinityTerm) {
+		for i := range must {
+			term(&must[i])
+		}
+		for i := range may {
+			term(&may[i].PodAffinityTerm)
+		}
+	}
+	if a := p.Spec.Affinity; a != nil {
+		if r := a.PodAffinity; r != nil {
+			terms(r.RequiredDuringSchedulingIgnoredDuringExecution, r.PreferredDuringSchedulingIgnoredDuringExecution)
+		}
+		if r := a.PodAntiAffinity; r != nil {
+			terms(r.RequiredDuringSchedulingIgnoredDuringExecution, r.PreferredDuringSchedulingIgnoredDuringExecution)
+		}
+	}
+	for i := range p.Spec.TopologySpreadConstraints {
+		c := &p.Spec.TopologySpreadConstraints[i]
+		add(&c.LabelSelector, c.MatchLabelKeys, metav1.LabelSelectorOpIn, p.Labels)
+	}
+}
+
+// add leaves a term without a selector alone: it selects nothing, with more words as well.
+func add(s **metav1.LabelSelector, keys []string, op metav1.LabelSelectorOperator, labels map[string]string) {
+	if *s == nil {
+		return
+	}
+	for _, key := range keys {
+		if value, ok := labels[key]; ok {
+			(*s).MatchExpressions = append((*s).MatchExpressions, metav1.LabelSelectorRequirement{Key: key, Operator: op, Values: []string{value}})
+		}
+	}
+}
+
+// DropDisabled clears the fields of features that are off in 1.37 unless switched on
+// (alpha, or beta and off): what a user writes there is ignored. Source: the comments
+// of k8s.io/api and the list of feature gates.
+func DropDisabled(s *corev1.PodSpec) {
+	s.SchedulingGroup, s.EvictionResponders = nil, nil
+	for i := range s.Volumes {
+		v := &s.Volumes[i].VolumeSource
+		switch {
+		case v.EmptyDir != nil:
+			v.EmptyDir.Mode = nil
+		case v.Secret != nil:
+			v.Secret.DefaultUser = nil
+		case v.ConfigMap != nil:
+			v.ConfigMap.DefaultUser = nil
+		case v.DownwardAPI != nil:
+			v.DownwardAPI.DefaultUser = nil
+		case v.Projected != nil:
+			v.Projected.DefaultUser = nil
+		}
+	}
+	for c := range containers(s) {
+		for i := range c.VolumeMounts {
+			c.VolumeMounts[i].BindMountOptions = nil
+		}
+		for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
+			if p != nil && p.HTTPGet != nil {
+				p.HTTPGet.Protocol = nil
+			}
+			if p != nil && p.GRPC != nil {
+				p.GRPC.Mode = nil
+			}
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package core
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+var quotaScopes = []corev1.ResourceQuotaScope{
+	corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating, corev1.ResourceQuotaScopeBestEffort,
+	corev1.ResourceQuotaScopeNotBestEffort, corev1.ResourceQuotaScopePriorityClass,
+	corev1.ResourceQuotaScopeCrossNamespacePodAffinity, corev1.ResourceQuotaScopeVolumeAttributesClass,
+}
+
+// unscoped are the scopes that are there or not, with no values.
+func unscoped(s corev1.ResourceQuotaScope) bool {
+	return s != corev1.ResourceQuotaScopePriorityClass && s != corev1.ResourceQuotaScopeVolumeAttributesClass
+}
+
+func validateQuota(q, old *corev1.ResourceQuota) (errs field.ErrorList) {
+	spec := field.NewPath("spec")
+	errs = append(errs, quotaList(q.Spec.Hard, spec.Child("hard"))...)
+	scopes := sets.New[corev1.ResourceQuotaScope]()
+	for _, s := range q.Spec.Scopes {
+		if !slices.Contains(quotaScopes, s) {
+			errs = append(errs, field.Invalid(spec.Child("scopes"), q.Spec.Scopes, "unsupported scope"))
+		}
+		scopes.Insert(s)
+	}
+	for _, pair := range [][2]corev1.ResourceQuotaScope{
+		{corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort},
+		{corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating},
+	} {
+		if scopes.HasAll(pair[0], pair[1]) {
+			errs = append(errs, field.Invalid(spec.Child("scopes"), q.Spec.Scopes, "conflicting scopes"))
+		}
+	}
+	if sel := q.Spec.ScopeSelector; sel != nil {
+		path := spec.Child("scopeSelector", "matchExpressions")
+		for _, e := range sel.MatchExpressions {
+			if !slices.Contains(quotaScopes, e.ScopeName) {
+				errs = append(errs, field.Invalid(path.Child("scopeName"), e.ScopeName, "unsupported scope"))
+			}
+			switch e.Operator {
+			case corev1.ScopeSelectorOpIn, corev1.ScopeSelectorOpNotIn:
+				if len(e.Values) == 0 {
+					errs = append(errs, field.Required(path.Child("values"), "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"))
+				}
+				if unscoped(e.ScopeName) {
+					errs = append(errs, field.Invalid(path.Child("operator"), e.Operator, "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
+				}
+			case corev1.ScopeSelectorOpExists, corev1.ScopeSelectorOpDoesNotExist:
+				if len(e.Values) > 0 {
+					errs = append(errs, field.Invalid(path.Child("values"), e.Values, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"))
+				}
+			default:
+				errs = append(errs, field.Invalid(path.Child("operator"), e.Operator, "not a valid selector operator"))
+			}
+		}
+	}
+	if old != nil {
+		was := sets.New(old.Spec.Scopes...)
+		if !was.Equal(scopes) {
+			errs = append(errs, field.Invalid(spec.Child("scopes"), q.Spec.Scopes, "field is immutable"))
+		}
+	}
+	return errs
+}
+
+func quotaList(list corev1.ResourceList, path *field.Path) (errs field.ErrorList) {
+	for _, name := range SortedKeys(list) {
+		at := path.Key(string(name))
+		bad := each(at, string(name), validation.IsQualifiedName(string(name)))
+		if len(bad) == 0 && !strings.Contains(string(name), "/") && !quotaName(name) {
+			bad = field.ErrorList{field.Invalid(at, string(name), "must be a standard resource for quota")}
+		}
+		errs = append(errs, bad...)
+		errs = append(errs, resourceValue(name, list[name], at)...)
+	}
+	return errs
+}
+
+func quotaName(name corev1.ResourceName) bool {
+	switch name {
+	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourceRequestsCPU,
+		corev1.ResourceRequestsMemory, corev1.ResourceRequestsStorage, corev1.ResourceRequestsEphemeralStorage,
+		corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory, corev1.ResourceLimitsEphemeralStorage, corev1.ResourcePods,
+		corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
+		corev1.ResourcePersistentVolumeClaims, corev1.ResourceConfigMaps, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers:
+		return true
+	}
+	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
+}
+
+func validateQuotaStatus(q, _ *corev1.ResourceQuota) field.ErrorList {
+	status := field.NewPath("status")
+	return append(quotaList(q.Status.Hard, status.Child("hard")), quotaList(q.Status.Used, status.Child("used"))...)
+}
+
+// resourceValue checks an amount: not negative, and whole where parts make no sense.
+func resourceValue(name corev1.ResourceName, q resource.Quantity, path *field.Path) field.ErrorList {
+	if q.Sign() < 0 {
+		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
+	}
+	if wholeResource(name) && q.MilliValue()%1000 != 0 {
+		return field.ErrorList{field.Invalid(path, &q, "must be an integer")}
+	}
+	return nil
+}
+
+func wholeResource(name corev1.ResourceName) bool {
+	switch name {
+	case corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
+		corev1.ResourceConfigMaps, corev1.ResourcePersistentVolumeClaims, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers:
+		return true
+	}
+	return extendedResource(name)
+}
+
+// extendedResource tells whether a resource is one that a node's plugins bring, such as example.com/gpu.
+func extendedResource(name corev1.ResourceName) bool {
+	s := string(name)
+	return strings.Contains(s, "/") && !nativeResource(s) && !strings.HasPrefix(s, corev1.DefaultResourceRequestsPrefix) &&
+		len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+s)) == 0
+}
+
+func nativeResource(s string) bool {
+	return !strings.Contains(s, "/") || strings.Contains(s, corev1.ResourceDefaultNamespacePrefix)
+}

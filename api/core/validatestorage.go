@@ -1,0 +1,180 @@
+package core
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+var allAccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod}
+
+func validateModes(modes []corev1.PersistentVolumeAccessMode, path *field.Path) (errs field.ErrorList) {
+	for _, m := range modes {
+		errs = append(errs, OneOf(m, path, allAccessModes...)...)
+	}
+	if len(modes) > 1 && slices.Contains(modes, corev1.ReadWriteOncePod) {
+		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
+	}
+	return errs
+}
+
+func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
+	spec := field.NewPath("spec")
+	if len(v.Spec.AccessModes) == 0 {
+		errs = append(errs, field.Required(spec.Child("accessModes"), ""))
+	}
+	errs = append(errs, validateModes(v.Spec.AccessModes, spec.Child("accessModes"))...)
+	if len(v.Spec.Capacity) == 0 {
+		errs = append(errs, field.Required(spec.Child("capacity"), ""))
+	}
+	if _, ok := v.Spec.Capacity[corev1.ResourceStorage]; !ok || len(v.Spec.Capacity) > 1 {
+		errs = append(errs, field.NotSupported(spec.Child("capacity"), corev1.ResourceName(fmt.Sprint(SortedKeys(v.Spec.Capacity))), []corev1.ResourceName{corev1.ResourceStorage}))
+	}
+	for _, name := range SortedKeys(v.Spec.Capacity) {
+		errs = append(errs, positive(v.Spec.Capacity[name], spec.Child("capacity").Key(string(name)))...)
+	}
+	if v.Spec.PersistentVolumeReclaimPolicy != "" {
+		errs = append(errs, OneOf(v.Spec.PersistentVolumeReclaimPolicy, spec.Child("persistentVolumeReclaimPolicy"),
+			corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain)...)
+	}
+	if a := v.Spec.NodeAffinity; a != nil {
+		if path := spec.Child("nodeAffinity", "required"); a.Required == nil {
+			errs = append(errs, field.Required(path, "must specify required node constraints"))
+		} else {
+			errs = append(errs, validateNodeSelector(a.Required, path)...)
+		}
+	}
+	errs = append(errs, validateVolumeSource(&v.Spec, spec)...)
+	if v.Spec.StorageClassName != "" {
+		errs = append(errs, each(spec.Child("storageClassName"), v.Spec.StorageClassName, validation.IsDNS1123Subdomain(v.Spec.StorageClassName))...)
+	}
+	if m := v.Spec.VolumeMode; m != nil {
+		errs = append(errs, OneOf(*m, spec.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
+	}
+	if old != nil {
+		if !same(v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource) {
+			errs = append(errs, forbidChange(spec.Child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation", v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource)...)
+		}
+		errs = append(errs, Immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
+	}
+	return errs
+}
+
+func validateVolumeSource(s *corev1.PersistentVolumeSpec, spec *field.Path) (errs field.ErrorList) {
+	sources := 0
+	v := reflect.ValueOf(s.PersistentVolumeSource)
+	for i := range v.NumField() {
+		if !v.Field(i).IsNil() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			if sources++; sources > 1 {
+				errs = append(errs, field.Forbidden(spec.Child(name), "may not specify more than 1 volume type"))
+			}
+		}
+	}
+	switch {
+	case sources == 0:
+		errs = append(errs, field.Required(spec, "must specify a volume type"))
+	case s.HostPath != nil:
+		errs = append(errs, validateHostPath(s.HostPath, spec.Child("hostPath"))...)
+		if s.HostPath.Path == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
+			errs = append(errs, field.Forbidden(spec.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'"))
+		}
+	case s.NFS != nil:
+		errs = append(errs, validateNFS(s.NFS, spec.Child("nfs"))...)
+	case s.Local != nil:
+		if s.Local.Path == "" {
+			errs = append(errs, field.Required(spec.Child("local", "path"), ""))
+		}
+		errs = append(errs, noDots(s.Local.Path, spec.Child("local", "path"))...)
+		if s.NodeAffinity == nil {
+			errs = append(errs, field.Required(spec.Child("nodeAffinity"), "Local volume requires node affinity"))
+		}
+	case s.CSI != nil:
+		errs = append(errs, driverName(s.CSI.Driver, spec.Child("csi", "driver"))...)
+		if s.CSI.VolumeHandle == "" {
+			errs = append(errs, field.Required(spec.Child("csi", "volumeHandle"), ""))
+		}
+	}
+	return errs
+}
+
+func positive(q resource.Quantity, path *field.Path) field.ErrorList {
+	if q.Sign() <= 0 {
+		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than zero")}
+	}
+	return nil
+}
+
+func validateClaim(c, old *corev1.PersistentVolumeClaim) (errs field.ErrorList) {
+	spec := field.NewPath("spec")
+	errs = ValidateClaimSpec(&c.Spec, spec)
+	if old == nil {
+		return errs
+	}
+	// What may change: from unbound to bound once; the size; the attributes class; metadata.
+	now, was := c.Spec.DeepCopy(), old.Spec.DeepCopy()
+	if was.VolumeName == "" {
+		now.VolumeName = ""
+	}
+	if old.Status.Phase == corev1.ClaimBound {
+		now.Resources.Requests, was.Resources.Requests = nil, nil
+		now.VolumeAttributesClassName, was.VolumeAttributesClassName = nil, nil
+	}
+	if was.StorageClassName == nil {
+		now.StorageClassName = nil // late default class
+	}
+	if !same(now, was) {
+		errs = append(errs, forbidChange(spec, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims", c.Spec, old.Spec)...)
+	}
+	size := func(l corev1.ResourceList) resource.Quantity { return l[corev1.ResourceStorage] }
+	newSize, oldSize, has := size(c.Spec.Resources.Requests), size(old.Spec.Resources.Requests), size(old.Status.Capacity)
+	if newSize.Cmp(oldSize) < 0 && newSize.Cmp(has) <= 0 && old.Status.Phase == corev1.ClaimBound {
+		errs = append(errs, field.Forbidden(spec.Child("resources", "requests", "storage"), "field can not be less than status.capacity"))
+	}
+	if !same(c.Spec.VolumeMode, old.Spec.VolumeMode) {
+		errs = append(errs, Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
+	}
+	return errs
+}
+
+// ValidateClaimSpec checks a claim's spec, one in a template too.
+func ValidateClaimSpec(s *corev1.PersistentVolumeClaimSpec, spec *field.Path) (errs field.ErrorList) {
+	if len(s.AccessModes) == 0 {
+		errs = append(errs, field.Required(spec.Child("accessModes"), "at least 1 access mode is required"))
+	}
+	if s.Selector != nil {
+		errs = append(errs, metavalidation.ValidateLabelSelector(s.Selector, metavalidation.LabelSelectorValidationOptions{}, spec.Child("selector"))...)
+	}
+	errs = append(errs, validateModes(s.AccessModes, spec.Child("accessModes"))...)
+	if size, ok := s.Resources.Requests[corev1.ResourceStorage]; !ok {
+		errs = append(errs, field.Required(spec.Child("resources").Key(string(corev1.ResourceStorage)), ""))
+	} else {
+		errs = append(errs, positive(size, spec.Child("resources").Key(string(corev1.ResourceStorage)))...)
+	}
+	if n := s.StorageClassName; n != nil && *n != "" {
+		errs = append(errs, each(spec.Child("storageClassName"), *n, validation.IsDNS1123Subdomain(*n))...)
+	}
+	if m := s.VolumeMode; m != nil {
+		errs = append(errs, OneOf(*m, spec.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
+	}
+	if d := s.DataSource; d != nil {
+		path := spec.Child("dataSource")
+		if d.Name == "" {
+			errs = append(errs, field.Required(path.Child("name"), ""))
+		}
+		if d.Kind == "" {
+			errs = append(errs, field.Required(path.Child("kind"), ""))
+		}
+		if (d.APIGroup == nil || *d.APIGroup == "") && d.Kind != "PersistentVolumeClaim" {
+			errs = append(errs, field.Invalid(path, d.Kind, ""))
+		}
+	}
+	return errs
+}
