@@ -27,7 +27,7 @@ func (k *kernel) forget(udp staleUDP) error {
 }
 
 // staleUDP matches connections to remove. Its keys are the entries, its values where they may lead.
-type staleUDP map[Entry][]netip.AddrPort
+type staleUDP map[entry][]netip.AddrPort
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
 func (s staleUDP) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
@@ -35,12 +35,12 @@ func (s staleUDP) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 		return false
 	}
 	to, from := addrOf(f.Forward.DstIP), addrOf(f.Reverse.SrcIP)
-	ends, ok := s[Entry{Addr: to, Proto: unix.IPPROTO_UDP, Port: f.Forward.DstPort, Six: !to.Is4()}]
+	ends, ok := s[entry{Addr: to, Proto: unix.IPPROTO_UDP, Port: f.Forward.DstPort, Six: !to.Is4()}]
 	if !ok {
 		if to == from {
 			return false // not translated: no node port's
 		}
-		ends, ok = s[Entry{Proto: unix.IPPROTO_UDP, Port: f.Forward.DstPort, Six: !to.Is4()}]
+		ends, ok = s[entry{Proto: unix.IPPROTO_UDP, Port: f.Forward.DstPort, Six: !to.Is4()}]
 	}
 	return ok && !slices.Contains(ends, netip.AddrPortFrom(from, f.Reverse.SrcPort))
 }

@@ -94,16 +94,16 @@ func (w *writer) rule(c *nftables.Chain, e ...expr.Any) {
 	w.conn.AddRule(&nftables.Rule{Table: w.table, Chain: c, Exprs: e})
 }
 
-// serviceRule writes one Rule; a Balance becomes up to four kernel rules.
-func (w *writer) serviceRule(c *nftables.Chain, r Rule, six bool) {
+// serviceRule writes one step; a balance becomes up to four kernel rules.
+func (w *writer) serviceRule(c *nftables.Chain, r step, six bool) {
 	var when []expr.Any
 	switch r.From {
-	case FromPods, FromOutside:
-		when = append(source(six, reg0), &expr.Lookup{SourceRegister: reg0, SetName: "pods" + family(six), Invert: r.From == FromOutside})
-	case FromHost:
+	case fromPods, fromOutside:
+		when = append(source(six, reg0), &expr.Lookup{SourceRegister: reg0, SetName: "pods" + family(six), Invert: r.From == fromOutside})
+	case fromHost:
 		when = []expr.Any{&expr.Fib{Register: reg0, FlagSADDR: true, ResultADDRTYPE: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: number(unix.RTN_LOCAL)}}
-	case FromPrefix:
+	case fromPrefix:
 		size := len(r.Prefix.Addr().AsSlice())
 		mask := make([]byte, size)
 		for i := range r.Prefix.Bits() {
@@ -130,7 +130,7 @@ func (w *writer) serviceRule(c *nftables.Chain, r Rule, six bool) {
 
 // balance sends to a remembered endpoint that is still wanted, else to a random one, which it remembers.
 // The rule after them does without memory: a full set must not refuse anybody.
-func (w *writer) balance(c *nftables.Chain, b Balance, six bool) {
+func (w *writer) balance(c *nftables.Chain, b balance, six bool) {
 	pick := w.pick(b.To, six)
 	if b.Affinity != "" {
 		endpoints := make([]nftables.SetElement, len(b.To))

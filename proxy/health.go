@@ -20,7 +20,7 @@ import (
 type health struct {
 	Config
 	mu      sync.Mutex
-	want    map[types.NamespacedName]Health
+	want    map[types.NamespacedName]localHealth
 	servers map[types.NamespacedName]*healthServer
 	serving sync.WaitGroup
 }
@@ -31,10 +31,10 @@ type healthServer struct {
 }
 
 func newHealth(c Config) *health {
-	return &health{Config: c, want: map[types.NamespacedName]Health{}, servers: map[types.NamespacedName]*healthServer{}}
+	return &health{Config: c, want: map[types.NamespacedName]localHealth{}, servers: map[types.NamespacedName]*healthServer{}}
 }
 
-func (h *health) set(key types.NamespacedName, to Health) {
+func (h *health) set(key types.NamespacedName, to localHealth) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if to.Port == 0 {

@@ -11,54 +11,54 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// Rules is all that the kernel must know about one service: pure data, compared and printed by value.
-type Rules struct {
-	Chains   map[string][]Rule // by name; a name holds the service's namespace and name, so it is unique
-	Entries  map[Entry]string  // where traffic comes in, and the chain that it goes to; "" is refused
+// ruleset is all that the kernel must know about one service: pure data, compared and printed by value.
+type ruleset struct {
+	Chains   map[string][]step // by name; a name holds the service's namespace and name, so it is unique
+	Entries  map[entry]string  // where traffic comes in, and the chain that it goes to; "" is refused
 	Affinity map[string]bool   // names of the sets that remember clients; true is IPv6
 	Hairpin  []netip.Addr      // endpoints on this node, which may reach themselves through the service
-	UDP      map[Entry][]netip.AddrPort
-	Health   Health
+	UDP      map[entry][]netip.AddrPort
+	Health   localHealth
 }
 
-// Entry is an address, protocol and port that a service answers on. Addr is unset for a node port.
-type Entry struct {
+// entry is an address, protocol and port that a service answers on. Addr is unset for a node port.
+type entry struct {
 	Addr  netip.Addr
 	Proto uint8
 	Port  uint16
 	Six   bool // IPv6
 }
 
-// Rule is one step of a chain: when its condition holds, do what it says, in the order of the fields.
-type Rule struct {
-	From    From
-	Prefix  netip.Prefix // for FromPrefix
+// step is one step of a chain: when its condition holds, do what it says, in the order of the fields.
+type step struct {
+	From    origin
+	Prefix  netip.Prefix // for fromPrefix
 	Mark    bool         // masquerade the connection when it leaves
 	Goto    string
 	Drop    bool
-	Balance *Balance
+	Balance *balance
 }
 
-// From is a condition on where a packet comes from.
-type From uint8
+// origin is a condition on where a packet comes from.
+type origin uint8
 
 const (
-	FromAnywhere From = iota
-	FromPods          // a pod's address
-	FromOutside       // not a pod's address
-	FromHost          // an address of this node
-	FromPrefix
+	fromAnywhere origin = iota
+	fromPods            // a pod's address
+	fromOutside         // not a pod's address
+	fromHost            // an address of this node
+	fromPrefix
 )
 
-// Balance sends a new connection to one of To, at random or, with Affinity, where the client went before.
-type Balance struct {
+// balance sends a new connection to one of To, at random or, with Affinity, where the client went before.
+type balance struct {
 	To       []netip.AddrPort
 	Affinity string // the set that remembers clients, or ""
 	Timeout  time.Duration
 }
 
-// Health is what a load balancer may ask about a service with policy Local.
-type Health struct {
+// localHealth is what a load balancer may ask about a service with policy Local.
+type localHealth struct {
 	Port  uint16 // 0 is none
 	Local int    // endpoints on this node
 }
@@ -67,8 +67,8 @@ var protocols = map[corev1.Protocol]uint8{corev1.ProtocolTCP: 6, corev1.Protocol
 
 // compile makes a service's rules. A nil service, or one that has no cluster address or is not for this
 // proxy, has none.
-func compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice, env environment) Rules {
-	r := Rules{Chains: map[string][]Rule{}, Entries: map[Entry]string{}, Affinity: map[string]bool{}, UDP: map[Entry][]netip.AddrPort{}}
+func compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice, env environment) ruleset {
+	r := ruleset{Chains: map[string][]step{}, Entries: map[entry]string{}, Affinity: map[string]bool{}, UDP: map[entry][]netip.AddrPort{}}
 	if svc == nil || !handled(svc.Labels) || svc.Spec.Type == corev1.ServiceTypeExternalName ||
 		svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" {
 		return r
@@ -92,7 +92,7 @@ func compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice, env environm
 			}
 			r.port(svc, port, six, f, picked, env)
 			if localOnly(svc) && svc.Spec.HealthCheckNodePort != 0 {
-				r.Health = Health{Port: uint16(svc.Spec.HealthCheckNodePort), Local: max(r.Health.Local, len(picked.local))}
+				r.Health = localHealth{Port: uint16(svc.Spec.HealthCheckNodePort), Local: max(r.Health.Local, len(picked.local))}
 			}
 		}
 	}
@@ -109,7 +109,7 @@ func compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice, env environm
 //	int   to this node's endpoints, for cluster addresses with internal policy Local
 //	ext   from elsewhere: masquerade, then svc; or with policy Local to this node's endpoints as they are
 //	lb    only from the load balancer's source ranges to ext
-func (r *Rules) port(svc *corev1.Service, port corev1.ServicePort, six bool, f faces, to choice, env environment) {
+func (r *ruleset) port(svc *corev1.Service, port corev1.ServicePort, six bool, f faces, to choice, env environment) {
 	proto, family := protocols[port.Protocol], "4"
 	if six {
 		family = "6"
@@ -119,7 +119,7 @@ func (r *Rules) port(svc *corev1.Service, port corev1.ServicePort, six bool, f f
 	}
 	enter := func(addrs []netip.Addr, chain string, ends []netip.AddrPort) {
 		for _, a := range addrs {
-			e := Entry{Addr: a, Proto: proto, Port: uint16(port.Port), Six: six}
+			e := entry{Addr: a, Proto: proto, Port: uint16(port.Port), Six: six}
 			if !a.IsValid() {
 				e.Port = uint16(port.NodePort)
 			}
@@ -137,20 +137,20 @@ func (r *Rules) port(svc *corev1.Service, port corev1.ServicePort, six bool, f f
 		enter(slices.Concat(f.cluster, external, f.balanced), "", nil)
 		return
 	}
-	balance := func(ends []netip.AddrPort) []Rule {
+	balance := func(ends []netip.AddrPort) []step {
 		if len(ends) == 0 {
-			return []Rule{{Drop: true}}
+			return []step{{Drop: true}}
 		}
-		b := &Balance{To: ends}
+		b := &balance{To: ends}
 		if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 			b.Affinity, b.Timeout = name("aff"), affinityTimeout(svc)
 			r.Affinity[b.Affinity] = six
 		}
-		return []Rule{{Balance: b}}
+		return []step{{Balance: b}}
 	}
-	var outside []Rule
+	var outside []step
 	if env.pods {
-		outside = []Rule{{From: FromOutside, Mark: true}}
+		outside = []step{{From: fromOutside, Mark: true}}
 	}
 	r.Chains[name("svc")] = slices.Concat(outside, balance(to.cluster))
 	if svc.Spec.InternalTrafficPolicy != nil && *svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal {
@@ -164,27 +164,27 @@ func (r *Rules) port(svc *corev1.Service, port corev1.ServicePort, six bool, f f
 	}
 	ends := to.cluster
 	if localOnly(svc) {
-		ext := []Rule{{From: FromHost, Mark: true, Goto: name("svc")}}
+		ext := []step{{From: fromHost, Mark: true, Goto: name("svc")}}
 		if env.pods { // pods and the node itself need no load balancer: for them the policy is Cluster
-			ext = append([]Rule{{From: FromPods, Goto: name("svc")}}, ext...)
+			ext = append([]step{{From: fromPods, Goto: name("svc")}}, ext...)
 		}
 		ends = slices.Concat(to.local, to.cluster)
 		r.Chains[name("ext")] = append(ext, balance(to.local)...)
 	} else {
-		r.Chains[name("ext")] = []Rule{{Mark: true}, {Goto: name("svc")}}
+		r.Chains[name("ext")] = []step{{Mark: true}, {Goto: name("svc")}}
 	}
 	enter(external, name("ext"), ends)
 	if len(f.ranges) == 0 {
 		enter(f.balanced, name("ext"), ends)
 		return
 	}
-	var lb []Rule
+	var lb []step
 	for _, p := range f.ranges {
 		if p.Addr().Is4() != six {
-			lb = append(lb, Rule{From: FromPrefix, Prefix: p, Goto: name("ext")})
+			lb = append(lb, step{From: fromPrefix, Prefix: p, Goto: name("ext")})
 		}
 	}
-	r.Chains[name("lb")] = append(lb, Rule{Drop: true})
+	r.Chains[name("lb")] = append(lb, step{Drop: true})
 	enter(f.balanced, name("lb"), ends)
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // text prints rules for people, in order, with lines that do not differ by run.
-func text(r Rules) string {
+func text(r ruleset) string {
 	var out []string
 	for e, to := range r.Entries {
 		where := "node"
@@ -33,7 +33,7 @@ func text(r Rules) string {
 		out = append(out, name)
 		for _, rule := range r.Chains[name] {
 			line := "  " + from[rule.From]
-			if rule.From == FromPrefix {
+			if rule.From == fromPrefix {
 				line += rule.Prefix.String() + " "
 			}
 			if rule.Mark {
@@ -193,7 +193,7 @@ func TestHints(t *testing.T) {
 func TestTable(t *testing.T) {
 	key := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: "a", Name: name} }
 	env := environment{node: "n1"}
-	of := func(name, ip string, ends ...string) Rules {
+	of := func(name, ip string, ends ...string) ruleset {
 		return compile(service(name, ip, func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] }), []*discoveryv1.EndpointSlice{slice(name, ends...)}, env)
 	}
 	tab := newTable()
@@ -216,11 +216,11 @@ func TestTable(t *testing.T) {
 	}
 	// Two services with one address: the first by name has it until it goes.
 	tab.put(key("w"), of("w", "10.96.0.2", "10.0.0.9"))
-	if c := tab.flush(); c.NewEntries[Entry{Addr: netip.MustParseAddr("10.96.0.2"), Proto: 6, Port: 80}] != "svc4/a/w/tcp/80" {
+	if c := tab.flush(); c.NewEntries[entry{Addr: netip.MustParseAddr("10.96.0.2"), Proto: 6, Port: 80}] != "svc4/a/w/tcp/80" {
 		t.Errorf("the first by name: %+v", c.NewEntries)
 	}
-	tab.put(key("w"), Rules{})
-	if c := tab.flush(); c.NewEntries[Entry{Addr: netip.MustParseAddr("10.96.0.2"), Proto: 6, Port: 80}] != "svc4/a/y/tcp/80" {
+	tab.put(key("w"), ruleset{})
+	if c := tab.flush(); c.NewEntries[entry{Addr: netip.MustParseAddr("10.96.0.2"), Proto: 6, Port: 80}] != "svc4/a/y/tcp/80" {
 		t.Errorf("after it went: %+v", c.NewEntries)
 	}
 }

@@ -57,7 +57,7 @@ func endpointBytes(a netip.AddrPort) []byte { return append(a.Addr().AsSlice(), 
 func number(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
 // entryElements sorts entries into the sets that hold them.
-func entryElements(t *nftables.Table, entries map[Entry]string) map[string][]nftables.SetElement {
+func entryElements(t *nftables.Table, entries map[entry]string) map[string][]nftables.SetElement {
 	out := map[string][]nftables.SetElement{}
 	for e, chain := range entries {
 		key, set := append(pad8(e.Proto), pad16(e.Port)...), ""

@@ -13,19 +13,19 @@ import (
 // table is what the kernel should have: the rules of all services, put together. It finds the smallest
 // difference. Where two services want the same entry, the one whose namespace and name sort first has it.
 type table struct {
-	rules   map[types.NamespacedName]Rules
-	entries claims[Entry]
+	rules   map[types.NamespacedName]ruleset
+	entries claims[entry]
 	hairpin claims[netip.Addr]
-	gone    map[Entry][]netip.AddrPort // UDP entries that are no more; the value is always nil
+	gone    map[entry][]netip.AddrPort // UDP entries that are no more; the value is always nil
 	pending changes
 }
 
 // changes is what must be done to the kernel's table, in this order.
 type changes struct {
 	NewSets    map[string]bool // affinity sets; true is IPv6
-	Chains     map[string][]Rule
-	OldEntries map[Entry]string
-	NewEntries map[Entry]string
+	Chains     map[string][]step
+	OldEntries map[entry]string
+	NewEntries map[entry]string
 	OldHairpin []netip.Addr
 	NewHairpin []netip.Addr
 	OldChains  []string
@@ -35,16 +35,16 @@ type changes struct {
 func (c changes) empty() bool { return reflect.DeepEqual(c, newChanges()) }
 
 func newChanges() changes {
-	return changes{NewSets: map[string]bool{}, Chains: map[string][]Rule{}, OldEntries: map[Entry]string{}, NewEntries: map[Entry]string{}}
+	return changes{NewSets: map[string]bool{}, Chains: map[string][]step{}, OldEntries: map[entry]string{}, NewEntries: map[entry]string{}}
 }
 
 func newTable() *table {
-	return &table{rules: map[types.NamespacedName]Rules{}, entries: newClaims[Entry](), hairpin: newClaims[netip.Addr](),
-		gone: map[Entry][]netip.AddrPort{}, pending: newChanges()}
+	return &table{rules: map[types.NamespacedName]ruleset{}, entries: newClaims[entry](), hairpin: newClaims[netip.Addr](),
+		gone: map[entry][]netip.AddrPort{}, pending: newChanges()}
 }
 
 // put replaces one service's rules and reports whether UDP connections may lead where they no longer should.
-func (t *table) put(key types.NamespacedName, r Rules) (udp bool) {
+func (t *table) put(key types.NamespacedName, r ruleset) (udp bool) {
 	old := t.rules[key]
 	for name, six := range r.Affinity {
 		if _, ok := old.Affinity[name]; !ok {
@@ -104,7 +104,7 @@ func (t *table) flush() changes {
 	c := t.pending
 	t.pending = newChanges()
 	// (a service is put at most once between two flushes, so no chain is both new and old)
-	t.entries.settle(func(e Entry, was, is *string) {
+	t.entries.settle(func(e entry, was, is *string) {
 		if was != nil {
 			c.OldEntries[e] = *was
 		}
@@ -134,7 +134,7 @@ func (t *table) all() changes {
 		maps.Copy(c.NewSets, r.Affinity)
 		maps.Copy(c.Chains, r.Chains)
 	}
-	t.entries.each(func(e Entry, chain string) { c.NewEntries[e] = chain })
+	t.entries.each(func(e entry, chain string) { c.NewEntries[e] = chain })
 	t.hairpin.each(func(a netip.Addr, _ string) { c.NewHairpin = append(c.NewHairpin, a) })
 	slices.SortFunc(c.NewHairpin, netip.Addr.Compare)
 	return c
@@ -143,7 +143,7 @@ func (t *table) all() changes {
 // udp returns where each UDP entry may go: nowhere, for those gone since the last call.
 func (t *table) udp() staleUDP {
 	out := staleUDP(t.gone)
-	t.gone = map[Entry][]netip.AddrPort{}
+	t.gone = map[entry][]netip.AddrPort{}
 	for _, r := range t.rules {
 		maps.Copy(out, r.UDP)
 	}
