@@ -102,6 +102,8 @@ func (w *witness) acknowledged(a attempt) {
 
 // check compares what a store has after a crash with what its clients know.
 func (w *witness) check(s *embedded.Store) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	ctx, t := context.Background(), w.t
 	newest, err := s.Revision(ctx)
 	if err != nil {
@@ -222,7 +224,7 @@ func (w *witness) cycle(disk *vfs.MemFS, kept int, seed *rand.Rand, cycle int) (
 	var left atomic.Int64
 	left.Store(int64(seed.IntN(1 << (2 + seed.IntN(10)))))
 	percent := []int{0, 0, 30, 70, 100}[seed.IntN(5)]
-	refuse := seed.IntN(2) == 0
+	refuse := seed.IntN(2) == 0 && cycle <= 200 // what pebble leaves behind then is not freed
 	rng := rand.New(rand.NewPCG(seed.Uint64(), 2))
 	var after *vfs.MemFS
 	cut := make(chan struct{})
