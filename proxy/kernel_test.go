@@ -462,6 +462,40 @@ func TestThousands(t *testing.T) {
 		}
 	}
 	t.Logf("one service changed: %v", time.Since(begin)/changes)
+	var ends []string
+	for i := range 700 { // more than one message carries
+		ends = append(ends, fmt.Sprintf("10.244.%d.%d", 2+i/250, i%250+1))
+	}
+	big := types.NamespacedName{Namespace: "a", Name: "big"}
+	tab.put(big, compile(service("big", "10.96.9.1", func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP }),
+		[]*discoveryv1.EndpointSlice{slice("big", ends...)}, env))
+	if err := k.apply(tab.flush()); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := k.conn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets, err := conn.GetSets(k.table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := 0
+	for _, s := range sets {
+		if !strings.HasPrefix(s.Name, "__") {
+			continue
+		}
+		if elements, err := conn.GetSetElements(s); err == nil && len(elements) == len(ends) {
+			whole++
+		}
+	}
+	if whole != 6 { // of each of two ports: the set of endpoints, the map that chooses, the map for when memory is full
+		t.Errorf("%d sets have all %d endpoints, want 6", whole, len(ends))
+	}
+	tab.put(big, ruleset{})
+	if err := k.apply(tab.flush()); err != nil {
+		t.Fatal(err)
+	}
 	for _, to := range []string{"10.96.0.1:80", "10.96.3.250:80"} {
 		if _, _, err := ask(l.pods[2], "tcp", to); err != nil {
 			t.Errorf("ask %s: %v", to, err)
