@@ -128,6 +128,18 @@ type Subresource struct {
 	Name                 string // "log"
 	Kind, Group, Version string // of what it takes or gives; Group and Version default to the parent's
 	Verbs                []string
+	// Validate checks an update of the object through this subresource; nil: as the resource does.
+	Validate func(obj, old Object) field.ErrorList
+}
+
+// ValidateUpdate checks an update of old to obj, through a subresource when sub is not empty.
+func (i *Info) ValidateUpdate(sub string, obj, old Object) field.ErrorList {
+	for _, s := range i.Subresources {
+		if s.Name == sub && s.Validate != nil {
+			return s.Validate(obj, old)
+		}
+	}
+	return i.Validate(obj, old)
 }
 
 // Column is one column of a Table.

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -22,13 +23,17 @@ var Pod = api.Define(api.Resource[*corev1.Pod]{
 	Subresources: []api.Subresource{
 		{Name: "attach", Kind: "PodAttachOptions", Verbs: connect},
 		{Name: "binding", Kind: "Binding", Verbs: create},
-		{Name: "ephemeralcontainers", Kind: "Pod", Verbs: change},
+		{Name: "ephemeralcontainers", Kind: "Pod", Verbs: change, Validate: func(p, old api.Object) field.ErrorList {
+			return validateEphemeralContainers(p.(*corev1.Pod), old.(*corev1.Pod))
+		}},
 		{Name: "eviction", Kind: "Eviction", Group: "policy", Version: "v1", Verbs: create},
 		{Name: "exec", Kind: "PodExecOptions", Verbs: connect},
 		{Name: "log", Kind: "Pod", Verbs: []string{"get"}},
 		{Name: "portforward", Kind: "PodPortForwardOptions", Verbs: connect},
 		{Name: "proxy", Kind: "PodProxyOptions", Verbs: proxy},
-		{Name: "resize", Kind: "Pod", Verbs: change},
+		{Name: "resize", Kind: "Pod", Verbs: change, Validate: func(p, old api.Object) field.ErrorList {
+			return validateResize(p.(*corev1.Pod), old.(*corev1.Pod))
+		}},
 	},
 	Fields: map[string]func(*corev1.Pod) string{
 		"spec.nodeName":            func(p *corev1.Pod) string { return p.Spec.NodeName },

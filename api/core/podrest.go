@@ -8,29 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// What the pod's own subresources may change. The part that serves one of them reads
-// the request into p, calls its Prepare and then its Validate; old is the stored pod.
-
-// ValidateBinding checks the body of pods/binding.
-func ValidateBinding(b *corev1.Binding) (errs field.ErrorList) {
-	if kind := b.Target.Kind; kind != "" && kind != "Node" {
-		errs = append(errs, field.NotSupported(field.NewPath("target", "kind"), kind, []string{"Node", "<empty>"}))
-	}
-	if b.Target.Name == "" {
-		errs = append(errs, field.Required(field.NewPath("target", "name"), ""))
-	}
-	return errs
-}
-
-// PrepareEphemeralContainers leaves of p the stored pod with the request's ephemeral containers.
-func PrepareEphemeralContainers(p, old *corev1.Pod) {
-	asked := p.Spec.EphemeralContainers
-	p.Spec, p.Status = *old.Spec.DeepCopy(), *old.Status.DeepCopy()
-	p.Spec.EphemeralContainers = asked
-}
-
-// ValidateEphemeralContainers lets containers be added, never changed or taken away.
-func ValidateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
+// validateEphemeralContainers lets containers be added, never changed or taken away.
+func validateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
 	errs := ValidatePodSpec(&p.Spec, field.NewPath("spec"))
 	path := field.NewPath("spec", "ephemeralContainers")
 	for _, was := range old.Spec.EphemeralContainers {
@@ -44,15 +23,9 @@ func ValidateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
 	return errs
 }
 
-// PrepareResize leaves the status as it is: pods/resize changes the spec alone.
-func PrepareResize(p, old *corev1.Pod) {
-	mirrorServiceAccount(&p.Spec)
-	p.Status = *old.Status.DeepCopy()
-}
-
-// ValidateResize lets the CPU and memory of containers change, in amount but not in
+// validateResize lets the CPU and memory of containers change, in amount but not in
 // kind: no request or limit goes away, and the pod keeps its class of service.
-func ValidateResize(p, old *corev1.Pod) field.ErrorList {
+func validateResize(p, old *corev1.Pod) field.ErrorList {
 	spec := field.NewPath("spec")
 	errs := ValidatePodSpec(&p.Spec, spec)
 	if old.Status.QOSClass != "" && QOS(&p.Spec) != old.Status.QOSClass {
