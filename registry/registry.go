@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -114,6 +116,9 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	}
 	r.stamp(req, obj)   // uid, creationTimestamp, generation
 	i.Prepare(obj, nil) // drop what a user may not set, such as status
+	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
+		signedBy(csr, req)
+	}
 	errs := validation.ValidateObjectMetaAccessor(obj, i.Namespaced, nameRule(i), field.NewPath("metadata"))
 	if errs = append(errs, i.Validate(obj, nil)...); len(errs) > 0 {
 		return nil, invalid(i, obj.GetName(), errs)
@@ -175,6 +180,17 @@ func nameRule(i *api.Info) validation.ValidateNameFunc {
 		return i.ValidateName
 	}
 	return validation.NameIsDNSSubdomain
+}
+
+// signedBy notes in a signing request who makes it: the signer judges by that.
+func signedBy(csr *certificatesv1.CertificateSigningRequest, req Request) {
+	csr.Spec.Username, csr.Spec.UID, csr.Spec.Groups, csr.Spec.Extra = req.User.Username, req.User.UID, slices.Clone(req.User.Groups), nil
+	for k, v := range req.User.Extra {
+		if csr.Spec.Extra == nil {
+			csr.Spec.Extra = map[string]certificatesv1.ExtraValue{}
+		}
+		csr.Spec.Extra[k] = certificatesv1.ExtraValue(v)
+	}
 }
 
 // generateName appends five random characters, shortening what is too long for them.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/certificates"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -92,8 +93,10 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	}
 	var errs field.ErrorList
 	switch req.Subresource {
-	case "status", "approval":
+	case "status":
 		errs = i.ValidateStatus(obj, old)
+	case "approval":
+		errs = certificates.ValidateApproval(obj.(*certificatesv1.CertificateSigningRequest), old.(*certificatesv1.CertificateSigningRequest))
 	case "binding", "finalize": // narrower than an update, and checked where they come in
 	case "":
 		i.Prepare(obj, old)
@@ -155,7 +158,7 @@ var parts = map[string]func(dst, src api.Object){
 		dst.(*corev1.Namespace).Spec.Finalizers = src.(*corev1.Namespace).Spec.Finalizers
 	},
 	"approval": func(dst, src api.Object) {
-		dst.(*certificatesv1.CertificateSigningRequest).Status.Conditions = src.(*certificatesv1.CertificateSigningRequest).Status.Conditions
+		certificates.CopyStatus(dst.(*certificatesv1.CertificateSigningRequest), src.(*certificatesv1.CertificateSigningRequest))
 	},
 	"ephemeralcontainers": func(dst, src api.Object) {
 		dst.(*corev1.Pod).Spec.EphemeralContainers = src.(*corev1.Pod).Spec.EphemeralContainers
