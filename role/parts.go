@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -10,11 +11,16 @@ import (
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/controller"
+	"github.com/lighter-k8s/lighter/controller/cronjob"
 	"github.com/lighter-k8s/lighter/controller/daemonset"
 	"github.com/lighter-k8s/lighter/controller/deployment"
 	"github.com/lighter-k8s/lighter/controller/job"
+	"github.com/lighter-k8s/lighter/controller/node"
+	"github.com/lighter-k8s/lighter/controller/podgc"
 	"github.com/lighter-k8s/lighter/controller/replicaset"
 	"github.com/lighter-k8s/lighter/controller/replicationcontroller"
+	"github.com/lighter-k8s/lighter/controller/rootca"
+	"github.com/lighter-k8s/lighter/controller/serviceaccount"
 	"github.com/lighter-k8s/lighter/controller/statefulset"
 	"github.com/lighter-k8s/lighter/pki"
 )
@@ -39,13 +45,22 @@ type part struct {
 
 // controllers starts every controller, each with rights of its own.
 func (s *Server) controllers(ctx context.Context, g *errgroup.Group) {
+	podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
+	grace := time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second
 	for _, p := range []part{
+		{"service-account-controller", serviceaccount.Run},
+		{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, s.PKI.CA.PEM) }},
+		{"node-controller", func(ctx context.Context, env controller.Env) error {
+			return node.Run(ctx, env, node.Options{PodCIDR: podCIDR, Grace: grace})
+		}},
+		{"pod-garbage-collector", func(ctx context.Context, env controller.Env) error { return podgc.Run(ctx, env, 12500) }},
 		{"deployment-controller", deployment.Run},
 		{"replicaset-controller", replicaset.Run},
 		{"replication-controller", replicationcontroller.Run},
 		{"daemon-set-controller", daemonset.Run},
 		{"statefulset-controller", statefulset.Run},
 		{"job-controller", job.Run},
+		{"cronjob-controller", cronjob.Run},
 	} {
 		env := s.env(p.name)
 		g.Go(func() error { return env.Events.Run(ctx) })
