@@ -108,30 +108,33 @@ func targets(h *autoscalingv2.HorizontalPodAutoscaler) string {
 }
 
 func metric(m *autoscalingv2.MetricSpec, now *autoscalingv2.MetricStatus) string {
+	if now == nil {
+		now = &autoscalingv2.MetricStatus{}
+	}
 	var current *autoscalingv2.MetricValueStatus
-	switch m.Type {
-	case autoscalingv2.ExternalMetricSourceType:
-		if now != nil && now.External != nil {
+	switch {
+	case m.Type == autoscalingv2.ExternalMetricSourceType && m.External != nil:
+		if now.External != nil {
 			current = &now.External.Current
 		}
 		return average(&m.External.Target, current)
-	case autoscalingv2.PodsMetricSourceType:
-		if now != nil && now.Pods != nil {
+	case m.Type == autoscalingv2.PodsMetricSourceType && m.Pods != nil:
+		if now.Pods != nil {
 			current = &now.Pods.Current
 		}
 		return known(current, func(v *autoscalingv2.MetricValueStatus) *resource.Quantity { return v.AverageValue }) + "/" + text(m.Pods.Target.AverageValue)
-	case autoscalingv2.ObjectMetricSourceType:
-		if now != nil && now.Object != nil {
+	case m.Type == autoscalingv2.ObjectMetricSourceType && m.Object != nil:
+		if now.Object != nil {
 			current = &now.Object.Current
 		}
 		return average(&m.Object.Target, current)
-	case autoscalingv2.ResourceMetricSourceType:
-		if now != nil && now.Resource != nil {
+	case m.Type == autoscalingv2.ResourceMetricSourceType && m.Resource != nil:
+		if now.Resource != nil {
 			current = &now.Resource.Current
 		}
 		return string(m.Resource.Name) + ": " + usage(&m.Resource.Target, current)
-	case autoscalingv2.ContainerResourceMetricSourceType:
-		if now != nil && now.ContainerResource != nil {
+	case m.Type == autoscalingv2.ContainerResourceMetricSourceType && m.ContainerResource != nil:
+		if now.ContainerResource != nil {
 			current = &now.ContainerResource.Current
 		}
 		return string(m.ContainerResource.Name) + ": " + usage(&m.ContainerResource.Target, current)

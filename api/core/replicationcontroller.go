@@ -48,7 +48,7 @@ var ReplicationController = api.Define(api.Resource[*corev1.ReplicationControlle
 	},
 	Scale: &api.Scale[*corev1.ReplicationController]{
 		Get: func(c *corev1.ReplicationController) api.ScaleView {
-			return api.ScaleView{Spec: *c.Spec.Replicas, Status: c.Status.Replicas, Selector: labels.Set(c.Spec.Selector).String()}
+			return api.ScaleView{Spec: replicas(c), Status: c.Status.Replicas, Selector: labels.Set(c.Spec.Selector).String()}
 		},
 		Set: func(c *corev1.ReplicationController, n int32) { c.Spec.Replicas = &n },
 	},
@@ -56,7 +56,7 @@ var ReplicationController = api.Define(api.Resource[*corev1.ReplicationControlle
 		"status.replicas": func(c *corev1.ReplicationController) string { return strconv.Itoa(int(c.Status.Replicas)) }},
 	Columns: append([]api.Column[*corev1.ReplicationController]{
 		{Name: "Desired", Type: "integer", Help: corev1.ReplicationControllerSpec{}.SwaggerDoc()["replicas"],
-			Show: func(c *corev1.ReplicationController) any { return int64(*c.Spec.Replicas) }},
+			Show: func(c *corev1.ReplicationController) any { return int64(replicas(c)) }},
 		{Name: "Current", Type: "integer", Help: corev1.ReplicationControllerStatus{}.SwaggerDoc()["replicas"],
 			Show: func(c *corev1.ReplicationController) any { return int64(c.Status.Replicas) }},
 		{Name: "Ready", Type: "integer", Help: corev1.ReplicationControllerStatus{}.SwaggerDoc()["readyReplicas"],
@@ -69,11 +69,18 @@ var ReplicationController = api.Define(api.Resource[*corev1.ReplicationControlle
 	}, func(c *corev1.ReplicationController) string { return labels.FormatLabels(c.Spec.Selector) })...),
 })
 
+func replicas(c *corev1.ReplicationController) int32 {
+	if c.Spec.Replicas == nil {
+		return 1
+	}
+	return *c.Spec.Replicas
+}
+
 func validateReplicationController(c, _ *corev1.ReplicationController) (errs field.ErrorList) {
 	spec := field.NewPath("spec")
 	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(c.Spec.MinReadySeconds), spec.Child("minReadySeconds"))...)
 	errs = append(errs, requireSelector(c.Spec.Selector, spec.Child("selector"))...)
-	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(*c.Spec.Replicas), spec.Child("replicas"))...)
+	errs = append(errs, apivalidation.ValidateNonnegativeField(int64(replicas(c)), spec.Child("replicas"))...)
 	return append(errs, ValidateReplicaTemplate(c.Spec.Template, labels.SelectorFromSet(c.Spec.Selector), spec.Child("template"), "ReplicationController")...)
 }
 

@@ -140,6 +140,7 @@ spec: {hard: {pods: 1500m, foo: 1, requests.cpu: 1}, scopes: [BestEffort, NotBes
 spec.hard[foo]: Invalid value: "foo": must be a standard resource for quota
 spec.hard[pods]: Invalid value: "1500m": must be an integer
 spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes`},
+		"a quota of very much": {ResourceQuota, "spec: {hard: {gold.storageclass.storage.k8s.io/requests.storage: 500Pi, requests.storage: 500Pi}}", ``},
 		"a limit range": {LimitRange, `
 spec: {limits: [{type: Container, min: {cpu: 2}, max: {cpu: 1}, default: {cpu: 1}, defaultRequest: {cpu: 1}}, {type: Pod, default: {cpu: 1}}]}`, `
 spec.limits[0].defaultRequest[cpu]: Invalid value: "1": min value 2 is greater than default request value 1
@@ -203,5 +204,25 @@ data: Forbidden: field is immutable when ` + "`immutable`" + ` is set`},
 				t.Errorf("complaints\n%s\nwant\n%s", got, want)
 			}
 		})
+	}
+}
+
+// A new pod, from defaults to checks: what each create costs beyond decoding and storing.
+func BenchmarkNewPod(b *testing.B) {
+	text := pod(`
+    ports: [{containerPort: 80, name: web}]
+    resources: {requests: {cpu: 100m, memory: 64Mi}}
+    readinessProbe: {httpGet: {port: web}}
+    volumeMounts: [{name: v, mountPath: /v}]
+  volumes: [{name: v, configMap: {name: c}}]`)
+	o := apitest.Read(b, Pod, text)
+	b.ReportAllocs()
+	for b.Loop() {
+		p := o.DeepCopyObject().(api.Object)
+		Pod.Default(p)
+		Pod.Prepare(p, nil)
+		if errs := Pod.Validate(p, nil); len(errs) > 0 {
+			b.Fatal(errs)
+		}
 	}
 }

@@ -107,7 +107,7 @@ func resourceValue(name corev1.ResourceName, q resource.Quantity, path *field.Pa
 	if q.Sign() < 0 {
 		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
 	}
-	if wholeResource(name) && q.MilliValue()%1000 != 0 {
+	if whole := q.DeepCopy(); wholeResource(name) && !whole.RoundUp(0) {
 		return field.ErrorList{field.Invalid(path, &q, "must be an integer")}
 	}
 	return nil
