@@ -4,12 +4,14 @@ package apps
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/core"
 )
 
 // All lists the resources of the group.
@@ -53,4 +55,17 @@ func atMost(path *field.Path, n, most int32, name string) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, n, "cannot be greater than "+name)}
 	}
 	return nil
+}
+
+// warnings are about a workload's template, and about its name when it is new.
+func warnings[T interface {
+	comparable
+	GetName() string
+}](o, old T, spec *corev1.PodSpec) []string {
+	list := core.Warnings(spec, field.NewPath("spec", "template", "spec"))
+	var none T
+	if old == none {
+		list = append(core.NameWarning(o.GetName(), core.UsedInNames), list...)
+	}
+	return list
 }

@@ -19,6 +19,7 @@ var DaemonSet = api.Define(api.Resource[*appsv1.DaemonSet]{
 	Default:      defaultDaemonSet,
 	Prepare:      prepareDaemonSet,
 	Validate:     validateDaemonSet,
+	Warnings:     func(d, old *appsv1.DaemonSet) []string { return warnings(d, old, &d.Spec.Template.Spec) },
 	GenerationOf: func(d *appsv1.DaemonSet) any { return &d.Spec },
 	Status: &api.Status[*appsv1.DaemonSet]{
 		Copy: func(dst, src *appsv1.DaemonSet) { dst.Status = src.Status },

@@ -23,6 +23,7 @@ var Deployment = api.Define(api.Resource[*appsv1.Deployment]{
 		}
 	},
 	Validate: validateDeployment,
+	Warnings: func(d, old *appsv1.Deployment) []string { return warnings(d, old, &d.Spec.Template.Spec) },
 	GenerationOf: func(d *appsv1.Deployment) any {
 		return struct {
 			Spec        *appsv1.DeploymentSpec

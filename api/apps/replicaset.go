@@ -26,6 +26,7 @@ var ReplicaSet = api.Define(api.Resource[*appsv1.ReplicaSet]{
 		}
 	},
 	Validate:     validateReplicaSet,
+	Warnings:     func(r, old *appsv1.ReplicaSet) []string { return warnings(r, old, &r.Spec.Template.Spec) },
 	GenerationOf: func(r *appsv1.ReplicaSet) any { return &r.Spec },
 	Status: &api.Status[*appsv1.ReplicaSet]{
 		Copy: func(dst, src *appsv1.ReplicaSet) { dst.Status = src.Status },

@@ -26,6 +26,7 @@ var StatefulSet = api.Define(api.Resource[*appsv1.StatefulSet]{
 	},
 	Validate:     validateStatefulSet,
 	ValidateName: apivalidation.NameIsDNSLabel, // it is part of its pods' host names
+	Warnings:     func(s, old *appsv1.StatefulSet) []string { return warnings(s, old, &s.Spec.Template.Spec) },
 	GenerationOf: func(s *appsv1.StatefulSet) any { return &s.Spec },
 	Status: &api.Status[*appsv1.StatefulSet]{
 		Copy: func(dst, src *appsv1.StatefulSet) { dst.Status = src.Status }, Validate: validateStatefulSetStatus},

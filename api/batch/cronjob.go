@@ -3,6 +3,7 @@ package batch
 import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/core"
@@ -30,7 +31,10 @@ var CronJob = api.Define(api.Resource[*batchv1.CronJob]{
 			c.Status = old.Status
 		}
 	},
-	Validate:     validateCronJob,
+	Validate: validateCronJob,
+	Warnings: func(c, _ *batchv1.CronJob) []string {
+		return core.Warnings(&c.Spec.JobTemplate.Spec.Template.Spec, field.NewPath("spec", "jobTemplate", "spec", "template", "spec"))
+	},
 	GenerationOf: func(c *batchv1.CronJob) any { return &c.Spec },
 	Status:       &api.Status[*batchv1.CronJob]{Copy: func(dst, src *batchv1.CronJob) { dst.Status = src.Status }},
 	Columns: append([]api.Column[*batchv1.CronJob]{

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/core"
@@ -28,9 +29,16 @@ func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
 // Job runs pods until enough of them have succeeded.
 var Job = api.Define(api.Resource[*batchv1.Job]{
 	Group: group, Version: version, Plural: "jobs", Categories: all, Scope: api.Namespaced,
-	Default:      defaultJob,
-	Prepare:      prepareJob,
-	Validate:     validateJob,
+	Default:  defaultJob,
+	Prepare:  prepareJob,
+	Validate: validateJob,
+	Warnings: func(j, old *batchv1.Job) []string {
+		list := core.Warnings(&j.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+		if old == nil {
+			list = append(core.NameWarning(j.Name, core.UsedInNames), list...)
+		}
+		return list
+	},
 	GenerationOf: func(j *batchv1.Job) any { return &j.Spec },
 	Status: &api.Status[*batchv1.Job]{
 		Copy: func(dst, src *batchv1.Job) { dst.Status = src.Status }, Validate: validateJobStatus},

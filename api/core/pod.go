@@ -14,9 +14,16 @@ import (
 // Pod is a group of containers on one node.
 var Pod = api.Define(api.Resource[*corev1.Pod]{
 	Version: "v1", Plural: "pods", Short: []string{"po"}, Categories: []string{"all"}, Scope: api.Namespaced,
-	Default:      defaultPod,
-	Prepare:      preparePod,
-	Validate:     validatePod,
+	Default:  defaultPod,
+	Prepare:  preparePod,
+	Validate: validatePod,
+	Warnings: func(p, old *corev1.Pod) []string {
+		list := Warnings(&p.Spec, field.NewPath("spec"))
+		if old == nil {
+			list = append(NameWarning(p.Name, "this is used in the Pod's hostname"), list...)
+		}
+		return list
+	},
 	GenerationOf: func(p *corev1.Pod) any { return &p.Spec },
 	Status:       &api.Status[*corev1.Pod]{Copy: copyPodStatus, Validate: validatePodStatus},
 	Grace:        podGrace,

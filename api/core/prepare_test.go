@@ -189,3 +189,37 @@ func TestStatusUpdates(t *testing.T) {
 		}
 	}
 }
+
+func TestWarnings(t *testing.T) {
+	p := apitest.Defaulted(t, Pod, `
+metadata: {name: a.b}
+spec:
+  nodeSelector: {beta.kubernetes.io/os: linux}
+  hostAliases: [{ip: 1.1.1.1}, {ip: 1.1.1.1}]
+  imagePullSecrets: [{}, {name: s}, {name: s}]
+  volumes: [{name: g, gitRepo: {repository: r}}]
+  terminationGracePeriodSeconds: -1
+  containers:
+  - name: a
+    image: x
+    resources: {limits: {memory: 100m}}
+    env: [{name: E}, {name: E}]
+    ports: [{containerPort: 1}, {containerPort: 1}]`)
+	want := `metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
+spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead
+spec.hostAliases[1].ip: duplicate ip "1.1.1.1", already defined in spec.hostAliases[0]
+spec.imagePullSecrets[0].name: invalid empty name ""
+spec.imagePullSecrets[2].name: duplicate name "s"
+spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+
+spec.containers[0].resources.limits[memory]: fractional byte value "100m" is invalid, must be an integer
+spec.containers[0].resources.requests[memory]: fractional byte value "100m" is invalid, must be an integer
+spec.containers[0].env[1]: hides previous definition of "E", which may be dropped when using apply
+spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]
+spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1`
+	if got := strings.Join(Pod.Warnings(p, nil), "\n"); got != want {
+		t.Errorf("warnings\n%s\nwant\n%s", got, want)
+	}
+	if got := Pod.Warnings(apitest.Defaulted(t, Pod, pod("")), nil); len(got) > 0 {
+		t.Errorf("warnings of a good pod: %q", got)
+	}
+}
