@@ -113,6 +113,11 @@ func (s *Store) restore(ctx context.Context, r *store.BackupReader, revision sto
 		if err := b.Set(key, value, nil); err != nil {
 			return err
 		}
+		key = currentKey(key[:0], e.Key)
+		value = appendCurrent(value[:0], key, revision)
+		if err := b.Set(key, value, nil); err != nil {
+			return err
+		}
 		if b.Len() > restoreChunk {
 			if err := b.Commit(pebble.NoSync); err != nil {
 				return err
@@ -161,6 +166,7 @@ func (s *Store) wipe() error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	return errors.Join(
+		b.DeleteRange([]byte{'i'}, []byte{'j'}, nil),
 		b.DeleteRange([]byte{'k'}, []byte{'l'}, nil),
 		b.DeleteRange([]byte{'r'}, []byte{'s'}, nil),
 		b.Delete(markRestoring, nil),

@@ -6,7 +6,8 @@
 // makes it visible. Nothing is visible before it is as durable as it was asked
 // to be.
 //
-//	commit.go   Commit, writer, publisher     watch.go    recent events, Watch
+//	commit.go   Commit      pipeline.go  writer, publisher
+//	watch.go    recent events, Watch
 //	log.go      segments    record.go  their bytes        recover.go  Open
 //	read.go     Get, List   layout.go  pebble's keys      compact.go, backup.go
 //	gate.go     what pebble may do when the disk refuses
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/lighter-k8s/lighter/store"
@@ -246,6 +248,10 @@ func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
 				s.logger.Error("corrupt file", "object", info.Path, "err", info.Details)
 			},
 		},
+	}
+	// Most lookups of Commit are of keys that are not there: these cost no block.
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	o.Experimental.FileCacheShards = 1
 	o.Experimental.CompactionScheduler = scheduler{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), s}

@@ -12,6 +12,7 @@ import (
 // What stands where in pebble. Numbers are big-endian, so that they sort.
 //
 //	"k" key 00 ^revision  ->  crc32c:4 kind:1 value   a version, newest first
+//	"i" key               ->  crc32c:4 revision:8     of a key that is there: its newest
 //	"r" revision          ->  crc32c:4 keys           which keys a revision wrote
 //	"g" from              ->  to                      revisions in between were lost in a crash
 //	"m" name              ->  revision                marks, see below
@@ -47,6 +48,16 @@ func splitVersionKey(b []byte) (key []byte, revision store.Revision, ok bool) {
 
 func revisionKey(kind byte, r store.Revision) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kind}, uint64(r))
+}
+
+func currentKey(b []byte, key string) []byte { return append(append(b, 'i'), key...) }
+
+// appendCurrent appends the sealed form of a key's newest revision.
+func appendCurrent(b, key []byte, r store.Revision) []byte {
+	b = binary.BigEndian.AppendUint32(b, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(r))
+	seal(key, b)
+	return b
 }
 
 func putRevision(r store.Revision) []byte { return binary.BigEndian.AppendUint64(nil, uint64(r)) }
