@@ -109,7 +109,7 @@ func (d *decision) tidy() {
 		slices.SortFunc(list, func(a, b *batchv1.Job) int {
 			return cmp.Or(begin(a).Compare(begin(b)), cmp.Compare(a.Name, b.Name))
 		})
-		for _, job := range list[:max(0, len(list)-int(limit))] {
+		for _, job := range list[:max(0, len(list)-int(max(0, limit)))] {
 			d.delete(job, "beyond the history limit")
 		}
 	}

@@ -123,9 +123,9 @@ func sameTemplate(d *appsv1.Deployment, set *appsv1.ReplicaSet) bool {
 	return equality.Semantic.DeepEqual(a, b)
 }
 
-func replicasOf(d *appsv1.Deployment) int32 { return ptr.Deref(d.Spec.Replicas, 1) }
+func replicasOf(d *appsv1.Deployment) int32 { return max(0, ptr.Deref(d.Spec.Replicas, 1)) }
 
-func size(set *appsv1.ReplicaSet) int32 { return ptr.Deref(set.Spec.Replicas, 1) }
+func size(set *appsv1.ReplicaSet) int32 { return max(0, ptr.Deref(set.Spec.Replicas, 1)) }
 
 // available is how many available pods the set surely keeps: its status may still be that of a larger size.
 func available(set *appsv1.ReplicaSet) int32 { return min(size(set), set.Status.AvailableReplicas) }

@@ -46,7 +46,7 @@ func (s *step) scale(set *appsv1.ReplicaSet, n int32) {
 
 // cleanUp deletes the oldest sets beyond revisionHistoryLimit.
 func (s *step) cleanUp() {
-	limit := ptr.Deref(s.d.Spec.RevisionHistoryLimit, math.MaxInt32)
+	limit := max(0, ptr.Deref(s.d.Spec.RevisionHistoryLimit, math.MaxInt32))
 	if limit == math.MaxInt32 {
 		return
 	}

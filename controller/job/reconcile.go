@@ -368,7 +368,7 @@ func (d *decision) manage() (work []controller.Action) {
 
 // wanted is how many pods should be active now.
 func (d *decision) wanted() int {
-	parallel, spec := int(ptr.Deref(d.Job.Spec.Parallelism, 1)), d.Job.Spec
+	parallel, spec := int(max(0, ptr.Deref(d.Job.Spec.Parallelism, 1))), d.Job.Spec
 	if spec.Completions == nil { // a work queue: after a success nobody is replaced
 		if d.successes() > 0 {
 			return min(len(d.live), parallel)

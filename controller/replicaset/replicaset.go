@@ -66,7 +66,7 @@ func (v View) replicas() int {
 	if v.Set.Spec.Replicas == nil {
 		return 1
 	}
-	return int(*v.Set.Spec.Replicas)
+	return int(max(0, *v.Set.Spec.Replicas))
 }
 
 func (v View) tooMany() bool {

@@ -118,7 +118,7 @@ func (o Owner) Current(known []*appsv1.ControllerRevision, namesake *appsv1.Cont
 // Truncate deletes the oldest revisions that nobody uses, beyond limit.
 func Truncate(known []*appsv1.ControllerRevision, used func(*appsv1.ControllerRevision) bool, limit int) (todo []controller.Action) {
 	idle := slices.DeleteFunc(slices.Clone(known), used)
-	for _, r := range idle[:max(0, len(idle)-limit)] {
+	for _, r := range idle[:max(0, len(idle)-max(0, limit))] {
 		todo = append(todo, controller.Delete(client.ControllerRevisions, r, "beyond revisionHistoryLimit"))
 	}
 	return todo

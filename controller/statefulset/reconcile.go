@@ -53,7 +53,7 @@ func reconcile(v View) []controller.Action {
 		out.Status.CollisionCount = ptr.To(ptr.Deref(set.Status.CollisionCount, 0) + 1)
 		return []controller.Action{controller.Status(client.StatefulSets, &out, "the name "+v.Namesake.Name+" is taken")}
 	}
-	d := &decision{View: v, ref: client.Reference(kind, set), replicas: int(ptr.Deref(set.Spec.Replicas, 1)),
+	d := &decision{View: v, ref: client.Reference(kind, set), replicas: int(max(0, ptr.Deref(set.Spec.Replicas, 1))),
 		ordered: set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement, current: update, update: update, wanted: map[int]*corev1.Pod{}}
 	if set.Spec.Ordinals != nil {
 		d.start = int(set.Spec.Ordinals.Start)
