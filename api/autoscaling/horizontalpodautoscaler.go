@@ -29,9 +29,10 @@ var HorizontalPodAutoscaler = api.Define(api.Resource[*autoscalingv2.HorizontalP
 			h.Status = old.Status
 		}
 	},
-	Validate: validate,
-	Status:   &api.Status[*autoscalingv2.HorizontalPodAutoscaler]{Copy: func(dst, src *autoscalingv2.HorizontalPodAutoscaler) { dst.Status = src.Status }},
-	Columns:  columns(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler { return h }),
+	Validate:     validate,
+	GenerationOf: func(h *autoscalingv2.HorizontalPodAutoscaler) any { return &h.Spec },
+	Status:       &api.Status[*autoscalingv2.HorizontalPodAutoscaler]{Copy: func(dst, src *autoscalingv2.HorizontalPodAutoscaler) { dst.Status = src.Status }},
+	Columns:      columns(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler { return h }),
 })
 
 func defaultV2(h *autoscalingv2.HorizontalPodAutoscaler) {

@@ -37,6 +37,12 @@ var HorizontalPodAutoscalerV1 = api.Define(api.Resource[*autoscalingv1.Horizonta
 		}
 		return validate(v2, nil)
 	},
+	GenerationOf: func(h *autoscalingv1.HorizontalPodAutoscaler) any { // v2's spec, part of which is in annotations
+		return struct {
+			Spec              *autoscalingv1.HorizontalPodAutoscalerSpec
+			Metrics, Behavior string
+		}{&h.Spec, h.Annotations[metricsKey], h.Annotations[behaviorKey]}
+	},
 	Status: &api.Status[*autoscalingv1.HorizontalPodAutoscaler]{Copy: func(dst, src *autoscalingv1.HorizontalPodAutoscaler) { dst.Status = src.Status }},
 	Columns: columns(func(h *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler {
 		v2, err := toV2(h)

@@ -2,6 +2,7 @@ package autoscaling
 
 import (
 	"fmt"
+	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -13,8 +14,8 @@ import (
 
 func validate(h, _ *autoscalingv2.HorizontalPodAutoscaler) (errs field.ErrorList) {
 	s, spec := &h.Spec, field.NewPath("spec")
-	if n := s.MinReplicas; n != nil && *n < 1 {
-		errs = append(errs, field.Invalid(spec.Child("minReplicas"), *n, "must be greater than or equal to 1"))
+	if n := s.MinReplicas; n != nil && *n < 0 {
+		errs = append(errs, field.Invalid(spec.Child("minReplicas"), *n, "must be greater than or equal to 0"))
 	}
 	if s.MaxReplicas < 1 {
 		errs = append(errs, field.Invalid(spec.Child("maxReplicas"), s.MaxReplicas, "must be greater than 0"))
@@ -26,11 +27,19 @@ func validate(h, _ *autoscalingv2.HorizontalPodAutoscaler) (errs field.ErrorList
 	for i := range s.Metrics {
 		errs = append(errs, validateMetric(&s.Metrics[i], spec.Child("metrics").Index(i))...)
 	}
+	if n := s.MinReplicas; n != nil && *n == 0 && !slices.ContainsFunc(s.Metrics, worksAtZero) {
+		errs = append(errs, field.Forbidden(spec.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas"))
+	}
 	if b := s.Behavior; b != nil {
 		errs = append(errs, validateRules(b.ScaleUp, spec.Child("behavior", "scaleUp"))...)
 		errs = append(errs, validateRules(b.ScaleDown, spec.Child("behavior", "scaleDown"))...)
 	}
 	return errs
+}
+
+// worksAtZero tells whether a metric has a value while there are no pods (on by default since 1.37).
+func worksAtZero(m autoscalingv2.MetricSpec) bool {
+	return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
 }
 
 func segment(value string, at *field.Path) (errs field.ErrorList) {

@@ -84,7 +84,7 @@ spec.containers[0].resources.requests: Invalid value: "2": must be less than or 
   tolerations: [{operator: Equal}, {key: a, operator: Exists, value: b, effect: NoSchedule, tolerationSeconds: 1}]`), `
 spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when ` + "`key`" + ` is empty, which means "match all values and all keys"
 spec.tolerations[1].effect: Invalid value: "NoSchedule": effect must be 'NoExecute' when ` + "`tolerationSeconds`" + ` is set
-spec.tolerations[1].operator: Invalid value: {"key":"a","operator":"Exists","value":"b","effect":"NoSchedule","tolerationSeconds":1}: value must be empty when ` + "`operator`" + ` is 'Exists'`},
+spec.tolerations[1].operator: Invalid value: "b": value must be empty when ` + "`operator`" + ` is 'Exists'`},
 		"init containers": {Pod, pod(`
   initContainers:
   - {name: i, image: x, readinessProbe: {exec: {command: [x]}}}
