@@ -396,7 +396,9 @@ func sandboxLost(m *machineUnderTest) {
 	m.create(toolPod("again", "wait"))
 	m.wait("again", "running", running)
 	m.killSandbox("again")
-	p := m.wait("again", "running anew", func(p *corev1.Pod) bool { return running(p) && p.Status.ContainerStatuses[0].RestartCount >= 1 && strings.Contains(m.said("again"), "SandboxChanged") })
+	p := m.wait("again", "running anew", func(p *corev1.Pod) bool {
+		return running(p) && p.Status.ContainerStatuses[0].RestartCount >= 1 && strings.Contains(m.said("again"), "SandboxChanged")
+	})
 	if last := p.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil {
 		m.Errorf("status: %+v", p.Status.ContainerStatuses[0])
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -82,6 +84,14 @@ func main() {
 			default:
 				fmt.Println(strings.ToUpper(s.Text()))
 			}
+		}
+	case "size": // waits until the terminal has a size and says it
+		for {
+			if ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil && ws.Col > 0 {
+				fmt.Printf("%dx%d\n", ws.Col, ws.Row)
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
 	case "id":
 		status, err := os.ReadFile("/proc/self/status")
