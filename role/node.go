@@ -79,34 +79,18 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 			return g.Wait()
 		}
 	}
-	c := n.Config
 	dnsIP := registry.Nth(n.ServiceCIDR, dnsIndex)
 	if err := dns.BindAddress(dnsIP, 0); err != nil {
 		return fmt.Errorf("dns address: %w", err)
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip.String(), strconv.Itoa(c.Node.KubeletPort)))
-	if err != nil {
-		return fmt.Errorf("kubelet: %w", err)
-	}
 	up := make(chan string, 3)
 	part := func(name string) func() { return func() { up <- name } }
-	certificates := authn.NewCertificates(n.CAs)
-	g.Go(func() error {
-		return kubelet.Run(ctx, kubelet.Config{
-			NodeName: c.Node.Name, Client: n.Client, CRISocket: socket, RootDir: filepath.Join(c.DataDir, "kubelet"), LogDir: filepath.Join(c.DataDir, "logs", "pods"),
-			CgroupParent: c.Node.CgroupParent, ClusterDNS: []string{dnsIP.String()}, ClusterDomain: n.Domain, NodeIPs: []string{ip.String()},
-			NodeLabels: c.Node.Labels, MaxPods: c.Node.MaxPods, StaticPodDir: c.Node.StaticPods, Logger: n.Log.With("part", "kubelet"), Now: time.Now,
-			Listener:     listener,
-			TLS:          &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.Serving, ClientAuth: tls.RequestClientCert},
-			Authenticate: func(r *http.Request) (server.User, error) { return n.authenticate(certificates, r) },
-			Authorize:    n.authorize,
-			Ready:        part("node"),
-		})
-	})
+	g.Go(func() error { return n.kubelet(ctx, socket, ip, []string{dnsIP.String()}, part("node")) })
 	g.Go(func() error { return n.podNetwork(ctx, ip) })
 	g.Go(func() error {
-		return proxy.Run(ctx, proxy.Config{Client: n.Client, NodeName: c.Node.Name, PodCIDRs: []netip.Prefix{n.PodCIDR}, ServiceCIDRs: []netip.Prefix{n.ServiceCIDR},
-			NodeIPs: []netip.Addr{ip}, LocalAddresses: []netip.Addr{dnsIP}, Log: n.Log.With("part", "proxy"), Now: time.Now, Ready: part("services")})
+		p := n.proxy(ip, part("services"))
+		p.LocalAddresses = []netip.Addr{dnsIP}
+		return proxy.Run(ctx, p)
 	})
 	g.Go(func() error {
 		return dns.Run(ctx, dns.Config{Client: n.Client, Listen: []string{net.JoinHostPort(dnsIP.String(), "53")}, Domain: n.Domain, Log: n.Log.With("part", "dns"), Now: time.Now, Ready: part("dns")})
@@ -126,6 +110,32 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// kubelet runs the kubelet alone, on a container runtime's socket.
+func (n *Node) kubelet(ctx context.Context, socket string, ip netip.Addr, dns []string, ready func()) error {
+	c := n.Config
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip.String(), strconv.Itoa(c.Node.KubeletPort)))
+	if err != nil {
+		return fmt.Errorf("kubelet: %w", err)
+	}
+	certificates := authn.NewCertificates(n.CAs)
+	return kubelet.Run(ctx, kubelet.Config{
+		NodeName: c.Node.Name, Client: n.Client, CRISocket: socket, RootDir: filepath.Join(c.DataDir, "kubelet"), LogDir: filepath.Join(c.DataDir, "logs", "pods"),
+		CgroupParent: c.Node.CgroupParent, ClusterDNS: dns, ClusterDomain: n.Domain, NodeIPs: []string{ip.String()},
+		NodeLabels: c.Node.Labels, MaxPods: c.Node.MaxPods, StaticPodDir: c.Node.StaticPods, Logger: n.Log.With("part", "kubelet"), Now: time.Now,
+		Listener:     listener,
+		TLS:          &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: n.Serving, ClientAuth: tls.RequestClientCert},
+		Authenticate: func(r *http.Request) (server.User, error) { return n.authenticate(certificates, r) },
+		Authorize:    n.authorize,
+		Ready:        ready,
+	})
+}
+
+// proxy is how the proxy of this node is set up.
+func (n *Node) proxy(ip netip.Addr, ready func()) proxy.Config {
+	return proxy.Config{Client: n.Client, NodeName: n.Config.Node.Name, PodCIDRs: []netip.Prefix{n.PodCIDR}, ServiceCIDRs: []netip.Prefix{n.ServiceCIDR},
+		NodeIPs: []netip.Addr{ip}, Log: n.Log.With("part", "proxy"), Now: time.Now, Ready: ready}
 }
 
 // runtime starts the carried container runtime, or takes the one it is given; it returns its socket.
@@ -154,11 +164,24 @@ func (n *Node) runtime(ctx context.Context, g *errgroup.Group) (string, error) {
 	return d.Socket, nil
 }
 
-// podNetwork waits until the node has its part of the pod addresses, configures CNI with it and keeps routes.
+// podNetwork configures CNI and keeps the routes to other nodes' pods.
 func (n *Node) podNetwork(ctx context.Context, ip netip.Addr) error {
+	if n.Config.Node.CNIConfDir != "" {
+		return nil // somebody else's network
+	}
+	if err := n.configureCNI(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	n.Progress.Done("pod network")
+	return network.Run(ctx, network.Config{Client: n.Client, NodeName: n.Config.Node.Name, NodeIPs: []netip.Addr{ip}, PodCIDRs: []netip.Prefix{n.PodCIDR},
+		Log: n.Log.With("part", "network")})
+}
+
+// configureCNI waits until the node has its part of the pod addresses and configures CNI with it.
+func (n *Node) configureCNI(ctx context.Context) error {
 	c := n.Config
 	if c.Node.CNIConfDir != "" {
-		return nil // somebody else's network
+		return nil
 	}
 	dirs, err := runtime.NewDirs(c.DataDir)
 	if err != nil {
@@ -192,15 +215,15 @@ func (n *Node) podNetwork(ctx context.Context, ip netip.Addr) error {
 	})
 	select {
 	case subnets := <-found:
-		if err := runtime.WriteCNI(dirs, runtime.CNI{Bridge: c.Node.Bridge, Subnets: subnets}); err != nil {
-			return err
-		}
-		n.Progress.Done("pod network")
+		return runtime.WriteCNI(dirs, runtime.CNI{Bridge: c.Node.Bridge, Subnets: subnets})
 	case <-ctx.Done():
 		return nil
 	}
-	return network.Run(ctx, network.Config{Client: n.Client, NodeName: c.Node.Name, NodeIPs: []netip.Addr{ip}, PodCIDRs: []netip.Prefix{n.PodCIDR},
-		Log: n.Log.With("part", "network")})
+}
+
+// runProxy runs the proxy alone.
+func (n *Node) runProxy(ctx context.Context, ip netip.Addr) error {
+	return proxy.Run(ctx, n.proxy(ip, func() { n.Log.Info("services are ready", "node", n.Config.Node.Name) }))
 }
 
 // authenticate tells who calls the kubelet: by client certificate, or by a token that the API server reviews.

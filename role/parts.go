@@ -2,12 +2,14 @@ package role
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/controller"
@@ -23,6 +25,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/serviceaccount"
 	"github.com/lighter-k8s/lighter/controller/statefulset"
 	"github.com/lighter-k8s/lighter/pki"
+	"github.com/lighter-k8s/lighter/scheduler"
 )
 
 // parts runs what acts in the cluster beside the API, until ctx ends.
@@ -31,10 +34,33 @@ func (s *Server) parts(ctx context.Context) error {
 	g.Go(func() error {
 		return authz.RunAggregation(ctx, view(s, client.ClusterRoles), s.Client("system:apiserver", pki.MastersGroup), s.Log)
 	})
-	if !slices.Contains(s.Config.Server.Disable, "controllers") {
-		s.controllers(ctx, g)
+	off := func(part string) bool { return slices.Contains(s.Config.Server.Disable, part) }
+	if !off("controllers") {
+		podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
+		runControllers(ctx, g, s.env, controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(),
+			grace: time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second})
+	}
+	if !off("scheduler") {
+		runScheduler(ctx, g, s.envOf(pki.SchedulerUser, "default-scheduler"))
 	}
 	return g.Wait()
+}
+
+// runScheduler starts the scheduler.
+func runScheduler(ctx context.Context, g *errgroup.Group, env controller.Env) {
+	g.Go(func() error { return env.Events.Run(ctx) })
+	g.Go(func() error {
+		return scheduler.Run(ctx, scheduler.Config{Client: env.Client, Log: env.Log, Now: env.Now, Events: env.Events})
+	})
+}
+
+// controllerOptions are what the controllers need to know of the cluster.
+type controllerOptions struct {
+	podCIDR   netip.Prefix
+	grace     time.Duration     // how long a node may be silent
+	ca        []byte            // PEM: what pods trust; nil: not published
+	authority *pki.Authority    // signs certificates; nil: somebody else does
+	resources []client.Resource // all that can be deleted and listed
 }
 
 // part is one controller with the name of its identity, system:serviceaccount:kube-system:<name>.
@@ -43,15 +69,12 @@ type part struct {
 	run  func(context.Context, controller.Env) error
 }
 
-// controllers starts every controller, each with rights of its own.
-func (s *Server) controllers(ctx context.Context, g *errgroup.Group) {
-	podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
-	grace := time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second
-	for _, p := range []part{
+// runControllers starts every controller, each with what env gives it: rights of its own.
+func runControllers(ctx context.Context, g *errgroup.Group, env func(string) controller.Env, o controllerOptions) {
+	parts := []part{
 		{"service-account-controller", serviceaccount.Run},
-		{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, s.PKI.CA.PEM) }},
 		{"node-controller", func(ctx context.Context, env controller.Env) error {
-			return node.Run(ctx, env, node.Options{PodCIDR: podCIDR, Grace: grace})
+			return node.Run(ctx, env, node.Options{PodCIDR: o.podCIDR, Grace: o.grace})
 		}},
 		{"pod-garbage-collector", func(ctx context.Context, env controller.Env) error { return podgc.Run(ctx, env, 12500) }},
 		{"deployment-controller", deployment.Run},
@@ -61,18 +84,40 @@ func (s *Server) controllers(ctx context.Context, g *errgroup.Group) {
 		{"statefulset-controller", statefulset.Run},
 		{"job-controller", job.Run},
 		{"cronjob-controller", cronjob.Run},
-	} {
-		env := s.env(p.name)
-		g.Go(func() error { return env.Events.Run(ctx) })
-		g.Go(func() error { return p.run(ctx, env) })
+	}
+	if o.ca != nil {
+		parts = append(parts, part{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, o.ca) }})
+	}
+	for _, p := range parts {
+		e := env(p.name)
+		g.Go(func() error { return e.Events.Run(ctx) })
+		g.Go(func() error { return p.run(ctx, e) })
 	}
 }
 
-// env is what a controller is given.
+// env is what a controller in this process is given.
 func (s *Server) env(name string) controller.Env {
-	c := s.Client("system:serviceaccount:kube-system:"+name, "system:serviceaccounts", "system:serviceaccounts:kube-system")
-	log := s.Log.With("part", name)
-	return controller.Env{Client: c, Log: log, Now: time.Now, Events: client.NewRecorder(c, log, component(name), "", time.Now)}
+	return s.envOf("system:serviceaccount:kube-system:"+name, component(name), "system:serviceaccounts", "system:serviceaccounts:kube-system")
+}
+
+func (s *Server) envOf(user, component string, groups ...string) controller.Env {
+	return newEnv(s.Client(user, groups...), s.Log, component)
+}
+
+func newEnv(c client.Client, log *slog.Logger, component string) controller.Env {
+	log = log.With("part", component)
+	return controller.Env{Client: c, Log: log, Now: time.Now, Events: client.NewRecorder(c, log, component, "", time.Now)}
+}
+
+// resources are all kinds that objects of users can be of.
+func resources() (out []client.Resource) {
+	for _, i := range builtin.All() {
+		if i.Virtual || !slices.Contains(i.Verbs, "list") || !slices.Contains(i.Verbs, "delete") {
+			continue
+		}
+		out = append(out, client.Resource{GroupVersionResource: i.GroupVersionResource, Kind: i.Kind, Namespaced: i.Namespaced, New: func() client.Object { return i.New() }})
+	}
+	return out
 }
 
 // component is a controller's name in the events that it writes.

@@ -1,0 +1,144 @@
+package role
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/lighter-k8s/lighter/client/remote"
+	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/controller"
+	"github.com/lighter-k8s/lighter/pki"
+)
+
+// Part is what one part alone needs, beside the configuration that it shares with the roles: any Kubernetes
+// API server, named by a kubeconfig.
+type Part struct {
+	Kubeconfig string
+	// Authority is a certificate and its key in PEM files, with which the controllers answer signing requests; "" leaves that to somebody else.
+	AuthorityCert, AuthorityKey string
+	ClusterDNS                  []string // the kubelet gives these to pods
+}
+
+func (p Part) connect(ctx context.Context, log *slog.Logger) (*remote.Client, *rest.Config, error) {
+	cfg, err := clientcmd.BuildConfigFromFlags("", p.Kubeconfig)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read kubeconfig %s: %w", p.Kubeconfig, err)
+	}
+	c, err := remote.ForConfig(ctx, cfg, log)
+	return c, cfg, err
+}
+
+// authorityOf is the authority that the kubeconfig trusts, as PEM; nil when it names none.
+func authorityOf(cfg *rest.Config) ([]byte, error) {
+	if len(cfg.CAData) > 0 || cfg.CAFile == "" {
+		return cfg.CAData, nil
+	}
+	return os.ReadFile(cfg.CAFile)
+}
+
+// Scheduler runs the scheduler alone until ctx ends.
+func (p Part) Scheduler(ctx context.Context, _ *config.Config, log *slog.Logger) error {
+	c, _, err := p.connect(ctx, log)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	runScheduler(ctx, g, newEnv(c, log, "default-scheduler"))
+	return g.Wait()
+}
+
+// Controllers runs all controllers alone until ctx ends, with the rights of the kubeconfig's user.
+func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	api, cfg, err := p.connect(ctx, log)
+	if err != nil {
+		return err
+	}
+	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources()}
+	if o.podCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
+		return err
+	}
+	if o.ca, err = authorityOf(cfg); err != nil {
+		return err
+	}
+	if p.AuthorityCert != "" {
+		if o.authority, err = pki.OpenAuthority(p.AuthorityCert, p.AuthorityKey, "kubernetes"); err != nil {
+			return err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	runControllers(ctx, g, func(name string) controller.Env { return newEnv(api, log, component(name)) }, o)
+	return g.Wait()
+}
+
+// Proxy runs this node's proxy alone until ctx ends.
+func (p Part) Proxy(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	n, ip, err := p.node(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	return n.runProxy(ctx, ip)
+}
+
+// Kubelet runs this node's kubelet and, without a CRI socket of one's own, the carried container runtime until ctx ends.
+func (p Part) Kubelet(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	n, ip, err := p.node(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	self, err := pki.NewAuthority("kubelet of " + c.Node.Name)
+	if err != nil {
+		return err
+	}
+	serving, err := self.Rotating(kubeletServing(c.Node.Name, ip))
+	if err != nil {
+		return err
+	}
+	n.Serving = serving.GetCertificate
+	g, ctx := errgroup.WithContext(ctx)
+	socket, err := n.runtime(ctx, g)
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return serving.Run(ctx, log) })
+	g.Go(func() error { return n.configureCNI(ctx) })
+	g.Go(func() error {
+		return n.kubelet(ctx, socket, ip, p.ClusterDNS, func() { log.Info("node is ready", "node", c.Node.Name) })
+	})
+	return g.Wait()
+}
+
+// node is what kubelet and proxy alone have in common.
+func (p Part) node(ctx context.Context, c *config.Config, log *slog.Logger) (*Node, netip.Addr, error) {
+	if os.Geteuid() != 0 {
+		return nil, netip.Addr{}, errors.New("this needs root, for containers and packet rules")
+	}
+	api, cfg, err := p.connect(ctx, log)
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	ca, err := authorityOf(cfg)
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	n := &Node{Config: c, Log: log, Client: api, CAs: x509.NewCertPool(), Domain: c.Server.Domain, Progress: NewProgress(State{})}
+	n.CAs.AppendCertsFromPEM(ca)
+	if n.PodCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
+		return nil, netip.Addr{}, err
+	}
+	if n.ServiceCIDR, err = netip.ParsePrefix(c.Server.ServiceCIDR); err != nil {
+		return nil, netip.Addr{}, err
+	}
+	ip, err := nodeIP(c)
+	return n, ip, err
+}
