@@ -102,6 +102,12 @@ spec.ports[0].name: Required value
 spec.ports[1].targetPort: Invalid value: "a_x": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
 spec.ports[1].nodePort: Forbidden: may not be used when ` + "`type`" + ` is 'ClusterIP'
 spec.ports[1]: Duplicate value: {"protocol":"TCP","port":80,"targetPort":0}`},
+		"a pod's addresses": {Pod, pod("\n  hostAliases: [{ip: 01.1.1.1}, {ip: x}]"), `
+spec.hostAliases[1].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
+spec.hostAliases[0].ip: Invalid value: "01.1.1.1": must not have leading 0s`},
+		"addresses with leading zeros": {Service, "spec: {ports: [{port: 1}], externalIPs: [010.0.0.1], type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.1/8]}", `
+spec.externalIPs[0]: Invalid value: "010.0.0.1": must not have leading 0s
+spec.loadBalancerSourceRanges[0]: Invalid value: "10.0.0.1/8": must not have bits set beyond the prefix length`},
 		"service words": {Service, `
 spec: {type: Cluster, sessionAffinity: Cookie, ports: [{port: 1, protocol: ICMP}]}`, `
 spec.type: Unsupported value: "Cluster": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"
@@ -192,6 +198,7 @@ data: Forbidden: field is immutable when ` + "`immutable`" + ` is set`},
 		"from node port to cluster IP": {Service, "{spec: {type: NodePort, clusterIP: 10.0.0.1, ports: [{port: 1, nodePort: 30000}]}}",
 			"{spec: {type: ClusterIP, externalTrafficPolicy: Cluster, clusterIP: 10.0.0.1, ports: [{port: 1, nodePort: 30000}]}}", ``},
 		"from cluster IP to external name": {Service, "{spec: {clusterIP: 10.0.0.1, ports: [{port: 1}]}}", "{spec: {type: ExternalName, externalName: a.b, internalTrafficPolicy: Cluster, clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1]}}", ``},
+		"a loose address that was there":   {Service, "{spec: {ports: [{port: 1}], externalIPs: [010.0.0.1]}}", "{spec: {ports: [{port: 2}], externalIPs: [010.0.0.1]}}", ``},
 		"a node's provider":                {Node, "{spec: {providerID: a}}", "{spec: {providerID: b}}", `spec.providerID: Forbidden: node updates may not change providerID except from "" to valid`},
 		"a quota's scopes":                 {ResourceQuota, "{spec: {scopes: [BestEffort]}}", "{}", `spec.scopes: Invalid value: null: field is immutable`},
 		"a claim's class": {PersistentVolumeClaim, "{spec: {storageClassName: a, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1}}}}", "{spec: {storageClassName: b, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1}}}}",

@@ -1,13 +1,23 @@
 package core
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func validateEndpoints(e, _ *corev1.Endpoints) (errs field.ErrorList) {
+func validateEndpoints(e, old *corev1.Endpoints) (errs field.ErrorList) {
+	var was []string // addresses written loosely before 1.36 may stay
+	if old != nil {
+		for _, s := range old.Subsets {
+			for _, a := range slices.Concat(s.Addresses, s.NotReadyAddresses) {
+				was = append(was, a.IP)
+			}
+		}
+	}
 	for i := range e.Subsets {
 		s, path := &e.Subsets[i], field.NewPath("subsets").Index(i)
 		if len(s.Addresses)+len(s.NotReadyAddresses) == 0 {
@@ -19,7 +29,7 @@ func validateEndpoints(e, _ *corev1.Endpoints) (errs field.ErrorList) {
 		}{{"addresses", s.Addresses}, {"notReadyAddresses", s.NotReadyAddresses}} {
 			for j, a := range list.of {
 				at := path.Child(list.name).Index(j)
-				bad := validation.IsValidIPForLegacyField(at.Child("ip"), a.IP, false, nil)
+				bad := validation.IsValidIPForLegacyField(at.Child("ip"), a.IP, true, was)
 				errs = append(errs, bad...)
 				if a.Hostname != "" {
 					errs = append(errs, dnsLabel(a.Hostname, at.Child("hostname"))...)

@@ -50,7 +50,7 @@ func validateNode(n, old *corev1.Node) (errs field.ErrorList) {
 		path := spec.Child("podCIDRs")
 		six := 0
 		for i, c := range n.Spec.PodCIDRs {
-			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), c, false, nil)...)
+			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), c, true, cidrs(old))...)
 			if ip, _, err := net.ParseCIDR(c); err == nil && ip.To4() == nil {
 				six++
 			}
@@ -118,4 +118,12 @@ func validateNodeStatus(n, _ *corev1.Node) (errs field.ErrorList) {
 		}
 	}
 	return errs
+}
+
+// cidrs are those a node has: what was written loosely before 1.36 may stay.
+func cidrs(old *corev1.Node) []string {
+	if old == nil {
+		return nil
+	}
+	return old.Spec.PodCIDRs
 }

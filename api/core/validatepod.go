@@ -169,11 +169,37 @@ func validatePod(p, old *corev1.Pod) (errs field.ErrorList) {
 	if old != nil {
 		return append(errs, validatePodUpdate(p, old)...)
 	}
+	errs = append(errs, strictIPs(&p.Spec, spec)...)
 	if len(p.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(spec.Child("ephemeralContainers"), "cannot be set on create"))
 	}
 	if p.Spec.NodeName != "" && len(p.Spec.SchedulingGates) > 0 {
 		errs = append(errs, field.Forbidden(spec.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return errs
+}
+
+// strictIPs refuses in new pods the loosely written addresses that older ones may have (since 1.36).
+func strictIPs(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	check := func(ip string, at *field.Path) {
+		if len(validation.IsValidIPForLegacyField(at, ip, false, nil)) == 0 {
+			errs = append(errs, validation.IsValidIPForLegacyField(at, ip, true, nil)...)
+		}
+	}
+	for i, a := range s.HostAliases {
+		check(a.IP, path.Child("hostAliases").Index(i).Child("ip"))
+	}
+	if s.DNSConfig != nil {
+		for i, ip := range s.DNSConfig.Nameservers {
+			check(ip, path.Child("dnsConfig", "nameservers").Index(i))
+		}
+	}
+	for i := range s.Containers {
+		for j, p := range s.Containers[i].Ports {
+			if p.HostIP != "" {
+				check(p.HostIP, path.Child("containers").Index(i).Child("ports").Index(j).Child("hostIP"))
+			}
+		}
 	}
 	return errs
 }

@@ -15,6 +15,10 @@ import (
 
 func validateService(svc, old *corev1.Service) (errs field.ErrorList) {
 	s, spec := &svc.Spec, field.NewPath("spec")
+	var was corev1.ServiceSpec // addresses written loosely before 1.36 may stay
+	if old != nil {
+		was = old.Spec
+	}
 	if len(s.Ports) == 0 && !headless(s) && s.Type != corev1.ServiceTypeExternalName {
 		errs = append(errs, field.Required(spec.Child("ports"), ""))
 	}
@@ -24,16 +28,16 @@ func validateService(svc, old *corev1.Service) (errs field.ErrorList) {
 		errs = append(errs, metavalidation.ValidateLabels(s.Selector, spec.Child("selector"))...)
 	}
 	errs = append(errs, validateAffinity(s, spec)...)
-	errs = append(errs, validateClusterIPs(s, spec)...)
+	errs = append(errs, validateClusterIPs(s, was.ClusterIPs, spec)...)
 	for i, ip := range s.ExternalIPs {
 		path := spec.Child("externalIPs").Index(i)
-		if msgs := validation.IsValidIP(path, ip); len(msgs) > 0 {
+		if msgs := validation.IsValidIPForLegacyField(path, ip, true, was.ExternalIPs); len(msgs) > 0 {
 			errs = append(errs, msgs...)
 			continue
 		}
 		errs = append(errs, validateOutsideIP(ip, path)...)
 	}
-	errs = append(errs, validateBalancer(s, spec)...)
+	errs = append(errs, validateBalancer(s, was.LoadBalancerSourceRanges, spec)...)
 	errs = append(errs, validateTraffic(s, spec)...)
 	if old != nil {
 		errs = append(errs, validateServiceUpdate(svc, old)...)
@@ -162,7 +166,7 @@ func validateAffinity(s *corev1.ServiceSpec, spec *field.Path) (errs field.Error
 
 // validateClusterIPs checks addresses and families against each other; whether they
 // are in the cluster's range and free is the allocator's to say.
-func validateClusterIPs(s *corev1.ServiceSpec, spec *field.Path) (errs field.ErrorList) {
+func validateClusterIPs(s *corev1.ServiceSpec, was []string, spec *field.Path) (errs field.ErrorList) {
 	if s.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
@@ -197,7 +201,7 @@ func validateClusterIPs(s *corev1.ServiceSpec, spec *field.Path) (errs field.Err
 			}
 			continue
 		}
-		bad := validation.IsValidIP(ips.Index(i), ip)
+		bad := validation.IsValidIPForLegacyField(ips.Index(i), ip, true, was)
 		errs = append(errs, bad...)
 		if len(bad) == 0 && len(s.IPFamilies) > i && (s.IPFamilies[i] == corev1.IPv6Protocol) != (net.ParseIP(ip).To4() == nil) {
 			errs = append(errs, field.Invalid(ips.Index(i), s.ClusterIPs, fmt.Sprintf("expected an %v value as indicated by `ipFamilies[%v]`", s.IPFamilies[i], i)))
@@ -206,7 +210,7 @@ func validateClusterIPs(s *corev1.ServiceSpec, spec *field.Path) (errs field.Err
 	return errs
 }
 
-func validateBalancer(s *corev1.ServiceSpec, spec *field.Path) (errs field.ErrorList) {
+func validateBalancer(s *corev1.ServiceSpec, was []string, spec *field.Path) (errs field.ErrorList) {
 	balanced := s.Type == corev1.ServiceTypeLoadBalancer
 	if len(s.LoadBalancerSourceRanges) > 0 {
 		path := spec.Child("loadBalancerSourceRanges")
@@ -214,7 +218,7 @@ func validateBalancer(s *corev1.ServiceSpec, spec *field.Path) (errs field.Error
 			errs = append(errs, field.Forbidden(path, "may only be used when `type` is 'LoadBalancer'"))
 		}
 		for i, r := range s.LoadBalancerSourceRanges {
-			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), strings.TrimSpace(r), false, nil)...)
+			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), strings.TrimSpace(r), true, was)...)
 		}
 	}
 	if s.AllocateLoadBalancerNodePorts != nil && !balanced {
@@ -287,7 +291,13 @@ func validateServiceUpdate(svc, old *corev1.Service) (errs field.ErrorList) {
 	return errs
 }
 
-func validateServiceStatus(svc, _ *corev1.Service) (errs field.ErrorList) {
+func validateServiceStatus(svc, old *corev1.Service) (errs field.ErrorList) {
+	var was []string
+	if old != nil {
+		for _, in := range old.Status.LoadBalancer.Ingress {
+			was = append(was, in.IP)
+		}
+	}
 	path := field.NewPath("status", "loadBalancer", "ingress")
 	ingress := svc.Status.LoadBalancer.Ingress
 	if len(ingress) > 0 && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
@@ -295,7 +305,7 @@ func validateServiceStatus(svc, _ *corev1.Service) (errs field.ErrorList) {
 	}
 	for i, in := range ingress {
 		if in.IP != "" {
-			errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i).Child("ip"), in.IP, false, nil)...)
+			errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i).Child("ip"), in.IP, true, was)...)
 		}
 		if in.Hostname != "" {
 			errs = append(errs, each(path.Index(i).Child("hostname"), in.Hostname, validation.IsDNS1123Subdomain(in.Hostname))...)
@@ -317,7 +327,7 @@ func validateServiceStatus(svc, _ *corev1.Service) (errs field.ErrorList) {
 func validateOutsideIP(value string, path *field.Path) (errs field.ErrorList) {
 	ip := net.ParseIP(value)
 	if ip == nil {
-		return field.ErrorList{field.Invalid(path, value, "must be a valid IP address")}
+		return nil // loosely written and long there, or complained of already
 	}
 	for _, no := range []struct {
 		is   bool
