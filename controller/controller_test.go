@@ -37,12 +37,12 @@ func start(t *testing.T, l controller.Loop[int]) {
 func TestLoopRetriesAndReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world.New(time.Now)
-		w.Refuse = func(_ controller.Verb, _ client.Resource, o client.Object) error {
+		w.Refuse(func(_ controller.Verb, _ client.Resource, o client.Object) error {
 			if o.GetName() == "bad" {
 				return errors.New("not this one")
 			}
 			return nil
-		}
+		})
 		looks := 0
 		start(t, controller.Loop[int]{Env: w.Env(), Queue: controller.NewQueue(),
 			Look: func(string) (int, bool) { looks++; return looks, looks <= 3 },

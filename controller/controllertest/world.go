@@ -33,12 +33,11 @@ import (
 type World struct {
 	// Now is the world's clock.
 	Now func() time.Time
-	// Refuse, if set, may answer a write with an error instead.
-	Refuse func(verb controller.Verb, r client.Resource, o client.Object) error
 	// Slow keeps deleted pods, terminating, until the test takes them away with Remove.
 	Slow bool
 
 	mu      sync.Mutex
+	refuse  func(verb controller.Verb, r client.Resource, o client.Object) error
 	views   map[schema.GroupVersionResource]*clienttest.View
 	version uint64
 	serial  int
@@ -48,6 +47,13 @@ type World struct {
 // New makes an empty world.
 func New(now func() time.Time) *World {
 	return &World{Now: now, views: map[schema.GroupVersionResource]*clienttest.View{}}
+}
+
+// Refuse lets f answer writes with errors instead; nil ends that.
+func (w *World) Refuse(f func(verb controller.Verb, r client.Resource, o client.Object) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refuse = f
 }
 
 // Env is what a controller is given in this world. Its events are stored once somebody runs env.Events.
@@ -159,8 +165,8 @@ func (w *World) stamp(o client.Object) {
 }
 
 func (w *World) refused(verb controller.Verb, r client.Resource, o client.Object) error {
-	if w.Refuse != nil {
-		if err := w.Refuse(verb, r, o); err != nil {
+	if w.refuse != nil {
+		if err := w.refuse(verb, r, o); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,8 +112,8 @@ func TestReconcile(t *testing.T) {
 // B4: two hours of every minute, with a clock that jumps a day ahead and back: no time has two Jobs, and no jump makes a storm.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jump := time.Duration(0)
-		w := world.New(func() time.Time { return time.Now().Add(jump) })
+		var jump atomic.Int64
+		w := world.New(func() time.Time { return time.Now().Add(time.Duration(jump.Load())) })
 		var wg sync.WaitGroup
 		env := w.Env()
 		wg.Go(func() { _ = env.Events.Run(t.Context()) })
@@ -133,12 +134,13 @@ func TestRun(t *testing.T) {
 		c.CreationTimestamp = v1.NewTime(time.Now())
 		world.Put(w, client.CronJobs, c)
 		time.Sleep(time.Hour + time.Second)
+		synctest.Wait()
 		if n := len(started); n != 60 {
 			t.Errorf("%d Jobs within an hour of minutes", n)
 		}
-		jump = 24 * time.Hour
+		jump.Store(int64(24 * time.Hour))
 		time.Sleep(time.Hour)
-		jump = 0
+		jump.Store(0)
 		time.Sleep(30 * time.Hour)
 		synctest.Wait()
 		for at, n := range started {

@@ -95,23 +95,24 @@ func TestRun(t *testing.T) {
 
 		refusal := errors.New("exceeded quota")
 		refused := 0
-		w.Refuse = func(verb controller.Verb, r client.Resource, _ client.Object) error {
+		w.Refuse(func(verb controller.Verb, r client.Resource, _ client.Object) error {
 			if verb == controller.CreateObject && r.Resource == "pods" {
 				refused++
 				return refusal
 			}
 			return nil
-		}
+		})
 		world.Put(w, client.ReplicaSets, newSet(100))
 		settle()
 		set := world.Get(w, client.ReplicaSets, "ns", "web")
 		if c := set.Status.Conditions; len(c) != 1 || c[0].Reason != "FailedCreate" || c[0].Message != "exceeded quota" {
 			t.Fatalf("conditions %v", c)
 		}
+		synctest.Wait()
 		if refused > 20 {
 			t.Errorf("asked %d times within a minute for what is refused", refused)
 		}
-		w.Refuse = nil
+		w.Refuse(nil)
 		settle()
 		pods := world.List(w, client.Pods)
 		if len(pods) != 100 {

@@ -26,12 +26,12 @@ func TestRun(t *testing.T) {
 
 		web := map[string]string{"app": "web"}
 		world.Put(w, client.Pods, &corev1.Pod{ObjectMeta: v1.ObjectMeta{Namespace: "ns", Name: "orphan", Labels: web}})
-		w.Refuse = func(verb controller.Verb, r client.Resource, _ client.Object) error {
+		w.Refuse(func(verb controller.Verb, r client.Resource, _ client.Object) error {
 			if verb == controller.CreateObject {
 				return errors.New("exceeded quota")
 			}
 			return nil
-		}
+		})
 		world.Put(w, client.ReplicationControllers, &corev1.ReplicationController{ObjectMeta: v1.ObjectMeta{Namespace: "ns", Name: "web"},
 			Spec: corev1.ReplicationControllerSpec{Replicas: ptr.To[int32](3), Selector: web, Template: &corev1.PodTemplateSpec{ObjectMeta: v1.ObjectMeta{Labels: web}}}})
 		get := func() *corev1.ReplicationController { return world.Get(w, client.ReplicationControllers, "ns", "web") }
@@ -42,7 +42,7 @@ func TestRun(t *testing.T) {
 		if p := world.Get(w, client.Pods, "ns", "orphan"); !v1.IsControlledBy(p, get()) {
 			t.Error("the orphan is not adopted")
 		}
-		w.Refuse = nil
+		w.Refuse(nil)
 		time.Sleep(time.Minute)
 		if s := get().Status; s.Replicas != 3 || len(s.Conditions) != 0 {
 			t.Errorf("status %v", s)
