@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -40,7 +41,7 @@ var DaemonSet = api.Define(api.Resource[*appsv1.DaemonSet]{
 			return labels.FormatLabels(d.Spec.Template.Spec.NodeSelector)
 		}},
 	}, core.TemplateColumns(func(d *appsv1.DaemonSet) *corev1.PodSpec { return &d.Spec.Template.Spec },
-		func(d *appsv1.DaemonSet) string { return core.SelectorText(d.Spec.Selector) })...),
+		func(d *appsv1.DaemonSet) string { return metav1.FormatLabelSelector(d.Spec.Selector) })...),
 })
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {

@@ -3,6 +3,7 @@ package apps
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -45,7 +46,7 @@ var Deployment = api.Define(api.Resource[*appsv1.Deployment]{
 		{Name: "Up-to-date", Help: appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"], Show: func(d *appsv1.Deployment) any { return int64(d.Status.UpdatedReplicas) }},
 		{Name: "Available", Help: appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"], Show: func(d *appsv1.Deployment) any { return int64(d.Status.AvailableReplicas) }},
 	}, core.TemplateColumns(func(d *appsv1.Deployment) *corev1.PodSpec { return &d.Spec.Template.Spec },
-		func(d *appsv1.Deployment) string { return core.SelectorText(d.Spec.Selector) })...),
+		func(d *appsv1.Deployment) string { return metav1.FormatLabelSelector(d.Spec.Selector) })...),
 })
 
 func defaultDeployment(d *appsv1.Deployment) {

@@ -3,6 +3,7 @@ package batch
 import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -62,5 +63,5 @@ var CronJob = api.Define(api.Resource[*batchv1.CronJob]{
 			return api.Age(*c.Status.LastScheduleTime)
 		}},
 	}, core.TemplateColumns(func(c *batchv1.CronJob) *corev1.PodSpec { return &c.Spec.JobTemplate.Spec.Template.Spec },
-		func(c *batchv1.CronJob) string { return core.SelectorText(c.Spec.JobTemplate.Spec.Selector) })...),
+		func(c *batchv1.CronJob) string { return metav1.FormatLabelSelector(c.Spec.JobTemplate.Spec.Selector) })...),
 })

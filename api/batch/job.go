@@ -66,7 +66,7 @@ var Job = api.Define(api.Resource[*batchv1.Job]{
 			}
 		}},
 	}, core.TemplateColumns(func(j *batchv1.Job) *corev1.PodSpec { return &j.Spec.Template.Spec },
-		func(j *batchv1.Job) string { return core.SelectorText(j.Spec.Selector) })...),
+		func(j *batchv1.Job) string { return metav1.FormatLabelSelector(j.Spec.Selector) })...),
 })
 
 func jobStatus(j *batchv1.Job) string {

@@ -9,14 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 )
 
 // OneOf complains about a value that is not among those allowed.
@@ -54,13 +53,6 @@ func needDNSLabel(value string, path *field.Path) field.ErrorList {
 		return required(path, "")
 	}
 	return dnsLabel(value, path)
-}
-
-func needDNSSubdomain(value string, path *field.Path) field.ErrorList {
-	if value == "" {
-		return required(path, "")
-	}
-	return each(path, value, validation.IsDNS1123Subdomain(value))
 }
 
 // ValidateSelector checks the selector of a workload: required, well formed and not

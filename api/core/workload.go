@@ -37,9 +37,6 @@ func joinContainers(s *corev1.PodSpec, word func(corev1.Container) string) strin
 	return strings.Join(words, ",")
 }
 
-// SelectorText is a selector in kubectl's words; "<none>" when it is empty.
-func SelectorText(s *metav1.LabelSelector) string { return metav1.FormatLabelSelector(s) }
-
 // SelectorString is a selector as Scale objects carry it.
 func SelectorString(s *metav1.LabelSelector) string {
 	sel, err := metav1.LabelSelectorAsSelector(s)
