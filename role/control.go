@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -179,6 +180,9 @@ func Ask(ctx context.Context, dataDir string) (State, error) {
 // AskToStop asks the Lighter that runs from a data directory to end. Pods stay. Errors: ErrNotRunning.
 func AskToStop(ctx context.Context, dataDir string) error {
 	resp, err := call(ctx, dataDir, http.MethodPost, "/stop")
+	if errors.Is(err, io.EOF) {
+		return nil // it ended before it could say so
+	}
 	if err != nil {
 		return err
 	}

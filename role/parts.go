@@ -16,7 +16,9 @@ import (
 	"github.com/lighter-k8s/lighter/controller/cronjob"
 	"github.com/lighter-k8s/lighter/controller/daemonset"
 	"github.com/lighter-k8s/lighter/controller/deployment"
+	"github.com/lighter-k8s/lighter/controller/endpointslice"
 	"github.com/lighter-k8s/lighter/controller/job"
+	"github.com/lighter-k8s/lighter/controller/namespace"
 	"github.com/lighter-k8s/lighter/controller/node"
 	"github.com/lighter-k8s/lighter/controller/podgc"
 	"github.com/lighter-k8s/lighter/controller/replicaset"
@@ -77,6 +79,8 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 			return node.Run(ctx, env, node.Options{PodCIDR: o.podCIDR, Grace: o.grace})
 		}},
 		{"pod-garbage-collector", func(ctx context.Context, env controller.Env) error { return podgc.Run(ctx, env, 12500) }},
+		{"namespace-controller", func(ctx context.Context, env controller.Env) error { return namespace.Run(ctx, env, o.resources) }},
+		{"endpointslice-controller", endpointslice.Run},
 		{"deployment-controller", deployment.Run},
 		{"replicaset-controller", replicaset.Run},
 		{"replication-controller", replicationcontroller.Run},
