@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -180,6 +179,3 @@ func (c *cluster) View(_ context.Context, r client.Resource, _ client.Selection)
 	defer c.mu.Unlock()
 	return c.view(r)
 }
-
-// show is a version for error messages.
-func show(o v1.Object) string { return o.GetName() + "@" + strconv.FormatUint(client.Version(o), 10) }
