@@ -27,7 +27,20 @@ type Recorder struct {
 
 	mu     sync.Mutex
 	seen   map[eventKey]*corev1.Event // as last written
+	spam   map[types.UID]*bucket
 	serial uint64
+}
+
+// An object may have spamBurst events at once and then one each spamRefill: a ReplicaSet of 2,000 pods says
+// no more than anybody reads. Source: client-go, record.EventCorrelator.
+const (
+	spamBurst  = 25
+	spamRefill = 5 * time.Minute
+)
+
+type bucket struct {
+	left float64
+	at   time.Time
 }
 
 type eventKey struct {
@@ -38,7 +51,7 @@ type eventKey struct {
 // NewRecorder makes a Recorder for a component such as "kubelet"; host is the node it runs on, or "".
 func NewRecorder(c Client, log *slog.Logger, component, host string, now func() time.Time) *Recorder {
 	return &Recorder{client: c, log: log, component: component, host: host, now: now,
-		queue: make(chan *corev1.Event, 1000), seen: map[eventKey]*corev1.Event{}}
+		queue: make(chan *corev1.Event, 1000), seen: map[eventKey]*corev1.Event{}, spam: map[types.UID]*bucket{}}
 }
 
 // Event records that something happened to an object of the kind. kind is corev1.EventTypeNormal or
@@ -50,6 +63,9 @@ func (r *Recorder) Event(gvk schema.GroupVersionKind, o v1.Object, kind, reason,
 // EventOn is Event for what a reference names, such as one container of a pod (FieldPath).
 func (r *Recorder) EventOn(ref corev1.ObjectReference, kind, reason, message string) {
 	now := v1.NewTime(r.now())
+	if !r.may(identity(ref), now.Time) {
+		return
+	}
 	namespace := ref.Namespace
 	if namespace == "" {
 		namespace = v1.NamespaceDefault
@@ -91,9 +107,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 // write stores a new Event or raises the count of the one that said the same.
 func (r *Recorder) write(ctx context.Context, e *corev1.Event) error {
 	key := eventKey{e.InvolvedObject.UID, e.InvolvedObject.FieldPath, e.Type, e.Reason, e.Message}
-	if key.uid == "" {
-		key.uid = types.UID(e.InvolvedObject.Kind + "/" + e.InvolvedObject.Namespace + "/" + e.InvolvedObject.Name)
-	}
+	key.uid = identity(e.InvolvedObject)
 	r.mu.Lock()
 	old := r.seen[key]
 	r.mu.Unlock()
@@ -117,6 +131,35 @@ func (r *Recorder) write(ctx context.Context, e *corev1.Event) error {
 		r.remember(key, got)
 	}
 	return err
+}
+
+// identity is the object's UID, or its name where it has none.
+func identity(ref corev1.ObjectReference) types.UID {
+	if ref.UID != "" {
+		return ref.UID
+	}
+	return types.UID(ref.Kind + "/" + ref.Namespace + "/" + ref.Name)
+}
+
+// may tells whether there is room for one more event about the object.
+func (r *Recorder) may(object types.UID, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.spam[object]
+	if b == nil {
+		if len(r.spam) >= 4096 {
+			clear(r.spam)
+		}
+		b = &bucket{left: spamBurst, at: now}
+		r.spam[object] = b
+	}
+	b.left = min(spamBurst, b.left+max(0, now.Sub(b.at).Seconds()/spamRefill.Seconds()))
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
 }
 
 // remember keeps what was written for a later count; it forgets all when that becomes too much.

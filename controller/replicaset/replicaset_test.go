@@ -122,6 +122,7 @@ func TestRun(t *testing.T) {
 		if ref := v1.GetControllerOf(p); ref == nil || ref.UID != "set" || !*ref.BlockOwnerDeletion || p.GenerateName != "web-" || p.Finalizers[0] != "a/b" {
 			t.Errorf("pod %+v", p.ObjectMeta)
 		}
+		time.Sleep(time.Hour) // until the set may have events again
 		world.Change(w, client.ReplicaSets, "ns", "web", func(s *appsv1.ReplicaSet) { s.Spec.Replicas = ptr.To[int32](30) })
 		for _, p := range pods {
 			p = p.DeepCopy()
