@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"runtime"
 	"slices"
 	"strings"
@@ -37,8 +38,11 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 		return s.health(w, r, strings.SplitN(path, "/", 3)[1], checks)
 	case path == "/version":
 		return sendJSON(w, r, VersionInfo(s.Version))
-	case path == "/metrics" && s.Metrics != nil:
-		s.Metrics.ServeHTTP(w, r)
+	case path == "/metrics":
+		s.metrics.handler().ServeHTTP(w, r)
+		return nil
+	case strings.HasPrefix(path, "/debug/pprof"):
+		profile(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/debug/pprof"), "/"))
 		return nil
 	case strings.HasPrefix(path, "/openapi/") && s.OpenAPI != nil:
 		s.OpenAPI.ServeHTTP(w, r)
@@ -114,6 +118,22 @@ func VersionInfo(v string) version.Info {
 	minor, _, _ := strings.Cut(rest, ".")
 	return version.Info{Major: major, Minor: minor, EmulationMajor: major, EmulationMinor: minor, GitVersion: v, GitTreeState: "clean",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH}
+}
+
+// profile answers what go tool pprof asks for.
+func profile(w http.ResponseWriter, r *http.Request, name string) {
+	switch name {
+	case "cmdline":
+		pprof.Cmdline(w, r)
+	case "profile":
+		pprof.Profile(w, r)
+	case "symbol":
+		pprof.Symbol(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default:
+		pprof.Index(w, r)
+	}
 }
 
 func sendJSON(w http.ResponseWriter, r *http.Request, v any) error {

@@ -38,15 +38,13 @@ type Server struct {
 	OpenID http.Handler
 	// OpenAPI answers /openapi/.
 	OpenAPI http.Handler
-	// Metrics answers /metrics.
-	Metrics http.Handler
 
 	resources map[schema.GroupVersionResource]*api.Info
 	kinds     map[string]*api.Info // by group, version and kind
 	groups    []Group
 	ready     atomic.Pointer[[]Check]
 	ending    chan struct{} // closed when the server is about to end: watches close
-	inflight  atomic.Int64
+	metrics   *metrics
 }
 
 // Group is a group with its versions, the preferred one first.
@@ -57,7 +55,7 @@ type Group struct {
 
 // New makes a server of the given resources; groups is the order in which discovery lists them.
 func New(infos []*api.Info, groups []Group) *Server {
-	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, ending: make(chan struct{}), Now: time.Now}
+	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, ending: make(chan struct{}), metrics: newMetrics(), Now: time.Now}
 	for _, i := range infos {
 		s.resources[i.GroupVersionResource] = i
 		s.kinds[i.GVK().String()] = i
@@ -79,7 +77,10 @@ const maxBody = 3 << 20
 const timeout = 60 * time.Second
 
 // ServeHTTP is the way of a request: who, may they, what.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	w := &statusWriter{ResponseWriter: out}
+	t := s.parse(r)
+	defer s.metrics.observed(t, w)()
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -89,7 +90,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, apierrors.NewInternalError(fmt.Errorf("the server could not complete the request: %v", p)))
 		}
 	}()
-	t := s.parse(r)
 	user, _, err := s.Authn.Authenticate(r)
 	if err != nil {
 		s.Log.Debug("request refused", "object", r.URL.Path, "err", err)

@@ -103,7 +103,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		fallthrough
 	default:
 		r.generation(i, obj, old)
-		errs = i.Validate(obj, old)
+		errs = i.ValidateUpdate(req.Subresource, obj, old)
 	}
 	errs = append(validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata")), errs...)
 	if len(errs) > 0 {

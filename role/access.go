@@ -3,6 +3,8 @@ package role
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -38,6 +40,26 @@ func (s *Server) access(ctx context.Context) (err error) {
 	s.Direct.Authz = authz.Chain(authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
 		PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)}), s.rbac)
 	return nil
+}
+
+// openID answers what others need to verify service account tokens.
+func (s *Server) openID(w http.ResponseWriter, r *http.Request) {
+	var data []byte
+	var err error
+	media := "application/json"
+	if strings.HasSuffix(r.URL.Path, "/jwks") {
+		media = "application/jwk-set+json"
+		data, err = s.tokens.Keys()
+	} else {
+		data, err = s.tokens.Discovery("https://" + s.Address())
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	_, _ = w.Write(data) // the client is gone if it fails
 }
 
 // reviews answers the virtual resources: tokens, token reviews, access reviews.

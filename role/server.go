@@ -106,7 +106,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
-	s.API.OpenAPI = openapi.New(infos, s.Version)
+	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
 	return s, nil
 }
 
@@ -180,6 +180,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	var base errgroup.Group
 	base.Go(func() error { return s.state.Run(state) })
+	g.Go(func() error { return s.compact(ctx) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -213,6 +214,31 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	err = g.Wait()
 	end()
 	return errors.Join(err, base.Wait(), s.store.Close())
+}
+
+// compactEvery is how long the store keeps what was overwritten, at least. Source: kube-apiserver, --etcd-compaction-interval.
+const compactEvery = 5 * time.Minute
+
+// compact lets the store forget, every five minutes, what was overwritten more than five minutes ago.
+func (s *Server) compact(ctx context.Context) error {
+	tick := time.NewTicker(compactEvery)
+	defer tick.Stop()
+	last := s.state.Revision()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		now := s.state.Revision()
+		if now == last {
+			continue
+		}
+		if err := s.store.Compact(ctx, store.Revision(last)); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
+			s.Log.Warn("compaction failed", "rev", last, "err", err)
+		}
+		last = now
+	}
 }
 
 // withCA shows the authority behind the server's certificate, so that nodes that join can recognize it by their token.

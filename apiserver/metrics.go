@@ -1,0 +1,130 @@
+package apiserver
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are the API server's, under upstream's names and labels where upstream has the concept.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inflight *prometheus.GaugeVec
+	watchers *prometheus.GaugeVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_request_total",
+			Help: "Requests, by verb, dry run, group, version, resource, scope and HTTP code."},
+			[]string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_request_duration_seconds",
+			Help: "How long requests took that are no watch and no tunnel.", Buckets: []float64{0.001, 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 1, 2, 5, 10, 30, 60}},
+			[]string{"verb", "group", "version", "resource", "subresource", "scope"}),
+		inflight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_current_inflight_requests", Help: "Requests being served now."}, []string{"request_kind"}),
+		watchers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_longrunning_requests", Help: "Watches and tunnels open now."},
+			[]string{"verb", "group", "version", "resource", "subresource", "scope"}),
+	}
+	m.registry.MustRegister(m.requests, m.seconds, m.inflight, m.watchers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+func (t *route) scope() string {
+	switch {
+	case t.plural == "":
+		return ""
+	case t.name != "":
+		return "resource"
+	case t.namespace != "":
+		return "namespace"
+	}
+	return "cluster"
+}
+
+// observed counts a request; call its result when the request is over.
+func (m *metrics) observed(t *route, w *statusWriter) func() {
+	began := time.Now()
+	verb, kind := metricVerb(t.verb), "readOnly"
+	if t.verb == "create" || t.verb == "update" || t.verb == "patch" || t.verb == "delete" || t.verb == "deletecollection" {
+		kind = "mutating"
+	}
+	long := t.verb == "watch" || t.subresource == "log" || t.subresource == "exec" || t.subresource == "attach" || t.subresource == "portforward" || t.subresource == "proxy"
+	// What no resource answers to is counted as one: clients cannot make up labels.
+	group, version, plural, sub := t.group, t.version, t.plural, t.subresource
+	if t.plural != "" && t.info == nil {
+		group, version, plural, sub = "", "", "", ""
+	}
+	gauge := m.inflight.WithLabelValues(kind)
+	if long {
+		gauge = m.watchers.WithLabelValues(verb, group, version, plural, sub, t.scope())
+	}
+	gauge.Inc()
+	return func() {
+		gauge.Dec()
+		dry := ""
+		if t.query.Get("dryRun") != "" {
+			dry = "All"
+		}
+		m.requests.WithLabelValues(verb, dry, group, version, plural, sub, t.scope(), strconv.Itoa(w.code)).Inc()
+		if !long {
+			m.seconds.WithLabelValues(verb, group, version, plural, sub, t.scope()).Observe(time.Since(began).Seconds())
+		}
+	}
+}
+
+// metricVerb is a verb as upstream's metrics spell it.
+func metricVerb(v string) string {
+	switch v {
+	case "create":
+		return "POST"
+	case "update":
+		return "PUT"
+	case "get":
+		return "GET"
+	case "patch":
+		return "PATCH"
+	case "delete":
+		return "DELETE"
+	case "list":
+		return "LIST"
+	case "watch":
+		return "WATCH"
+	case "deletecollection":
+		return "DELETECOLLECTION"
+	}
+	return "other"
+}
+
+// statusWriter remembers the code of a response.
+type statusWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+func (w *statusWriter) WriteHeader(code int) {
+	if w.code == 0 || w.code < 200 {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.code == 0 {
+		w.code = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach what is below.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
