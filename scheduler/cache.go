@@ -33,6 +33,8 @@ type cache struct {
 	pods      map[types.UID]*pod // all that are counted on a node
 	images    map[string]int     // on how many nodes the image is
 	next      int                // where in order the next search begins
+	total     []int64            // score's, kept for its memory
+	part      []int64            // the same
 	index
 }
 
@@ -58,6 +60,7 @@ func (c *cache) node(name string) *node {
 		c.nodes = append(c.nodes, n)
 	}
 	c.byName[name] = n
+	c.placeNode(n)
 	return n
 }
 

@@ -42,6 +42,7 @@ func (s *scheduler) decide(a *ask) decision {
 			d.refuse(nil, isNotSelected, others)
 		}
 	}
+	c.survey(a)
 	found := s.found[:0]
 	var buf [8]reason
 	first, limit, looked := 0, enough(d.nodes), 0

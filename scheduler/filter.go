@@ -39,7 +39,7 @@ var (
 // A filter appends its reasons why a node cannot take a pod; none: it can. Filters are asked in the
 // order of this list and the first one that has a reason is the last one asked.
 var filters = []func(c *cache, a *ask, n *node, why []reason) []reason{
-	unschedulable, named, tainted, selected, portsFree, fit,
+	unschedulable, named, tainted, selected, portsFree, fit, even, befriended,
 }
 
 // refusal lists why a node cannot take the pod, appended to the empty list why; none: it can.

@@ -15,6 +15,7 @@ import (
 type views struct {
 	pods  client.TypedView[*corev1.Pod]
 	nodes client.TypedView[*corev1.Node]
+	groups
 }
 
 // follow begins the views and returns when all that was there has been taken in: no decision is
@@ -22,11 +23,13 @@ type views struct {
 func (s *scheduler) follow(ctx context.Context) error {
 	s.views.pods = client.Pods.View(ctx, s.Client, client.Selection{})
 	s.views.nodes = client.Nodes.View(ctx, s.Client, client.Selection{})
-	for _, v := range []client.View{s.views.pods.View, s.views.nodes.View} {
+	namespaces := client.Namespaces.View(ctx, s.Client, client.Selection{})
+	for _, v := range append(s.views.groups.follow(ctx, s), s.views.pods.View, s.views.nodes.View, namespaces.View) {
 		if err := v.WaitSynced(ctx); err != nil {
 			return err
 		}
 	}
+	namespaces.Subscribe(ctx, func(old, new *corev1.Namespace) { s.post(func() { s.namespaceChanged(old, new) }) })
 	s.views.nodes.Subscribe(ctx, func(old, new *corev1.Node) { s.post(func() { s.nodeChanged(old, new) }) })
 	seen := map[string]uint64{} // by UID; nil once all are there
 	s.views.pods.Subscribe(ctx, func(old, new *corev1.Pod) {
@@ -117,6 +120,19 @@ func (s *scheduler) podWaits(old, new *corev1.Pod) {
 		return
 	}
 	s.queue.add(s.cache.newAsk(new), s.Now())
+}
+
+func (s *scheduler) namespaceChanged(old, new *corev1.Namespace) {
+	switch {
+	case new == nil:
+		s.cache.setNamespace(old.Name, nil)
+		delete(s.cache.namespaces, old.Name)
+		return
+	case old != nil && maps.Equal(old.Labels, new.Labels):
+		return
+	}
+	s.cache.setNamespace(new.Name, new.Labels)
+	s.queue.wake(byNeighbours, s.Now())
 }
 
 // nodeChanged takes in a change of a node.

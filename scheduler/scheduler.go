@@ -121,6 +121,7 @@ func (s *scheduler) wait(ctx context.Context, now time.Time) {
 
 // schedule decides on one pod and acts on the decision.
 func (s *scheduler) schedule(ctx context.Context, e *entry, now time.Time) {
+	s.views.spreadByDefault(e.ask)
 	d := s.decide(e.ask)
 	if d.node == nil {
 		s.refuse(ctx, e, d, now)
