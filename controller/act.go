@@ -27,6 +27,9 @@ func (e Env) Act(ctx context.Context, a Action) (uint64, error) {
 		e.Events.EventOn(a.On, a.Event.Type, a.Event.Reason, a.Event.Message)
 		return 0, nil
 	}
+	if err := e.alive(ctx, a); err != nil {
+		return 0, err
+	}
 	var got client.Object
 	var err error
 	o := a.Object
@@ -58,6 +61,22 @@ func (e Env) Act(ctx context.Context, a Action) (uint64, error) {
 		return 0, err
 	}
 	return client.Version(got), nil
+}
+
+// alive checks an action's Owner. Without it an orphan that its deleted owner has just let go could be adopted by
+// that owner again, and go down with it.
+func (e Env) alive(ctx context.Context, a Action) error {
+	if a.Owner == nil {
+		return nil
+	}
+	now, err := e.Client.Get(ctx, a.OwnerKind, a.Owner.GetNamespace(), a.Owner.GetName())
+	if err != nil {
+		return err
+	}
+	if now.GetUID() != a.Owner.GetUID() || now.GetDeletionTimestamp() != nil {
+		return apierrors.NewConflict(a.OwnerKind.GroupResource(), a.Owner.GetName(), errors.New("it is being deleted"))
+	}
+	return nil
 }
 
 // say writes the event that belongs to an action's outcome, if it has one.

@@ -85,6 +85,10 @@ func (c *Children[T]) Of(owner v1.Object, selector labels.Selector) []T {
 	return out
 }
 
+// owners are the kinds that adopt.
+var owners = []client.Resource{client.Deployments.Resource, client.ReplicaSets.Resource, client.ReplicationControllers.Resource,
+	client.DaemonSets.Resource, client.StatefulSets.Resource, client.Jobs.Resource}
+
 // Claim tells what an owner may count as its own among candidates: what it controls and its selector matches,
 // and matching orphans, which are adopted. What it controls but no longer matches is released; alsoDrop names a
 // finalizer that goes with it, or is "". An owner that is being deleted neither adopts nor releases.
@@ -107,7 +111,11 @@ func Claim[T client.Object](owner client.Object, gvk schema.GroupVersionKind, se
 		case ref == nil && match && !leaving && o.GetDeletionTimestamp() == nil:
 			patch := fmt.Sprintf(`{"metadata":{"uid":%q,"ownerReferences":[{"apiVersion":%q,"kind":%q,"name":%q,"uid":%q,"controller":true,"blockOwnerDeletion":true}]}}`,
 				o.GetUID(), gvk.GroupVersion(), gvk.Kind, owner.GetName(), owner.GetUID())
-			todo = append(todo, Patch(k, o, "", types.StrategicMergePatchType, []byte(patch), "selector matches an orphan: adopt"))
+			a := Patch(k, o, "", types.StrategicMergePatchType, []byte(patch), "selector matches an orphan: adopt")
+			if i := slices.IndexFunc(owners, func(r client.Resource) bool { return r.Kind == gvk.Kind && r.Group == gvk.Group }); i >= 0 {
+				a.Owner, a.OwnerKind = owner, owners[i]
+			}
+			todo = append(todo, a)
 			mine = append(mine, o)
 		}
 	}

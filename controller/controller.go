@@ -61,6 +61,9 @@ type Action struct {
 	// IgnoreExists makes it no error when what is to be created is already there;
 	// not found is never an error for a delete.
 	IgnoreExists bool
+	// Owner, if set, must by a fresh read still be that very object and not be deleted; else the action is a conflict.
+	Owner     client.Object
+	OwnerKind client.Resource
 	// Requeue is set by After: no action, the key comes back after so long.
 	Requeue time.Duration
 }
