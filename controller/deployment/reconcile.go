@@ -321,8 +321,9 @@ func (s *step) setRevision(revision int64) bool {
 	if s.d.Annotations[revisionKey] == text {
 		return false
 	}
-	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, s.d.UID, revisionKey, text)
-	s.todo = append(s.todo, controller.Patch(client.Deployments, s.d, "", types.MergePatchType, []byte(patch), "revision "+text))
+	out := *s.d
+	out.Annotations = with(out.Annotations, revisionKey, text)
+	s.todo = append(s.todo, controller.Update(client.Deployments, &out, "revision "+text))
 	return true
 }
 

@@ -1,6 +1,6 @@
 // Package job runs the pods of each Job until enough of them succeeded or too many failed, counts
-// every one exactly once, and deletes finished Jobs whose ttlSecondsAfterFinished is over. Keys come from
-// changes of Jobs and of pods.
+// every one exactly once. Keys come from changes of Jobs and of pods. That a finished Job goes after its
+// ttlSecondsAfterFinished is the ttlafterfinished package's, which has the right to delete Jobs.
 //
 // Counting has three steps, each a write of its own: the pod's UID goes into status.uncountedTerminatedPods;
 // the pod's finalizer goes, and with it perhaps the pod; the UID makes room for a count. Whatever is lost
@@ -127,18 +127,4 @@ func indexed(job *batchv1.Job) bool {
 // onlyFailed tells whether a pod is replaced only once it has really ended.
 func onlyFailed(job *batchv1.Job) bool {
 	return ptr.Deref(job.Spec.PodReplacementPolicy, batchv1.TerminatingOrFailed) == batchv1.Failed
-}
-
-// afterFinished deletes a finished Job whose time is over, its pods first.
-func afterFinished(v View, end *batchv1.JobCondition) []controller.Action {
-	ttl := v.Job.Spec.TTLSecondsAfterFinished
-	if ttl == nil || v.Job.DeletionTimestamp != nil {
-		return nil
-	}
-	if left := end.LastTransitionTime.Add(time.Duration(*ttl) * time.Second).Sub(v.Now); left > 0 {
-		return []controller.Action{controller.After(left)}
-	}
-	a := controller.Delete(client.Jobs, v.Job, "ttlSecondsAfterFinished is over")
-	a.Delete.PropagationPolicy = ptr.To(v1.DeletePropagationForeground)
-	return []controller.Action{a}
 }

@@ -42,8 +42,6 @@ func newJob(t *testing.T, edits string) *batchv1.Job {
 			job.Spec.MaxFailedIndexes = number
 		case "deadline":
 			job.Spec.ActiveDeadlineSeconds = ptr.To(int64(n))
-		case "ttl":
-			job.Spec.TTLSecondsAfterFinished = number
 		case "indexed":
 			job.Spec.CompletionMode = ptr.To(batchv1.IndexedCompletion)
 		case "suspend":
@@ -203,8 +201,6 @@ func TestEnds(t *testing.T) {
 		"complete":             {"completions=1", "a:Succeeded,counted", end(batchv1.JobSuccessCriteriaMet), "Completed", "Complete R"},
 		"failed":               {"completions=1", "", end(batchv1.JobFailureTarget), "R", "Failed R"},
 		"finished is finished": {"completions=1", "a:Failed", end(batchv1.JobComplete), "", "Complete R"},
-		"kept for its ttl":     {"completions=1 ttl=90", "", end(batchv1.JobFailed), "again in 30s", "Failed R"},
-		"and then deleted":     {"completions=1 ttl=60", "", end(batchv1.JobFailed), "delete pi", "Failed R"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

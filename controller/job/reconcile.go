@@ -42,8 +42,8 @@ func reconcile(v View) []controller.Action {
 	if sel == nil || ptr.Deref(job.Spec.ManagedBy, batchv1.JobControllerName) != batchv1.JobControllerName {
 		return nil
 	}
-	if end := finished(job); end != nil {
-		return afterFinished(v, end)
+	if finished(job) != nil {
+		return nil
 	}
 	mine, todo := controller.Claim(job, kind, sel, client.Pods, v.Pods, batchv1.JobTrackingFinalizer)
 	d := &decision{View: v, ref: client.Reference(kind, job), retry: map[int]*corev1.Pod{}}
