@@ -26,6 +26,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/rootca"
 	"github.com/lighter-k8s/lighter/controller/serviceaccount"
 	"github.com/lighter-k8s/lighter/controller/statefulset"
+	"github.com/lighter-k8s/lighter/controller/ttlafterfinished"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/scheduler"
 )
@@ -88,6 +89,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"statefulset-controller", statefulset.Run},
 		{"job-controller", job.Run},
 		{"cronjob-controller", cronjob.Run},
+		{"ttl-after-finished-controller", ttlafterfinished.Run},
 	}
 	if o.ca != nil {
 		parts = append(parts, part{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, o.ca) }})

@@ -20,6 +20,7 @@ type Item struct {
 	Revision  uint64
 	Labels    labels.Set
 	owner     string // UID of the controlling owner
+	node      string // spec.nodeName, of pods
 	raw       []byte // protobuf message (or JSON for custom resources) with resourceVersion set
 
 	object atomic.Pointer[api.Object]
@@ -50,6 +51,9 @@ func (i *Item) JSON() ([]byte, error) {
 	return api.EncodeJSON(i.Info, o)
 }
 
+// release lets go of the typed object of an item that is no longer the newest: few will ask again.
+func (i *Item) release() { i.object.Store(nil) }
+
 // field gives the value of a selectable field, and whether there is such a field.
 func (i *Item) field(name string) (string, bool) {
 	switch name {
@@ -57,6 +61,9 @@ func (i *Item) field(name string) (string, bool) {
 		return i.Name, true
 	case "metadata.namespace":
 		return i.Namespace, true
+	}
+	if name == "spec.nodeName" && i.Info.StoreKey == "pods" {
+		return i.node, true
 	}
 	f := i.Info.Fields[name]
 	if f == nil {

@@ -231,6 +231,9 @@ func (s *State) apply(batch []store.Event) {
 		}
 		t.set(key, old, ev.New)
 		t.append(ev)
+		if old != nil {
+			old.release()
+		}
 	}
 	s.revision = revision
 	rest := s.waiting[:0]
@@ -278,8 +281,7 @@ func (t *table) index(key string, i *Item, add bool) {
 	}
 	put(t.owners, i.owner)
 	if t.nodes != nil {
-		node, _ := i.field("spec.nodeName")
-		put(t.nodes, node)
+		put(t.nodes, i.node)
 	}
 }
 
@@ -325,12 +327,29 @@ func newItem(info *api.Info, key string, e store.Entry, obj api.Object) (*Item, 
 		meta = &m
 	}
 	i.Labels = meta.GetLabels()
+	if info.StoreKey == "pods" {
+		if i.node, err = nodeOf(i); err != nil {
+			return nil, err
+		}
+	}
 	for _, o := range meta.GetOwnerReferences() {
 		if o.Controller != nil && *o.Controller {
 			i.owner = string(o.UID)
 		}
 	}
 	return i, nil
+}
+
+// nodeOf reads a pod's node, by which pods are indexed.
+func nodeOf(i *Item) (string, error) {
+	o, err := i.Object()
+	if err != nil {
+		return "", err
+	}
+	if f := i.Info.Fields["spec.nodeName"]; f != nil {
+		return f(o), nil
+	}
+	return "", nil
 }
 
 // Revision is the newest revision that the state shows.

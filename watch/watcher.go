@@ -48,9 +48,9 @@ const (
 )
 
 func (e *Event) size() int {
-	n := 200
+	n := 500 // of the event and its item
 	if e.New != nil {
-		n += len(e.New.raw)
+		n += 3 * len(e.New.raw) // itself, and what watchers are sent of it
 	}
 	return n
 }
@@ -75,7 +75,7 @@ func (e *Event) last() *Item {
 	e.once.Do(func() {
 		o := e.Old
 		e.gone = &Item{Info: o.Info, Namespace: o.Namespace, Name: o.Name, Revision: e.Revision, Labels: o.Labels,
-			owner: o.owner, raw: api.WithVersion(o.raw, e.Revision)}
+			owner: o.owner, node: o.node, raw: api.WithVersion(o.raw, e.Revision)}
 	})
 	return e.gone
 }
@@ -143,7 +143,7 @@ func (w *Watcher) concerns(e *Event) bool {
 	if w.node != "" && w.table.nodes != nil {
 		for _, i := range []*Item{e.Old, e.New} {
 			if i != nil {
-				if n, _ := i.field("spec.nodeName"); n == w.node {
+				if i.node == w.node {
 					return true
 				}
 			}
