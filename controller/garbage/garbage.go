@@ -1,0 +1,317 @@
+// Package garbage deletes objects whose owners are all gone, and does what deletions ask for: to delete
+// dependents first (foreground) or to leave them behind (orphan). What it knows of the cluster's objects is who
+// depends on whom, no more; everything else is looked up when it is needed, and before anything is deleted
+// the API itself is asked whether an owner is really gone.
+// Source: Kubernetes documentation, Garbage Collection, Owners and Dependents.
+package garbage
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/controller"
+)
+
+// collector knows the cluster's objects by their resource's place in the list.
+type collector struct {
+	env       controller.Env
+	resources []client.Resource
+	views     []client.View
+	queue     *controller.Queue
+	graph     *graph
+}
+
+// Run collects until ctx ends. resources are all that are served and that may be watched, each once (in one version);
+// owners of other kinds count as being there. Events are left out: they have no owners.
+func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
+	c := &collector{env: env, queue: controller.NewQueue(), graph: newGraph()}
+	for _, r := range resources {
+		if r.GroupVersionResource.Resource != "events" {
+			c.resources = append(c.resources, r)
+		}
+	}
+	for i, r := range c.resources {
+		v := client.ViewOf{View: env.Client.View(ctx, r, client.Selection{}), Resource: r}
+		c.views = append(c.views, v)
+		v.Subscribe(ctx, func(ch client.Change) { c.changed(i, ch) })
+	}
+	loop := controller.Loop[View]{Name: "garbage", Env: env, Queue: c.queue, Views: c.views, Decide: Decide, Workers: 20,
+		Look: func(key string) (View, bool) { return c.look(ctx, key) }}
+	return loop.Run(ctx)
+}
+
+// key names an object: the resource's place, namespace and name.
+func key(resource int, namespace, name string) string {
+	return strconv.Itoa(resource) + "/" + namespace + "/" + name
+}
+
+func (c *collector) split(key string) (resource int, namespace, name string) {
+	first, rest, _ := strings.Cut(key, "/")
+	namespace, name, _ = strings.Cut(rest, "/")
+	resource, _ = strconv.Atoi(first) // key made it
+	return resource, namespace, name
+}
+
+// find is the resource of an owner reference; -1: none that we know.
+func (c *collector) find(ref *metav1.OwnerReference) int {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	if err != nil {
+		return -1
+	}
+	return slices.IndexFunc(c.resources, func(r client.Resource) bool { return r.Group == gv.Group && r.Kind == ref.Kind })
+}
+
+// ownerKey is the key of the object that a reference in a namespace means.
+func (c *collector) ownerKey(ref *metav1.OwnerReference, namespace string) (k string, ok bool) {
+	i := c.find(ref)
+	switch {
+	case i < 0 || c.resources[i].Namespaced && namespace == "":
+		return "", false
+	case !c.resources[i].Namespaced:
+		namespace = ""
+	}
+	return key(i, namespace, ref.Name), true
+}
+
+// changed takes in one change, and queues whom it concerns.
+func (c *collector) changed(resource int, ch client.Change) {
+	o := ch.Object()
+	self := key(resource, o.GetNamespace(), o.GetName())
+	if ch.Old != nil && ch.New != nil && ch.Old.GetUID() != ch.New.GetUID() { // a delete that was not told
+		c.changed(resource, client.Change{Old: ch.Old})
+		ch.Old = nil
+	}
+	var before, after []metav1.OwnerReference
+	if ch.Old != nil {
+		before = ch.Old.GetOwnerReferences()
+	}
+	if ch.New != nil {
+		after = ch.New.GetOwnerReferences()
+	}
+	sameRefs := slices.EqualFunc(before, after, sameRef)
+	if !sameRefs {
+		c.graph.set(self, o.GetUID(), before, after)
+		for i := range before { // one of them may be waiting for its last dependent
+			if k, ok := c.ownerKey(&before[i], o.GetNamespace()); ok {
+				c.queue.Add(k)
+			}
+		}
+	}
+	if ch.New == nil {
+		c.graph.gone(o.GetUID())
+		for _, k := range c.graph.dependents(o.GetUID()) {
+			c.queue.Add(k)
+		}
+		return
+	}
+	if !sameRefs && len(after) > 0 {
+		c.queue.Add(self)
+	}
+	if held(ch.New) != "" && (ch.Old == nil || held(ch.Old) != held(ch.New)) {
+		c.queue.Add(self)
+		if held(ch.New) == metav1.FinalizerDeleteDependents {
+			for _, k := range c.graph.dependents(o.GetUID()) {
+				c.queue.Add(k)
+			}
+		}
+	}
+}
+
+func sameRef(a, b metav1.OwnerReference) bool {
+	return a.UID == b.UID && a.Name == b.Name && a.Kind == b.Kind && a.APIVersion == b.APIVersion && blocks(a) == blocks(b)
+}
+
+func blocks(r metav1.OwnerReference) bool {
+	return r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion
+}
+
+// held is which of our finalizers keeps an object that is being deleted, or "".
+func held(o client.Object) string {
+	if o.GetDeletionTimestamp() == nil {
+		return ""
+	}
+	for _, f := range []string{metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents} {
+		if slices.Contains(o.GetFinalizers(), f) {
+			return f
+		}
+	}
+	return ""
+}
+
+// look gathers what is known of an object.
+func (c *collector) look(ctx context.Context, k string) (View, bool) {
+	i, namespace, name := c.split(k)
+	o := c.views[i].Get(namespace, name)
+	if o == nil {
+		return View{}, false
+	}
+	v := View{Resource: c.resources[i], Object: o}
+	switch {
+	case held(o) != "":
+		v.Dependents = c.dependents(o)
+		if held(o) == metav1.FinalizerOrphanDependents || !slices.ContainsFunc(v.Dependents, func(d Dependent) bool { return d.blocks(o.GetUID()) }) {
+			if v.Dependents, v.Err = c.search(ctx, v.Resource, o); v.Err != nil { // the last word before it goes
+				return v, true
+			}
+			for _, d := range v.Dependents {
+				if held(o) == metav1.FinalizerDeleteDependents && d.blocks(o.GetUID()) {
+					c.queue.Add(d.key)
+				}
+			}
+		}
+		return v, true
+	case o.GetDeletionTimestamp() != nil || len(o.GetOwnerReferences()) == 0:
+		return View{}, false
+	}
+	for _, ref := range o.GetOwnerReferences() {
+		v.Owners = append(v.Owners, c.owner(ctx, o, ref))
+	}
+	if slices.ContainsFunc(v.Owners, func(w Owner) bool { return w.State == Waiting }) {
+		v.Dependents = c.dependents(o)
+	}
+	return v, true
+}
+
+// owner finds out what has become of an owner.
+func (c *collector) owner(ctx context.Context, o client.Object, ref metav1.OwnerReference) Owner {
+	w := Owner{Ref: ref, State: Unknown}
+	i := c.find(&ref)
+	if i < 0 {
+		return w
+	}
+	k, ok := c.ownerKey(&ref, o.GetNamespace())
+	if !ok {
+		w.Invalid = true // an owner in a namespace, of what is in none
+		return w
+	}
+	_, namespace, _ := c.split(k)
+	state := func(owner client.Object) OwnerState {
+		if held(owner) == metav1.FinalizerDeleteDependents {
+			return Waiting
+		}
+		return Present
+	}
+	if seen := c.views[i].Get(namespace, ref.Name); seen != nil && seen.GetUID() == ref.UID {
+		w.State = state(seen)
+		return w
+	}
+	got, err := c.env.Client.Get(ctx, c.resources[i], namespace, ref.Name)
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && got.GetUID() != ref.UID:
+		w.State = Absent
+		w.Invalid = c.resources[i].Namespaced && !c.graph.wasSeen(ref.UID) && c.elsewhere(i, ref.UID, namespace)
+	case err == nil:
+		w.State = state(got)
+	default:
+		w.Err = err
+	}
+	return w
+}
+
+// elsewhere tells whether the owner is in another namespace, where it can own nothing of ours.
+func (c *collector) elsewhere(resource int, uid types.UID, namespace string) bool {
+	return slices.ContainsFunc(c.views[resource].List(""), func(o client.Object) bool { return o.GetUID() == uid && o.GetNamespace() != namespace })
+}
+
+// dependents lists those that the graph knows.
+func (c *collector) dependents(o client.Object) (out []Dependent) {
+	for _, k := range c.graph.dependents(o.GetUID()) {
+		i, namespace, name := c.split(k)
+		if d := c.views[i].Get(namespace, name); d != nil && owns(o.GetUID(), d) {
+			out = append(out, Dependent{c.resources[i], d, k})
+		}
+	}
+	return out
+}
+
+// search asks the API itself for dependents: one that was made just before the owner's deletion must not be missed.
+func (c *collector) search(ctx context.Context, r client.Resource, o client.Object) (out []Dependent, err error) {
+	for i, of := range c.resources {
+		if r.Namespaced && !of.Namespaced {
+			continue
+		}
+		list, _, err := c.env.Client.List(ctx, of, o.GetNamespace(), client.Selection{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+		for _, d := range list {
+			if owns(o.GetUID(), d) {
+				out = append(out, Dependent{of, d, key(i, d.GetNamespace(), d.GetName())})
+			}
+		}
+	}
+	return out, nil
+}
+
+func owns(uid types.UID, d client.Object) bool {
+	return slices.ContainsFunc(d.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return r.UID == uid })
+}
+
+// graph is who depends on whom, and who went lately. Safe for concurrent use.
+type graph struct {
+	mu     sync.Mutex
+	of     map[types.UID]map[string]types.UID // owner: keys of dependents and their own UID
+	lately []types.UID                        // a ring of those that were seen to go
+	at     int
+}
+
+func newGraph() *graph {
+	return &graph{of: map[types.UID]map[string]types.UID{}, lately: make([]types.UID, 500)}
+}
+
+func (g *graph) set(key string, uid types.UID, before, after []metav1.OwnerReference) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range before {
+		if in := g.of[r.UID]; in[key] == uid {
+			if delete(in, key); len(in) == 0 {
+				delete(g.of, r.UID)
+			}
+		}
+	}
+	for _, r := range after {
+		if g.of[r.UID] == nil {
+			g.of[r.UID] = map[string]types.UID{}
+		}
+		g.of[r.UID][key] = uid
+	}
+}
+
+func (g *graph) dependents(uid types.UID) (keys []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for k := range g.of[uid] {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (g *graph) gone(uid types.UID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.of[uid]) > 0 {
+		g.lately[g.at] = uid
+		g.at = (g.at + 1) % len(g.lately)
+	}
+}
+
+func (g *graph) wasSeen(uid types.UID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.lately, uid)
+}
+
+func reference(r client.Resource, o client.Object) corev1.ObjectReference {
+	return client.Reference(r.GroupVersion().WithKind(r.Kind), o)
+}
