@@ -126,7 +126,7 @@ func (s *scheduler) forget(ctx context.Context, e *entry, cause error) {
 			e.ask = s.cache.newAsk(obj) // it may have changed meanwhile
 		}
 		s.queue.retry(e, now)
-		s.report(ctx, e, corev1.PodReasonSchedulerError, cause.Error())
+		s.report(ctx, e, corev1.PodReasonSchedulerError, cause.Error(), "")
 	}
 }
 
@@ -141,33 +141,46 @@ func (s *scheduler) tell(obj *corev1.Pod, kind, reason, message string) {
 const gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
 
 // gated says of a pod that its gates keep it from being scheduled; it does not enter the queue.
-func (s *scheduler) gated(obj *corev1.Pod) {
+func (s *scheduler) gated(ctx context.Context, obj *corev1.Pod) {
 	s.queue.remove(obj.UID)
+	s.report(ctx, &entry{ask: &ask{pod: &pod{obj: obj, key: obj.Namespace + "/" + obj.Name}}, said: saidOf(obj)},
+		corev1.PodReasonSchedulingGated, gatedMessage, "")
 }
 
-// saidOf is what a pod's PodScheduled condition says.
-func saidOf(obj *corev1.Pod) string {
+// saidOf is what a pod's status says of its scheduling.
+func saidOf(obj *corev1.Pod) said {
 	for i := range obj.Status.Conditions {
 		if c := &obj.Status.Conditions[i]; c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return c.Reason + ": " + c.Message
+			return said{c.Reason, c.Message, obj.Status.NominatedNodeName}
 		}
 	}
-	return ""
+	return said{room: obj.Status.NominatedNodeName}
 }
 
-// report writes PodScheduled=False, if it does not say so already.
-func (s *scheduler) report(ctx context.Context, e *entry, reason, message string) {
-	if e.said == reason+": "+message {
+// said is the reason and message of PodScheduled=False, and status.nominatedNodeName.
+type said struct{ reason, message, room string }
+
+// report writes PodScheduled=False and the node where room is kept, if the status does not say so already.
+func (s *scheduler) report(ctx context.Context, e *entry, reason, message, room string) {
+	before, now := e.said, said{reason, message, room}
+	if before == now {
 		return
 	}
-	e.said = reason + ": " + message
+	e.said = now
 	obj := e.ask.obj
 	c := map[string]any{"type": corev1.PodScheduled, "status": corev1.ConditionFalse, "reason": reason, "message": message,
 		"lastProbeTime": nil, "observedGeneration": obj.Generation}
-	if saidOf(obj) == "" {
+	if before.reason == "" {
 		c["lastTransitionTime"] = v1.NewTime(s.Now())
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": obj.UID}, "status": map[string]any{"conditions": []any{c}}})
+	status := map[string]any{"conditions": []any{c}}
+	if before.room != room {
+		status["nominatedNodeName"] = room
+		if room == "" {
+			status["nominatedNodeName"] = nil
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": obj.UID}, "status": status})
 	if err != nil {
 		s.Log.Error("condition not written", "object", e.ask.key, "err", err)
 		return
@@ -179,7 +192,7 @@ func (s *scheduler) report(ctx context.Context, e *entry, reason, message string
 		_, err := client.Pods.Patch(ctx, s.Client, obj.Namespace, obj.Name, "status", types.StrategicMergePatchType, patch)
 		if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
 			s.Log.Info("condition not written", "object", e.ask.key, "err", err)
-			s.post(func() { e.said = "" })
+			s.post(func() { e.said = said{} })
 		}
 	})
 }

@@ -19,6 +19,10 @@ type node struct {
 	weighMemory int64
 	ports       []port
 	pods        []*pod
+	nominated   []*ask // that wait for room here
+	cordoned    bool
+	taints      []corev1.Taint
+	kept        int              // not forgotten while above 0
 	images      map[string]int64 // bytes by name
 }
 
@@ -70,7 +74,7 @@ func (c *cache) setNode(obj *corev1.Node) {
 	if n.obj == nil {
 		c.order = append(c.order, n)
 	}
-	n.obj = obj
+	n.obj, n.cordoned, n.taints = obj, obj.Spec.Unschedulable, obj.Spec.Taints
 	n.allocatable = c.resources.amounts(obj.Status.Allocatable)
 	n.allowed = int(obj.Status.Allocatable.Pods().Value())
 	c.setImages(n, obj.Status.Images)
@@ -104,7 +108,7 @@ func (c *cache) deleteNode(name string) {
 		return
 	}
 	c.setImages(n, nil)
-	n.obj, n.allocatable, n.allowed = nil, amounts{}, 0
+	n.obj, n.allocatable, n.allowed, n.cordoned, n.taints = nil, amounts{}, 0, false, nil
 	c.order = slices.DeleteFunc(c.order, func(o *node) bool { return o == n })
 	c.placeNode(n)
 	c.dropNode(n)
@@ -112,10 +116,22 @@ func (c *cache) deleteNode(name string) {
 
 // dropNode forgets a node that neither exists nor has pods.
 func (c *cache) dropNode(n *node) {
-	if n.obj == nil && len(n.pods) == 0 {
+	if n.obj == nil && len(n.pods) == 0 && n.kept == 0 {
+		for _, a := range n.nominated {
+			a.nominated = nil
+		}
 		delete(c.byName, n.name)
 		c.nodes[n.index] = nil
 		c.free = append(c.free, n.index)
+	}
+}
+
+// keep holds a node in the cache until the returned function is called.
+func (c *cache) keep(n *node) func() {
+	n.kept++
+	return func() {
+		n.kept--
+		c.dropNode(n)
 	}
 }
 

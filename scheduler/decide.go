@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -30,6 +29,12 @@ func (s *scheduler) decide(a *ask) decision {
 		d.rejected = byAnything
 		return d
 	}
+	if len(a.claims) > 0 {
+		if d.whole = s.views.surveyVolumes(a); d.whole != "" {
+			d.rejected = byVolumes
+			return d
+		}
+	}
 	candidates := c.order
 	if a.only != nil {
 		candidates = nil
@@ -39,10 +44,16 @@ func (s *scheduler) decide(a *ask) decision {
 			}
 		}
 		if others := d.nodes - len(candidates); others > 0 {
-			d.refuse(nil, isNotSelected, others)
+			d.refuse(isNotSelected, others)
 		}
 	}
 	c.survey(a)
+	for _, n := range [...]*node{a.nominated, c.claimsNode(a)} {
+		if n != nil && n.obj != nil && len(s.refusal(a, n, nil)) == 0 {
+			d.node = n
+			return d
+		}
+	}
 	found := s.found[:0]
 	var buf [8]reason
 	first, limit, looked := 0, enough(d.nodes), 0
@@ -52,13 +63,13 @@ func (s *scheduler) decide(a *ask) decision {
 	for looked < len(candidates) && len(found) < limit {
 		n := candidates[(first+looked)%len(candidates)]
 		looked++
-		why := c.refusal(a, n, buf[:0])
+		why := s.refusal(a, n, buf[:0])
 		if len(why) == 0 {
 			found = append(found, n)
 			continue
 		}
 		for _, r := range why {
-			d.refuse(n, r, 1)
+			d.refuse(r, 1)
 		}
 		if !slices.ContainsFunc(why, func(r reason) bool { return r.final }) {
 			d.resolvable = append(d.resolvable, n)
@@ -74,7 +85,7 @@ func (s *scheduler) decide(a *ask) decision {
 	return d
 }
 
-func (d *decision) refuse(_ *node, r reason, nodes int) {
+func (d *decision) refuse(r reason, nodes int) {
 	if d.why == nil {
 		d.why = map[string]int{}
 	}
@@ -102,7 +113,7 @@ func (d *decision) message() string {
 // counted is "1 reason, 2 other reason", ordered as text.
 func counted(why map[string]int) string {
 	var list []string
-	for text, n := range maps.All(why) {
+	for text, n := range why {
 		list = append(list, fmt.Sprintf("%d %s", n, text))
 	}
 	slices.Sort(list)

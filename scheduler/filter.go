@@ -39,7 +39,7 @@ var (
 // A filter appends its reasons why a node cannot take a pod; none: it can. Filters are asked in the
 // order of this list and the first one that has a reason is the last one asked.
 var filters = []func(c *cache, a *ask, n *node, why []reason) []reason{
-	unschedulable, named, tainted, selected, portsFree, fit, even, befriended,
+	unschedulable, named, tainted, selected, portsFree, fit, reachesVolumes, even, befriended,
 }
 
 // refusal lists why a node cannot take the pod, appended to the empty list why; none: it can.
@@ -53,7 +53,7 @@ func (c *cache) refusal(a *ask, n *node, why []reason) []reason {
 }
 
 func unschedulable(_ *cache, a *ask, n *node, why []reason) []reason {
-	if n.obj.Spec.Unschedulable {
+	if n.cordoned {
 		cordon := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
 		if !tolerated(a.obj.Spec.Tolerations, &cordon) {
 			return append(why, isUnschedulable)
@@ -70,8 +70,8 @@ func named(_ *cache, a *ask, n *node, why []reason) []reason {
 }
 
 func tainted(_ *cache, a *ask, n *node, why []reason) []reason {
-	for i := range n.obj.Spec.Taints {
-		t := &n.obj.Spec.Taints[i]
+	for i := range n.taints {
+		t := &n.taints[i]
 		if t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerated(a.obj.Spec.Tolerations, t) {
 			return append(why, isTainted)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 
 	"github.com/lighter-k8s/lighter/client"
 )
@@ -16,6 +17,8 @@ type views struct {
 	pods  client.TypedView[*corev1.Pod]
 	nodes client.TypedView[*corev1.Node]
 	groups
+	storage
+	budgets client.TypedView[*policyv1.PodDisruptionBudget]
 }
 
 // follow begins the views and returns when all that was there has been taken in: no decision is
@@ -23,8 +26,10 @@ type views struct {
 func (s *scheduler) follow(ctx context.Context) error {
 	s.views.pods = client.Pods.View(ctx, s.Client, client.Selection{})
 	s.views.nodes = client.Nodes.View(ctx, s.Client, client.Selection{})
+	s.views.budgets = client.PodDisruptionBudgets.View(ctx, s.Client, client.Selection{})
 	namespaces := client.Namespaces.View(ctx, s.Client, client.Selection{})
-	for _, v := range append(s.views.groups.follow(ctx, s), s.views.pods.View, s.views.nodes.View, namespaces.View) {
+	others := slices.Concat(s.views.groups.follow(ctx, s), s.views.storage.follow(ctx, s))
+	for _, v := range append(others, s.views.pods.View, s.views.nodes.View, namespaces.View, s.views.budgets.View) {
 		if err := v.WaitSynced(ctx); err != nil {
 			return err
 		}
@@ -34,7 +39,7 @@ func (s *scheduler) follow(ctx context.Context) error {
 	seen := map[string]uint64{} // by UID; nil once all are there
 	s.views.pods.Subscribe(ctx, func(old, new *corev1.Pod) {
 		s.post(func() {
-			s.podChanged(old, new)
+			s.podChanged(ctx, old, new)
 			if seen != nil && new != nil {
 				seen[string(new.UID)] = client.Version(new)
 			}
@@ -78,7 +83,7 @@ func finished(p *corev1.Pod) bool {
 }
 
 // podChanged takes in a change of a pod: it waits for a node, or takes from one, or neither.
-func (s *scheduler) podChanged(old, new *corev1.Pod) {
+func (s *scheduler) podChanged(ctx context.Context, old, new *corev1.Pod) {
 	if old != nil && (new == nil || new.UID != old.UID) {
 		s.podGone(old)
 	}
@@ -97,7 +102,7 @@ func (s *scheduler) podChanged(old, new *corev1.Pod) {
 		s.queue.remove(new.UID)
 	case new.Spec.SchedulerName != s.SchedulerName && new.Spec.SchedulerName != "":
 	case len(new.Spec.SchedulingGates) > 0:
-		s.gated(new)
+		s.gated(ctx, new)
 	default:
 		s.podWaits(old, new)
 	}
@@ -119,7 +124,11 @@ func (s *scheduler) podWaits(old, new *corev1.Pod) {
 		e.ask.obj = new
 		return
 	}
-	s.queue.add(s.cache.newAsk(new), s.Now())
+	a := s.cache.newAsk(new)
+	s.queue.add(a, s.Now())
+	if n := s.cache.byName[new.Status.NominatedNodeName]; n != nil && a.nominated == nil {
+		s.nominate(a, n)
+	}
 }
 
 func (s *scheduler) namespaceChanged(old, new *corev1.Namespace) {

@@ -159,6 +159,13 @@ type ask struct {
 	only      []string // the nodes that required names, when it names them; nil: any
 	preferred *nodeaffinity.PreferredSchedulingTerms
 	near      neighbours
+	nominated *node // where room is kept for it
+	claims    []claim
+
+	// Found by surveyVolumes, for one decision:
+	bound   []*nodeaffinity.NodeSelector // of volumes that exist
+	lost    bool                         // a claim is bound to a volume that does not exist
+	unbound []*corev1.PersistentVolumeClaim
 }
 
 func (c *cache) newAsk(obj *corev1.Pod) *ask {
@@ -174,6 +181,7 @@ func (c *cache) newAsk(obj *corev1.Pod) *ask {
 		}
 	}
 	c.readNeighbours(a)
+	readClaims(a)
 	return a
 }
 

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"container/heap"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -36,7 +37,7 @@ type entry struct {
 	ready    time.Time // when its back-off ends
 	tries    int       // refusals in a row
 	rejected cause
-	said     string // what its condition says, written or being written
+	said     said // what its status says, written or being written
 }
 
 // queue holds the pods that wait for a node. It has no clock and no lock.
@@ -68,6 +69,10 @@ func (q *queue) add(a *ask, now time.Time) {
 		q.activate(e)
 		return
 	}
+	if n := e.ask.nominated; n != nil {
+		n.nominated[slices.Index(n.nominated, e.ask)] = a
+		e.ask.nominated, a.nominated = nil, n
+	}
 	e.ask = a
 	switch e.place {
 	case active:
@@ -82,6 +87,10 @@ func (q *queue) remove(uid types.UID) {
 	if e := q.entries[uid]; e != nil {
 		q.take(e)
 		delete(q.entries, uid)
+		if n := e.ask.nominated; n != nil {
+			n.nominated = slices.DeleteFunc(n.nominated, func(a *ask) bool { return a == e.ask })
+			e.ask.nominated = nil
+		}
 	}
 }
 
@@ -163,6 +172,9 @@ func (q *queue) wake(by cause, now time.Time) {
 }
 
 func (q *queue) wakeOne(e *entry, now time.Time) {
+	if e.place != aside {
+		return
+	}
 	q.take(e)
 	if e.ready.After(now) {
 		e.place = backOff

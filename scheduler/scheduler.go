@@ -17,6 +17,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -127,15 +128,28 @@ func (s *scheduler) schedule(ctx context.Context, e *entry, now time.Time) {
 		s.refuse(ctx, e, d, now)
 		return
 	}
+	if len(e.ask.unbound) > 0 {
+		s.makeVolumes(ctx, e, d.node.name)
+		return
+	}
 	s.cache.assume(e.ask.pod, d.node)
 	s.bind(ctx, e, d.node.name)
 }
 
 // refuse puts a pod aside that fits nowhere and says why.
 func (s *scheduler) refuse(ctx context.Context, e *entry, d decision, now time.Time) {
+	room := ""
+	if p := s.preempt(e.ask, &d); p != nil {
+		s.carryOut(ctx, e, p)
+	} else if !strings.Contains(d.after, "terminating") {
+		s.nominate(e.ask, nil)
+	}
+	if n := e.ask.nominated; n != nil {
+		room = n.name
+	}
 	text := d.message()
 	s.queue.putAside(e, d.rejected, now)
 	s.Log.Debug("pod fits nowhere", "object", e.ask.key, "reason", text)
 	s.tell(e.ask.obj, corev1.EventTypeWarning, "FailedScheduling", text)
-	s.report(ctx, e, corev1.PodReasonUnschedulable, text)
+	s.report(ctx, e, corev1.PodReasonUnschedulable, text, room)
 }

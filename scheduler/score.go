@@ -103,13 +103,13 @@ func balanced(a *ask, n *node) int64 {
 }
 
 func prefersNone(n *node) bool {
-	return slices.ContainsFunc(n.obj.Spec.Taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectPreferNoSchedule })
+	return slices.ContainsFunc(n.taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectPreferNoSchedule })
 }
 
 // avoided is how many taints of a node ask the pod to stay away if it can.
 func avoided(a *ask, n *node) (count int64) {
-	for i := range n.obj.Spec.Taints {
-		t := &n.obj.Spec.Taints[i]
+	for i := range n.taints {
+		t := &n.taints[i]
 		if t.Effect == corev1.TaintEffectPreferNoSchedule && !tolerated(a.obj.Spec.Tolerations, t) {
 			count++
 		}
