@@ -35,6 +35,7 @@ func serve(t testing.TB) client.Client {
 	c := config.Config{DataDir: t.TempDir()}
 	c.Server.Store, c.Server.Listen, c.Server.Advertise =
 		"memory", fmt.Sprintf("localhost:%d", free.Addr().(*net.TCPAddr).Port), "192.0.2.1" // an address for examples: nobody calls there
+	c.Server.Disable = []string{"scheduler"} // hollow is one
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +160,11 @@ func prepare(t testing.TB) client.Client {
 	for i := range 3 {
 		name := fmt.Sprint("n", i+1)
 		create(t, c, client.Nodes, &corev1.Node{ObjectMeta: v1.ObjectMeta{Name: name}})
+		room := map[string]any{"pods": "10000", "cpu": "1000", "memory": "1Ti"}
+		if _, err := client.Nodes.Merge(context.Background(), c, "", name, "status", map[string]any{"status": map[string]any{"capacity": room, "allocatable": room,
+			"conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": v1.Now(), "lastTransitionTime": v1.Now()}}}}); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := client.Nodes.Merge(context.Background(), c, "", name, "", map[string]any{"spec": map[string]any{"taints": nil}}); err != nil { // it is new, and so not ready
 			t.Fatal(err)
 		}
