@@ -16,7 +16,9 @@ import (
 	"github.com/lighter-k8s/lighter/controller/cronjob"
 	"github.com/lighter-k8s/lighter/controller/daemonset"
 	"github.com/lighter-k8s/lighter/controller/deployment"
+	"github.com/lighter-k8s/lighter/controller/endpoints"
 	"github.com/lighter-k8s/lighter/controller/endpointslice"
+	"github.com/lighter-k8s/lighter/controller/garbage"
 	"github.com/lighter-k8s/lighter/controller/job"
 	"github.com/lighter-k8s/lighter/controller/namespace"
 	"github.com/lighter-k8s/lighter/controller/node"
@@ -81,7 +83,9 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		}},
 		{"pod-garbage-collector", func(ctx context.Context, env controller.Env) error { return podgc.Run(ctx, env, 12500) }},
 		{"namespace-controller", func(ctx context.Context, env controller.Env) error { return namespace.Run(ctx, env, o.resources) }},
+		{"generic-garbage-collector", func(ctx context.Context, env controller.Env) error { return garbage.Run(ctx, env, o.resources) }},
 		{"endpointslice-controller", endpointslice.Run},
+		{"endpoint-controller", endpoints.Run},
 		{"deployment-controller", deployment.Run},
 		{"replicaset-controller", replicaset.Run},
 		{"replication-controller", replicationcontroller.Run},
