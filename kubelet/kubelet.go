@@ -63,9 +63,12 @@ type Config struct {
 	Authenticate func(*http.Request) (server.User, error)
 	Authorize    func(ctx context.Context, u server.User, a server.Attributes) error
 
-	Ready  func() // called once, when the node is registered and has reported Ready
-	Logger *slog.Logger
-	Now    func() time.Time // default time.Now
+	Ready    func()         // called once, when the node is registered and has reported Ready; may be nil
+	PodCIDRs func([]string) // called when the node has addresses for its pods, and when they change; may be nil
+	Logger   *slog.Logger
+	Now      func() time.Time // default time.Now
+
+	opened func(*Kubelet) // for tests: the kubelet that runs
 }
 
 // Kubelet is one running node agent.
@@ -88,8 +91,10 @@ type Kubelet struct {
 	ctx       context.Context // the life of Run, for workers
 	work      sync.WaitGroup
 	admission sync.Mutex
+	ready     sync.Once
 	mu        sync.Mutex
 	workers   map[types.UID]*worker
+	closed    bool                      // Run is about to return
 	names     map[types.UID]string      // of the runtime's sandboxes and containers, by pod, as last listed
 	statics   map[types.UID]*corev1.Pod // of the manifests; nil before they are read
 	mirrors   map[string]*corev1.Pod    // in the API server, by namespace/name
@@ -106,6 +111,9 @@ func Run(ctx context.Context, c Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	k.ctx = ctx
+	if c.opened != nil {
+		c.opened(k)
+	}
 	k.volumes = volume.New(filepath.Join(k.RootDir, "pods"), k, k.Now)
 	k.objects = newObjects(k.Client, k.refresh)
 	k.images = &images{runtime: k.cri, client: k.Client, pulls: map[string]*pull{}}
@@ -131,6 +139,7 @@ func Run(ctx context.Context, c Config) error {
 	run("container events", k.watchContainers)
 	run("relist", k.relistAll)
 	run("logs", k.rotateLogs)
+	run("storage", k.watchStorage)
 	if k.StaticPodDir != "" {
 		run("static pods", k.staticPods)
 	}
@@ -139,6 +148,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	<-ctx.Done()
 	group.Wait()
+	k.mu.Lock()
+	k.closed = true // from here on no work is added that would be waited for
+	k.mu.Unlock()
 	k.work.Wait()
 	k.probes.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -221,7 +233,7 @@ func (k *Kubelet) watchPods(ctx context.Context) error {
 // podSeen hands the newest state of a pod to its worker, which it starts for a new one.
 func (k *Kubelet) podSeen(pod *corev1.Pod) {
 	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		k.mirrorSeen(pod)
+		k.mirrorSeen(pod, true)
 		return
 	}
 	k.worker(pod, false).update(pod)
@@ -246,7 +258,7 @@ func (k *Kubelet) worker(pod *corev1.Pod, static bool) *worker {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	w := k.workers[pod.UID]
-	if w == nil && k.ctx.Err() == nil {
+	if w == nil && !k.closed {
 		w = newWorker(k, pod, static)
 		k.workers[pod.UID] = w
 		k.work.Add(1)
@@ -255,7 +267,7 @@ func (k *Kubelet) worker(pod *corev1.Pod, static bool) *worker {
 			w.run(k.ctx)
 		}()
 	} else if w == nil {
-		w = newWorker(k, pod, static) // the kubelet ends: nobody will run it
+		w = newWorker(k, pod, static) // the kubelet has ended: nobody runs it
 	}
 	return w
 }

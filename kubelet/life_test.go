@@ -23,8 +23,8 @@ func TestRealPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			sub := *m
 			sub.T = t
+			defer func() { m.stop = sub.stop }() // also when it fails
 			f(&sub)
-			m.stop = sub.stop
 		})
 	}
 	run("a pod comes and goes without a trace", podComesAndGoes)
@@ -35,6 +35,7 @@ func TestRealPods(t *testing.T) {
 	run("hooks run after the start and before the end", hooks)
 	run("security settings reach the process", security)
 	run("pods that cannot run say why", cannotRun)
+	run("a pod that fills the disk over its limit is evicted", evicted)
 	run("a kubelet that comes back adopts what runs and ends what was deleted", adoption)
 	run("a machine that was away restarts its pods", sandboxLost)
 	run("static pods run and are mirrored", static)
@@ -361,6 +362,23 @@ func cannotRun(m *machineUnderTest) {
 	for _, tt := range tests {
 		m.wait(tt.pod.Name, "gone", gone)
 	}
+}
+
+func evicted(m *machineUnderTest) {
+	pod := toolPod("greedy", "wait")
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Mi"))}}}}
+	p := m.create(pod)
+	m.wait("greedy", "running", running)
+	if err := os.WriteFile(filepath.Join(m.config.RootDir, "pods", string(p.UID), "volumes/kubernetes.io~empty-dir/data/big"), make([]byte, 2<<20), 0o600); err != nil {
+		m.Fatal(err)
+	}
+	p = m.wait("greedy", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+	if p.Status.Reason != "Evicted" || p.Status.Message != `Usage of EmptyDir volume "data" exceeds the limit "1Mi". ` {
+		m.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
+	}
+	m.delete("greedy", 0)
+	m.wait("greedy", "gone", gone)
 }
 
 func adoption(m *machineUnderTest) {

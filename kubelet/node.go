@@ -82,6 +82,7 @@ type node struct {
 	reported time.Time // last status write
 	runtime  string    // "containerd://2.4.2"
 	ready    bool
+	cidrs    []string // as last told
 	began    time.Time
 }
 
@@ -202,6 +203,10 @@ func (n *node) update(ctx context.Context) error {
 		return err
 	}
 	k.nodeLabels.Store(&old.Labels)
+	if k.PodCIDRs != nil && len(old.Spec.PodCIDRs) > 0 && !slices.Equal(old.Spec.PodCIDRs, n.cidrs) {
+		n.cidrs = old.Spec.PodCIDRs
+		k.PodCIDRs(slices.Clone(n.cidrs))
+	}
 	status := *old.Status.DeepCopy()
 	n.fill(ctx, &status, old.Status.Conditions)
 	now := k.Now()
@@ -230,7 +235,7 @@ func (n *node) tell(s *corev1.NodeStatus) {
 			n.ready = true
 			n.k.nodeEvent(n.owner, corev1.EventTypeNormal, "NodeReady", fmt.Sprintf("Node %s status is now: NodeReady", n.k.NodeName))
 			if n.k.Ready != nil {
-				n.k.Ready()
+				n.k.ready.Do(n.k.Ready)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -67,6 +68,9 @@ func loopbackUp() error {
 	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
 }
+
+// under is the kubelet that was begun last.
+var under atomic.Pointer[Kubelet]
 
 // machineUnderTest is a container runtime, a cluster in memory, and a kubelet that can be ended and begun again.
 type machineUnderTest struct {
@@ -177,6 +181,7 @@ func (m *machineUnderTest) begin() {
 	ready, done := make(chan struct{}), make(chan error, 1)
 	cfg := m.config
 	var once sync.Once
+	cfg.opened = func(k *Kubelet) { under.Store(k) }
 	cfg.Ready = func() { once.Do(func() { close(ready) }) }
 	go func() { done <- Run(ctx, cfg) }()
 	m.stop = func() {

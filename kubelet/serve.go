@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -34,14 +35,8 @@ func (k *Kubelet) serve(ctx context.Context) error {
 
 // Pods implements server.Pods.
 func (k *Kubelet) Pods() []*corev1.Pod {
-	k.mu.Lock()
-	list := make([]*worker, 0, len(k.workers))
-	for _, w := range k.workers {
-		list = append(list, w)
-	}
-	k.mu.Unlock()
 	var out []*corev1.Pod
-	for _, w := range list {
+	for _, w := range k.all() {
 		w.mu.Lock()
 		if len(w.pod.Spec.Containers) > 0 {
 			out = append(out, w.pod)
@@ -52,6 +47,13 @@ func (k *Kubelet) Pods() []*corev1.Pod {
 		return bytes.Compare([]byte(a.Namespace+"/"+a.Name), []byte(b.Namespace+"/"+b.Name))
 	})
 	return out
+}
+
+// all are the workers there are.
+func (k *Kubelet) all() []*worker {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Values(k.workers))
 }
 
 // find returns the worker of a pod by name, and by UID if that is given. A mirror pod's UID is good, too.
@@ -200,42 +202,4 @@ func memoryStats(now v1.Time) *stats.MemoryStats {
 	}
 	total, available := kb("MemTotal:"), kb("MemAvailable:")
 	return &stats.MemoryStats{Time: now, AvailableBytes: &available, UsageBytes: ptr.To(total - kb("MemFree:")), WorkingSetBytes: ptr.To(total - available)}
-}
-
-// metrics are the figures of /metrics/resource, with the names that upstream gives them.
-func (k *Kubelet) metrics(ctx context.Context) ([]byte, error) {
-	v, err := k.summary(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := v.(*stats.Summary)
-	var b bytes.Buffer
-	family := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
-	family("node_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the node in core-seconds")
-	fmt.Fprintf(&b, "node_cpu_usage_seconds_total %g\n", float64(*s.Node.CPU.UsageCoreNanoSeconds)/1e9)
-	family("node_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the node in bytes")
-	fmt.Fprintf(&b, "node_memory_working_set_bytes %d\n", *s.Node.Memory.WorkingSetBytes)
-	each := func(name, kind, help string, f func(c *stats.ContainerStats) (float64, bool)) {
-		family(name, kind, help)
-		for _, p := range s.Pods {
-			for i := range p.Containers {
-				if v, ok := f(&p.Containers[i]); ok {
-					fmt.Fprintf(&b, "%s{container=%q,namespace=%q,pod=%q} %g\n", name, p.Containers[i].Name, p.PodRef.Namespace, p.PodRef.Name, v)
-				}
-			}
-		}
-	}
-	each("container_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the container in core-seconds", func(c *stats.ContainerStats) (float64, bool) {
-		if c.CPU == nil || c.CPU.UsageCoreNanoSeconds == nil {
-			return 0, false
-		}
-		return float64(*c.CPU.UsageCoreNanoSeconds) / 1e9, true
-	})
-	each("container_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the container in bytes", func(c *stats.ContainerStats) (float64, bool) {
-		if c.Memory == nil || c.Memory.WorkingSetBytes == nil {
-			return 0, false
-		}
-		return float64(*c.Memory.WorkingSetBytes), true
-	})
-	return b.Bytes(), nil
 }

@@ -130,11 +130,13 @@ func (k *Kubelet) staticPod(file string, data []byte) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// mirrorSeen keeps the newest state of a mirror pod.
-func (k *Kubelet) mirrorSeen(pod *corev1.Pod) {
+// mirrorSeen keeps the newest state of a mirror pod, as the watch or (told false) the answer to a patch
+// shows it: the latter may come after the watch has told that it is gone.
+func (k *Kubelet) mirrorSeen(pod *corev1.Pod, told bool) {
 	k.mu.Lock()
 	key := pod.Namespace + "/" + pod.Name
-	if old := k.mirrors[key]; old == nil || old.UID != pod.UID || client.Version(pod) >= client.Version(old) {
+	old := k.mirrors[key]
+	if same := old != nil && old.UID == pod.UID; same && client.Version(pod) >= client.Version(old) || !same && told {
 		k.mirrors[key] = pod
 	}
 	w := k.workers[types.UID(pod.Annotations[annotationHash])]
@@ -190,7 +192,7 @@ func (k *Kubelet) makeMirror(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	k.mirrorSeen(got)
+	k.mirrorSeen(got, true)
 	return nil
 }
 
@@ -212,14 +214,14 @@ func (k *Kubelet) strayMirrors() {
 	if k.statics != nil || k.StaticPodDir == "" {
 		for _, m := range k.mirrors {
 			uid := types.UID(m.Annotations[corev1.MirrorPodAnnotationKey])
-			if k.statics[uid] == nil && k.workers[uid] == nil {
+			if k.statics[uid] == nil && k.workers[uid] == nil && !k.closed {
 				stray = append(stray, m)
 			}
 		}
 	}
+	k.work.Add(len(stray))
 	k.mu.Unlock()
 	for _, m := range stray {
-		k.work.Add(1)
 		go func() {
 			defer k.work.Done()
 			if err := k.dropMirror(k.ctx, m); err != nil {

@@ -65,6 +65,9 @@ func podStatus(v *PodView, waiting map[string]Trouble) corev1.PodStatus {
 		s.Phase = verdict(v)
 	}
 	conditions(v, &s, initialized)
+	if v.Stop != nil && v.Stop.Disrupted {
+		set(v, &s, corev1.DisruptionTarget, true, corev1.PodReasonTerminationByKubelet, v.Stop.Message)
+	}
 	return s
 }
 

@@ -63,6 +63,10 @@ func retryMost(v Verb) time.Duration {
 func (w *worker) take(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Pod) (then func(), err error) {
 	k, v := w.k, &w.view
 	look := func() { w.changed(time.Now()) }
+	call := func() (done func()) {
+		w.calling.Add(1)
+		return func() { w.calling.Add(-1); look() }
+	}
 	switch s.Do {
 	case Prepare:
 		renew, err := k.prepare(ctx, pod)
@@ -81,14 +85,14 @@ func (w *worker) take(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Po
 		}
 		return func() { w.renew = renew }, nil
 	case RunSandbox:
-		defer look()
+		defer call()()
 		if s.Attempt > 0 {
 			k.event(pod, "", corev1.EventTypeNormal, "SandboxChanged", s.Reason)
 		}
 		return nil, k.runSandbox(ctx, pod, s.Attempt)
 	case Start:
 		defer look()
-		err := k.start(ctx, pod, s, seen)
+		err := k.start(ctx, pod, s, seen, call)
 		if errors.Is(err, context.Canceled) {
 			return nil, err
 		}
@@ -97,7 +101,7 @@ func (w *worker) take(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Po
 		defer look()
 		return nil, k.kill(ctx, pod, s, first(podIPs(pod, seen, k.NodeIPs)))
 	case RemoveContainer:
-		defer look()
+		defer call()()
 		if _, err := k.cri.Runtime.RemoveContainer(ctx, &runtimev1.RemoveContainerRequest{ContainerId: s.ID}); err != nil && !cri.IsNotFound(err) {
 			return nil, err
 		}
@@ -108,13 +112,13 @@ func (w *worker) take(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Po
 		}
 		return nil, nil
 	case StopSandbox:
-		defer look()
+		defer call()()
 		if _, err := k.cri.Runtime.StopPodSandbox(ctx, &runtimev1.StopPodSandboxRequest{PodSandboxId: s.ID}); err != nil && !cri.IsNotFound(err) {
 			return nil, err
 		}
 		return func() { v.Stopped[s.ID] = true }, nil
 	case RemoveSandbox:
-		defer look()
+		defer call()()
 		if _, err := k.cri.Runtime.RemovePodSandbox(ctx, &runtimev1.RemovePodSandboxRequest{PodSandboxId: s.ID}); err != nil && !cri.IsNotFound(err) {
 			return nil, err
 		}
@@ -215,7 +219,7 @@ func (w *worker) started(name string, err error) {
 }
 
 // start pulls, creates and starts a container and runs its postStart hook. Errors: *startError.
-func (k *Kubelet) start(ctx context.Context, pod *corev1.Pod, s Step, seen *cri.Pod) error {
+func (k *Kubelet) start(ctx context.Context, pod *corev1.Pod, s Step, seen *cri.Pod, call func() (done func())) error {
 	c := findContainer(pod, s.Name)
 	say := func(kind, reason, message string) { k.event(pod, s.Name, kind, reason, message) }
 	fail := func(reason string, err error) error {
@@ -232,6 +236,7 @@ func (k *Kubelet) start(ctx context.Context, pod *corev1.Pod, s Step, seen *cri.
 	}
 	id := s.ID
 	ips := podIPs(pod, seen, k.NodeIPs)
+	var done func()
 	if id == "" {
 		img, err := k.images.ensure(ctx, pod, c, say)
 		if err != nil {
@@ -250,17 +255,23 @@ func (k *Kubelet) start(ctx context.Context, pod *corev1.Pod, s Step, seen *cri.
 		}
 		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 		defer cancel()
+		done = call()
 		r, err := k.cri.Runtime.CreateContainer(cctx, &runtimev1.CreateContainerRequest{PodSandboxId: seen.Current().ID, Config: cfg, SandboxConfig: box})
 		if err != nil {
+			done()
 			return fail("CreateContainerError", err)
 		}
 		id = r.ContainerId
 		say(corev1.EventTypeNormal, "Created", "Container created")
+	} else {
+		done = call()
 	}
 	// Once begun a start is not cut short: a container that was just starting is not to count as failed.
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if _, err := k.cri.Runtime.StartContainer(sctx, &runtimev1.StartContainerRequest{ContainerId: id}); err != nil {
+	_, err := k.cri.Runtime.StartContainer(sctx, &runtimev1.StartContainerRequest{ContainerId: id})
+	done()
+	if err != nil {
 		return fail("RunContainerError", err)
 	}
 	say(corev1.EventTypeNormal, "Started", "Container started")

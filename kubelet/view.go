@@ -32,6 +32,7 @@ type PodView struct {
 type Stop struct {
 	Phase           corev1.PodPhase // Failed, or "" to let the containers' exit codes decide
 	Reason, Message string
+	Disrupted       bool      // by the kubelet, for the node's sake: the condition DisruptionTarget says so
 	Deadline        time.Time // when the last container is to be dead
 	Grace           time.Duration
 }

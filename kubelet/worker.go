@@ -28,13 +28,14 @@ type worker struct {
 	kick  chan struct{} // holds one: look again
 	stale atomic.Bool   // something that the pod mounts or reads has changed
 
-	admitted atomic.Bool                // its requests count
-	snapshot atomic.Pointer[cri.Pod]    // what was seen of it last, for others to read
-	latest   atomic.Pointer[corev1.Pod] // with its newest status, for others to read
+	calling  atomic.Int32            // calls under way that change the runtime, and will look at it afterwards
+	admitted atomic.Bool             // its requests count
+	snapshot atomic.Pointer[cri.Pod] // what was seen of it last, for others to read
 
 	mu    sync.Mutex
 	pod   *corev1.Pod // newest known
 	gone  bool        // the API server has it no more
+	evict string      // not empty: the pod is to end for this reason
 	since time.Time   // the runtime has changed something then
 	inbox []func()    // what came of steps, for run to apply
 
@@ -43,10 +44,11 @@ type worker struct {
 	fails   map[string]int                // steps that failed in a row, by key
 	cancel  map[string]context.CancelFunc // of steps under way
 	steps   sync.WaitGroup
-	static  bool // it comes from a manifest of this node: its object is a mirror
-	patched bool // a status patch is under way
-	checked bool // admission is done
-	renew   time.Time
+	static  bool        // it comes from a manifest of this node: its object is a mirror
+	patched bool        // a status patch is under way
+	checked bool        // admission is done
+	used    *corev1.Pod // whose objects are in view
+	renew   time.Time   // of its tokens
 	done    bool
 }
 
@@ -146,7 +148,10 @@ func (w *worker) turn(ctx context.Context) (wake time.Time) {
 	if w.done {
 		return
 	}
-	w.k.objects.use(ctx, v.Pod)
+	if w.used != v.Pod {
+		w.k.objects.use(ctx, v.Pod)
+		w.used = v.Pod
+	}
 	if err := w.look(ctx, since); err != nil {
 		w.k.Logger.Debug("look at pod", "object", w.name(), "err", err)
 		return w.k.Now().Add(time.Second)
@@ -187,7 +192,7 @@ func (w *worker) name() string { return w.view.Pod.Namespace + "/" + w.view.Pod.
 // look reads the runtime when it may differ from what was seen last.
 func (w *worker) look(ctx context.Context, since time.Time) error {
 	v := &w.view
-	if v.Seen != nil && !since.After(v.Seen.At) {
+	if v.Seen != nil && (!since.After(v.Seen.At) || w.calling.Load() > 0) {
 		return nil
 	}
 	if v.Seen == nil && w.k.fresh(v.Pod) {
@@ -294,6 +299,13 @@ func (w *worker) ending() {
 		w.k.event(v.Pod, "", corev1.EventTypeNormal, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 		stop(Stop{Phase: corev1.PodFailed, Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline"}, grace(v.Pod))
 	}
+	w.mu.Lock()
+	evict := w.evict
+	w.mu.Unlock()
+	if evict != "" && v.Stop == nil && !terminal(v.Pod.Status.Phase) {
+		w.k.event(v.Pod, "", corev1.EventTypeWarning, "Evicted", evict)
+		stop(Stop{Phase: corev1.PodFailed, Reason: "Evicted", Message: evict, Disrupted: true}, minGrace)
+	}
 	switch {
 	case v.Pod.DeletionTimestamp != nil:
 		g := grace(v.Pod)
@@ -382,10 +394,12 @@ func (w *worker) report(ctx context.Context, waiting map[string]Trouble, d *Deci
 				w.fails["status"] = 0
 				if w.static {
 					v.Pod = w.withStatus(v.Pod, &status)
-					w.k.mirrorSeen(got)
+					w.k.mirrorSeen(got, false)
 				} else {
 					w.update(got)
 				}
+			case apierrors.IsNotFound(err) && w.static:
+				w.k.mirrorGone(target)
 			case apierrors.IsNotFound(err):
 				v.NotBefore["status"] = w.k.Now().Add(time.Second) // the view will tell that it is gone
 			case ctx.Err() == nil:

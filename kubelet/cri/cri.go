@@ -37,7 +37,9 @@ const (
 type Client struct {
 	Runtime runtimev1.RuntimeServiceClient
 	Images  runtimev1.ImageServiceClient
-	conn    *grpc.ClientConn
+
+	conn       *grpc.ClientConn
+	operations *operations
 }
 
 // maxMessage bounds one CRI answer: lists of many pods are long, as are the outputs of ExecSync (16 MiB).
@@ -46,14 +48,15 @@ const maxMessage = 32 << 20
 // Dial connects to a CRI socket, given as a path or as unix:///path. It returns before the runtime answers.
 func Dial(socket string) (*Client, error) {
 	socket = strings.TrimPrefix(socket, "unix://")
-	conn, err := grpc.NewClient("unix://"+socket,
+	ops := &operations{by: map[string]Operation{}}
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithUnaryInterceptor(ops.measure),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.WaitForReady(false)),
 		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10), grpc.WithIdleTimeout(0))
 	if err != nil {
 		return nil, fmt.Errorf("dial container runtime %s: %w", socket, err)
 	}
-	return &Client{Runtime: runtimev1.NewRuntimeServiceClient(conn), Images: runtimev1.NewImageServiceClient(conn), conn: conn}, nil
+	return &Client{Runtime: runtimev1.NewRuntimeServiceClient(conn), Images: runtimev1.NewImageServiceClient(conn), conn: conn, operations: ops}, nil
 }
 
 // Close ends the connection and every call on it.

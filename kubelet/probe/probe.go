@@ -220,12 +220,13 @@ func (h *prober) loop(ctx context.Context, kind string, spec *corev1.Probe, last
 // once runs the probe one time within its timeout.
 func (h *prober) once(ctx context.Context, spec *corev1.Probe) (bool, string) {
 	timeout := time.Duration(max(spec.TimeoutSeconds, 1)) * time.Second
+	c, ip := h.target.Container, h.target.IP
+	if spec.Exec != nil {
+		return execute(ctx, h.p.exec, h.target.ID, spec.Exec.Command, timeout)
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c, ip := h.target.Container, h.target.IP
 	switch {
-	case spec.Exec != nil:
-		return execute(ctx, h.p.exec, h.target.ID, spec.Exec.Command, timeout)
 	case spec.HTTPGet != nil:
 		return get(ctx, spec.HTTPGet, c, ip)
 	case spec.TCPSocket != nil:

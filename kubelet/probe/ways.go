@@ -31,7 +31,7 @@ const maxBody = 10 << 10
 
 func execute(ctx context.Context, e Exec, id string, command []string, timeout time.Duration) (bool, string) {
 	// The runtime keeps the time; ours is a little longer, for a runtime that does not.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout+10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, timeout+10*time.Second)
 	defer cancel()
 	r, err := e.ExecSync(ctx, &runtimev1.ExecSyncRequest{ContainerId: id, Cmd: command, Timeout: int64(timeout / time.Second)})
 	if err != nil {

@@ -66,8 +66,8 @@ type Server struct {
 	Runtime      runtimev1.RuntimeServiceClient
 	Authenticate func(*http.Request) (User, error)
 	Authorize    func(ctx context.Context, u User, a Attributes) error
-	Summary      func(ctx context.Context) (any, error)    // /stats/summary
-	Metrics      func(ctx context.Context) ([]byte, error) // /metrics/resource
+	Summary      func(ctx context.Context) (any, error)                 // /stats/summary
+	Metrics      func(ctx context.Context, kind string) ([]byte, error) // /metrics ("") and /metrics/<kind>
 	Healthy      func() error
 	Log          *slog.Logger
 }
@@ -200,7 +200,7 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {
-	text, err := s.Metrics(r.Context())
+	text, err := s.Metrics(r.Context(), r.PathValue("kind"))
 	if err != nil {
 		return err
 	}
