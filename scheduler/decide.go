@@ -15,6 +15,7 @@ type decision struct {
 	rejected   cause
 	resolvable []*node // that refuse for what preemption could change
 	after      string  // what preemption says
+	leaving    bool    // pods are on their way out to make room
 }
 
 // enough is how many nodes that can take a pod are looked for before the best is chosen: all of a few

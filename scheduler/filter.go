@@ -17,8 +17,19 @@ const (
 	bySpread                       // topology spread constraints
 	byNeighbours                   // affinity and anti-affinity between pods
 	byVolumes                      // claims and volumes
-	byAnything   = ^cause(0)
+	byAnything   = byNode | byResources | byPorts | bySpread | byNeighbours | byVolumes
+
+	causes = 6
 )
+
+// count adds n for each cause of the set.
+func (by cause) count(list *[causes]int, n int) {
+	for i := range causes {
+		if by&(1<<i) != 0 {
+			list[i] += n
+		}
+	}
+}
 
 // reason is why a node cannot take a pod, in the words of Kubernetes.
 type reason struct {

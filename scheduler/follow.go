@@ -109,8 +109,10 @@ func (s *scheduler) podChanged(ctx context.Context, old, new *corev1.Pod) {
 }
 
 func (s *scheduler) podGone(p *corev1.Pod) {
+	e := s.queue.entries[p.UID]
+	kept := e != nil && e.ask.nominated != nil
 	s.queue.remove(p.UID)
-	if s.cache.deletePod(p.UID) {
+	if s.cache.deletePod(p.UID) || kept {
 		s.queue.wake(byResources|byPorts|bySpread|byNeighbours|byVolumes, s.Now())
 	}
 }

@@ -141,13 +141,13 @@ func (c *cache) measure(p *pod) {
 	o := resource.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
 	p.requests = c.resources.amounts(resource.PodRequests(p.obj, o))
 	p.weighCPU, p.weighMemory = p.requests.cpu, p.requests.memory
-	for i := range p.obj.Spec.Containers {
-		if r := p.obj.Spec.Containers[i].Resources.Requests; r.Cpu().IsZero() || r.Memory().IsZero() {
-			o.NonMissingContainerRequests = assumedRequests
-			w := c.resources.amounts(resource.PodRequests(p.obj, o))
-			p.weighCPU, p.weighMemory = w.cpu, w.memory
-			return
-		}
+	little := func(k corev1.Container) bool {
+		return k.Resources.Requests.Cpu().IsZero() || k.Resources.Requests.Memory().IsZero()
+	}
+	if slices.ContainsFunc(p.obj.Spec.Containers, little) || slices.ContainsFunc(p.obj.Spec.InitContainers, little) {
+		o.NonMissingContainerRequests = assumedRequests
+		w := c.resources.amounts(resource.PodRequests(p.obj, o))
+		p.weighCPU, p.weighMemory = w.cpu, w.memory
 	}
 }
 
@@ -161,6 +161,7 @@ type ask struct {
 	near      neighbours
 	nominated *node // where room is kept for it
 	claims    []claim
+	class     string // of kind, once asked for
 
 	// Found by surveyVolumes, for one decision:
 	bound   []*nodeaffinity.NodeSelector // of volumes that exist

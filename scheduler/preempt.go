@@ -42,7 +42,7 @@ func (s *scheduler) preempt(a *ask, d *decision) *plan {
 		return nil
 	}
 	if s.victimsLeave(a, d) {
-		d.after = "preemption: not eligible due to a terminating pod on the nominated node."
+		d.leaving, d.after = true, "preemption: not eligible due to a terminating pod on the nominated node."
 		return nil
 	}
 	why := map[string]int{}

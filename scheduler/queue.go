@@ -13,6 +13,8 @@ import (
 const (
 	firstDelay = time.Second
 	maxDelay   = 10 * time.Second
+	// longestAside is when a refused pod is tried again although nothing is known to have helped it.
+	longestAside = 5 * time.Minute
 	// patience is how many refusals in a row let the pod that has waited longest go first, whatever its
 	// priority: pods that fit nowhere must not starve those that fit.
 	patience = 16
@@ -45,17 +47,20 @@ type queue struct {
 	entries map[types.UID]*entry
 	active  entryHeap
 	backOff entryHeap
-	aside   map[*entry]bool
+	aside   entryHeap
+	asideBy [causes]int    // how many are aside for each cause
+	helped  [causes]uint64 // how often something happened that can end refusals by each cause
 	serial  uint64
 	refused int // in a row
 }
 
 func newQueue() *queue {
-	q := &queue{entries: map[types.UID]*entry{}, aside: map[*entry]bool{}}
+	q := &queue{entries: map[types.UID]*entry{}}
 	q.active.less = func(a, b *entry) int {
 		return cmp.Or(cmp.Compare(b.ask.priority, a.ask.priority), a.since.Compare(b.since), cmp.Compare(a.serial, b.serial))
 	}
 	q.backOff.less = func(a, b *entry) int { return cmp.Or(a.ready.Compare(b.ready), cmp.Compare(a.serial, b.serial)) }
+	q.aside.less = func(a, b *entry) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.serial, b.serial)) }
 	return q
 }
 
@@ -102,7 +107,8 @@ func (q *queue) take(e *entry) {
 	case backOff:
 		heap.Remove(&q.backOff, e.at)
 	case aside:
-		delete(q.aside, e)
+		heap.Remove(&q.aside, e.at)
+		e.rejected.count(&q.asideBy, -1)
 	}
 	e.place = nowhere
 }
@@ -117,6 +123,9 @@ func (q *queue) pop(now time.Time) *entry {
 	for len(q.backOff.list) > 0 && !q.backOff.list[0].ready.After(now) {
 		e := heap.Pop(&q.backOff).(*entry)
 		q.activate(e)
+	}
+	for len(q.aside.list) > 0 && !q.aside.list[0].since.Add(longestAside).After(now) {
+		q.wakeOne(q.aside.list[0], now)
 	}
 	if len(q.active.list) == 0 {
 		return nil
@@ -134,12 +143,15 @@ func (q *queue) pop(now time.Time) *entry {
 	return e
 }
 
-// next is when the first back-off ends.
-func (q *queue) next() (time.Time, bool) {
-	if len(q.backOff.list) == 0 {
-		return time.Time{}, false
+// next is when the first pod becomes ready by itself; false: none will.
+func (q *queue) next() (at time.Time, ok bool) {
+	if len(q.aside.list) > 0 {
+		at, ok = q.aside.list[0].since.Add(longestAside), true
 	}
-	return q.backOff.list[0].ready, true
+	if len(q.backOff.list) > 0 && (!ok || q.backOff.list[0].ready.Before(at)) {
+		at, ok = q.backOff.list[0].ready, true
+	}
+	return at, ok
 }
 
 // putAside keeps a refused pod until something happens that can help it.
@@ -149,7 +161,8 @@ func (q *queue) putAside(e *entry, by cause, now time.Time) {
 	e.ready = now.Add(delay(e.tries))
 	e.tries++
 	e.place = aside
-	q.aside[e] = true
+	heap.Push(&q.aside, e)
+	by.count(&q.asideBy, 1)
 }
 
 // retry brings a pod back after a delay: its write was refused.
@@ -164,7 +177,17 @@ func delay(tries int) time.Duration { return min(firstDelay<<min(tries, 10), max
 
 // wake brings back all that were refused for one of the causes, once their back-off is over.
 func (q *queue) wake(by cause, now time.Time) {
-	for e := range q.aside {
+	found := 0
+	for i := range causes {
+		if by&(1<<i) != 0 {
+			q.helped[i]++
+			found += q.asideBy[i]
+		}
+	}
+	if found == 0 {
+		return
+	}
+	for _, e := range slices.Clone(q.aside.list) {
 		if e.rejected&by != 0 {
 			q.wakeOne(e, now)
 		}
@@ -182,6 +205,16 @@ func (q *queue) wakeOne(e *entry, now time.Time) {
 		return
 	}
 	q.activate(e)
+}
+
+// help is how often something happened that can end refusals by the causes.
+func (q *queue) help(by cause) (sum uint64) {
+	for i := range causes {
+		if by&(1<<i) != 0 {
+			sum += q.helped[i]
+		}
+	}
+	return sum
 }
 
 // entryHeap is a heap.Interface.

@@ -17,7 +17,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +46,7 @@ type scheduler struct {
 	rand  *rand.Rand
 	views views
 	found []*node // decide's, kept for its memory
+	kinds map[string]refused
 	out   outbox
 
 	mu    sync.Mutex
@@ -80,7 +80,7 @@ func newScheduler(c Config) *scheduler {
 	c.Seed = cmp.Or(c.Seed, uint64(c.Now().UnixNano()))
 	r := rand.New(rand.NewPCG(c.Seed, 0))
 	return &scheduler{Config: c, cache: newCache(), queue: newQueue(), rand: r,
-		out: outbox{limit: writesAtOnce}, more: make(chan struct{}, 1)}
+		kinds: map[string]refused{}, out: outbox{limit: writesAtOnce}, more: make(chan struct{}, 1)}
 }
 
 // post hands something that happened to the loop. Any goroutine may call it.
@@ -122,6 +122,9 @@ func (s *scheduler) wait(ctx context.Context, now time.Time) {
 
 // schedule decides on one pod and acts on the decision.
 func (s *scheduler) schedule(ctx context.Context, e *entry, now time.Time) {
+	if s.refusedAlike(ctx, e, now) {
+		return
+	}
 	s.views.spreadByDefault(e.ask)
 	d := s.decide(e.ask)
 	if d.node == nil {
@@ -133,22 +136,31 @@ func (s *scheduler) schedule(ctx context.Context, e *entry, now time.Time) {
 		return
 	}
 	s.cache.assume(e.ask.pod, d.node)
+	by := bySpread | byNeighbours // a new pod can be what others want near
+	if n := e.ask.nominated; n != nil && n != d.node {
+		by |= byResources | byPorts
+	}
+	s.queue.wake(by, now)
 	s.bind(ctx, e, d.node.name)
 }
 
 // refuse puts a pod aside that fits nowhere and says why.
 func (s *scheduler) refuse(ctx context.Context, e *entry, d decision, now time.Time) {
-	room := ""
 	if p := s.preempt(e.ask, &d); p != nil {
 		s.carryOut(ctx, e, p)
-	} else if !strings.Contains(d.after, "terminating") {
+	} else if !d.leaving {
 		s.nominate(e.ask, nil)
+		s.remember(e, d)
 	}
+	s.say(ctx, e, d.rejected, d.message(), now)
+}
+
+func (s *scheduler) say(ctx context.Context, e *entry, by cause, text string, now time.Time) {
+	room := ""
 	if n := e.ask.nominated; n != nil {
 		room = n.name
 	}
-	text := d.message()
-	s.queue.putAside(e, d.rejected, now)
+	s.queue.putAside(e, by, now)
 	s.Log.Debug("pod fits nowhere", "object", e.ask.key, "reason", text)
 	s.tell(e.ask.obj, corev1.EventTypeWarning, "FailedScheduling", text)
 	s.report(ctx, e, corev1.PodReasonUnschedulable, text, room)

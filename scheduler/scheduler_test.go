@@ -64,6 +64,7 @@ func TestAPodThatFitsNowhereSaysWhyAndIsWokenByWhatHelps(t *testing.T) {
 			t.Errorf("idle, but it wrote %q", c.writes[writes:])
 		}
 		c.delete(newPod("first", ""))
+		time.Sleep(maxDelay) // it was tried in vain every now and then
 		settle()
 		c.want(t, "a", "n1")
 	})

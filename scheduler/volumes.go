@@ -131,6 +131,7 @@ func (c *cache) claimsNode(a *ask) *node {
 // makeVolumes asks for volumes on the chosen node. The pod is decided on again once they are there.
 func (s *scheduler) makeVolumes(ctx context.Context, e *entry, node string) {
 	s.queue.putAside(e, byVolumes|byNode, s.Now())
+	e.ready, e.tries = s.Now(), 0 // it was not refused
 	for _, k := range e.ask.unbound {
 		if k.Annotations[selectedNode] == node {
 			continue
