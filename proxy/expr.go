@@ -45,13 +45,13 @@ func protocolPort(reg uint32) []expr.Any {
 		&expr.Payload{DestRegister: reg + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}}
 }
 
-// notLoopback expects the destination in reg0; it leaves it there for IPv6, not for IPv4.
-func notLoopback(six bool) []expr.Any {
+// loopback compares the address in reg0 with the loopback addresses; it leaves it there for IPv6, not for IPv4.
+func loopback(six bool, op expr.CmpOp) []expr.Any {
 	if six {
-		return []expr.Any{&expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: netip.IPv6Loopback().AsSlice()}}
+		return []expr.Any{&expr.Cmp{Op: op, Register: reg0, Data: netip.IPv6Loopback().AsSlice()}}
 	}
 	return []expr.Any{&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: []byte{255, 0, 0, 0}, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: []byte{127, 0, 0, 0}}}
+		&expr.Cmp{Op: op, Register: reg0, Data: []byte{127, 0, 0, 0}}}
 }
 
 // inState holds when the packet's connection is in one of the states.

@@ -20,16 +20,18 @@ const (
 
 // frame writes what every table has: the sets, and the chains that the kernel's hooks call.
 //
-//	prerouting, output  -> services: new connections find their service's chain
+//	prerouting, output  -> services: new connections find their service's chain; those for an address of this
+//	                    node that no service has go on to local: a pod's host port first, then node ports
 //	postrouting         masquerades what was marked, and what reaches itself through a service
 //	input, forward, output at filter: refuses what no endpoint serves
 func (w *writer) frame(c Config) {
 	for _, fam := range []string{"4", "6"} {
-		for _, kind := range []string{"services", "nodeports", "refused", "refusedports", "hairpin"} {
+		for _, kind := range []string{"services", "hostaddrs", "hostports", "nodeports", "refused", "refusedports", "hairpin"} {
 			w.set(namedSet(w.table, kind+fam), nil)
 		}
 		w.set(namedSet(w.table, "pods"+fam), intervals(c.PodCIDRs, fam == "6"))
 		w.set(namedSet(w.table, "nodes"+fam), intervals(c.NodePortAddresses, fam == "6"))
+		w.set(namedSet(w.table, "own"+fam), intervals(single(c.LocalAddresses), fam == "6"))
 		w.set(namedSet(w.table, "clusters"+fam), intervals(c.ServiceCIDRs, fam == "6"))
 	}
 	services := w.conn.AddChain(&nftables.Chain{Name: "services", Table: w.table})
@@ -65,15 +67,30 @@ func (w *writer) frame(c Config) {
 		only := onlyFamily(six)
 		w.rule(services, slices.Concat(only, destination(six, reg0), protocolPort(reg0+words(six)),
 			[]expr.Any{&expr.Lookup{SourceRegister: reg0, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: "services" + f}})...)
+		find := func(c *nftables.Chain, set string, when ...expr.Any) { // go on to the chain that the set says
+			w.rule(c, append(when, &expr.Lookup{SourceRegister: reg0, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: set + f})...)
+		}
 		node := append(onlyFamily(six), &expr.Fib{Register: reg0, FlagDADDR: true, ResultADDRTYPE: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: number(unix.RTN_LOCAL)})
 		node = append(node, destination(six, reg0)...)
+		local := w.conn.AddChain(&nftables.Chain{Name: "local" + f, Table: w.table})
+		w.rule(services, slices.Concat(node, loopback(six, expr.CmpOpNeq), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: local.Name}})...)
+		// What the node serves itself, such as DNS, is no pod's to take.
+		others := append(destination(six, reg0), &expr.Lookup{SourceRegister: reg0, SetName: "own" + f, Invert: true})
+		find(local, "hostaddrs", slices.Concat(others, destination(six, reg0), protocolPort(reg0+words(six)))...)
+		find(local, "hostports", slices.Concat(others, protocolPort(reg0))...)
 		if len(c.NodePortAddresses) > 0 {
-			node = append(node, &expr.Lookup{SourceRegister: reg0, SetName: "nodes" + f})
+			chosen := &expr.Lookup{SourceRegister: reg0, SetName: "nodes" + f}
+			node = append(node, chosen)
+			find(local, "nodeports", slices.Concat(destination(six, reg0), []expr.Any{chosen}, protocolPort(reg0))...)
+		} else {
+			find(local, "nodeports", protocolPort(reg0)...)
 		}
-		node = append(node, notLoopback(six)...)
-		node = append(node, protocolPort(reg0)...)
-		w.rule(services, append(node, &expr.Lookup{SourceRegister: reg0, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: "nodeports" + f})...)
+		node = slices.Concat(node, loopback(six, expr.CmpOpNeq), protocolPort(reg0))
+		// A host port on a loopback address is for the node's own processes alone, so it is looked for in output
+		// only; from a loopback address there is no way back (see hostPorts).
+		find(output, "hostaddrs", slices.Concat(only, destination(six, reg0), loopback(six, expr.CmpOpEq),
+			source(six, reg0), loopback(six, expr.CmpOpNeq), destination(six, reg0), protocolPort(reg0+words(six)))...)
 		w.rule(refused, slices.Concat(only, destination(six, reg0), protocolPort(reg0+words(six)),
 			[]expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: "refused" + f}, toRefuse})...)
 		w.rule(refused, append(slices.Clone(node), &expr.Lookup{SourceRegister: reg0, SetName: "refusedports" + f}, toRefuse)...)

@@ -36,6 +36,7 @@ type lab struct {
 	services     *clienttest.View
 	slices       *clienttest.View
 	nodes        *clienttest.View
+	objects      *clienttest.View // pods
 }
 
 func newLab(t *testing.T) *lab {
@@ -43,7 +44,7 @@ func newLab(t *testing.T) *lab {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces and rules")
 	}
-	l := &lab{t: t, services: clienttest.NewView(), slices: clienttest.NewView(),
+	l := &lab{t: t, services: clienttest.NewView(), slices: clienttest.NewView(), objects: clienttest.NewView(),
 		nodes: clienttest.NewView(&corev1.Node{ObjectMeta: v1.ObjectMeta{Name: "n1"}})}
 	l.node, l.client = newNS(t), newNS(t)
 	l.wire("eth0", l.client, "eth0")
@@ -233,8 +234,20 @@ func ask(ns netns.NsHandle, network, to string) (pod, saw string, err error) {
 }
 
 func askFor(ns netns.NsHandle, network, to string, patience time.Duration) (pod, saw string, err error) {
+	return askFrom(ns, network, "", to, patience)
+}
+
+// askFrom is the same from a source address; what is no address is any.
+func askFrom(ns netns.NsHandle, network, from, to string, patience time.Duration) (pod, saw string, err error) {
+	d := net.Dialer{Timeout: patience}
+	if ip := net.ParseIP(from); ip != nil {
+		d.LocalAddr = &net.TCPAddr{IP: ip}
+		if network == "udp" {
+			d.LocalAddr = &net.UDPAddr{IP: ip}
+		}
+	}
 	err = within(ns, func() error {
-		c, err := net.DialTimeout(network, to, patience)
+		c, err := d.Dial(network, to)
 		if err != nil {
 			return err
 		}
@@ -280,6 +293,8 @@ func (p parts) View(_ context.Context, r client.Resource, _ client.Selection) cl
 		return p.l.services
 	case "endpointslices":
 		return p.l.slices
+	case "pods":
+		return p.l.objects
 	}
 	return p.l.nodes
 }

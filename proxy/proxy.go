@@ -1,9 +1,9 @@
-// Package proxy makes this node's kernel carry traffic for Services. In come Services,
-// EndpointSlices and this node's zone through client views; out go nftables rules in a table of our own,
+// Package proxy makes this node's kernel carry traffic for Services and for the host ports of its pods. In
+// come Services, EndpointSlices, this node's zone and its pods through client views; out go nftables rules in a table of our own,
 // written over netlink. role runs it on each node.
 //
-// The way of a change: a view marks the service dirty (state.go), its endpoints are chosen
-// (endpoints.go), compiled to rules that are plain data (rules.go), compared with what is there
+// The way of a change: a view marks the service or pod dirty (state.go), its endpoints are chosen
+// (endpoints.go), compiled to rules that are plain data (rules.go, hostports.go), compared with what is there
 // (table.go) and the difference is committed in one nftables transaction (kernel.go). Only what
 // changed is touched, and a packet costs the same with one service or ten thousand: an address, protocol
 // and port are looked up in one map.
@@ -58,6 +58,7 @@ const (
 	checkEvery   = 5 * time.Second      // one small message each
 	retryFirst   = 100 * time.Millisecond
 	retryLast    = 10 * time.Second
+	podsPatience = 5 * time.Second // how long services wait for the pods' host ports at the start
 )
 
 func (c *Config) fill() {
@@ -83,22 +84,30 @@ func Run(ctx context.Context, c Config) error {
 	services := client.Services.View(ctx, c.Client, client.Selection{})
 	slicesView := client.EndpointSlices.View(ctx, c.Client, client.Selection{})
 	node := client.Nodes.View(ctx, c.Client, client.Selection{Fields: "metadata.name=" + c.NodeName})
+	pods := client.Pods.View(ctx, c.Client, client.Selection{Fields: "spec.nodeName=" + c.NodeName})
 	for _, wait := range []func(context.Context) error{services.WaitSynced, slicesView.WaitSynced, node.WaitSynced} {
 		if err := wait(ctx); err != nil {
 			return fmt.Errorf("wait for services: %w", err)
 		}
 	}
+	// Host ports are there from the first rules on, but an identity that may not read pods still gets services.
+	patience, cancel := context.WithTimeout(ctx, podsPatience)
+	defer cancel()
+	if err := pods.WaitSynced(patience); err != nil && ctx.Err() == nil {
+		c.Log.Warn("this node's pods are not known yet, their host ports come later", "node", c.NodeName, "err", err)
+	}
 
 	s := newState()
 	services.Subscribe(ctx, s.service)
 	slicesView.Subscribe(ctx, s.slice)
+	pods.Subscribe(ctx, s.pod)
 	node.Subscribe(ctx, func(_, n *corev1.Node) {
 		if n != nil && n.Name == c.NodeName {
 			s.setZone(n.Labels[corev1.LabelTopologyZone])
 		}
 	})
 	// Subscribe delivers what exists from its own goroutine: the first rules must hold all of it.
-	if err := s.waitFor(ctx, services, slicesView); err != nil {
+	if err := s.waitFor(ctx, services, slicesView, pods); err != nil {
 		return err
 	}
 
@@ -160,6 +169,9 @@ func (p *runner) sync() error {
 	udp := false
 	for key, in := range p.state.take() {
 		rules := compile(in.service, in.slices, env)
+		if in.pod != nil {
+			rules = hostPorts(in.pod, env)
+		}
 		udp = p.table.put(key, rules) || udp
 		p.health.set(key, rules.Health)
 	}

@@ -11,9 +11,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// ruleset is all that the kernel must know about one service: pure data, compared and printed by value.
+// ruleset is all that the kernel must know about one service, or one pod with host ports: pure data, compared and printed by value.
 type ruleset struct {
-	Chains   map[string][]step // by name; a name holds the service's namespace and name, so it is unique
+	Chains   map[string][]step // by name; a name holds its owner's namespace and name, so it is unique
 	Entries  map[entry]string  // where traffic comes in, and the chain that it goes to; "" is refused
 	Affinity map[string]bool   // names of the sets that remember clients; true is IPv6
 	Hairpin  []netip.Addr      // endpoints on this node, which may reach themselves through the service
@@ -21,12 +21,14 @@ type ruleset struct {
 	Health   localHealth
 }
 
-// entry is an address, protocol and port that a service answers on. Addr is unset for a node port.
+// entry is an address, protocol and port that a service or a pod's host port answers on. Addr is unset for a
+// node port, and for a host port on all of the node's addresses.
 type entry struct {
 	Addr  netip.Addr
 	Proto uint8
 	Port  uint16
 	Six   bool // IPv6
+	Host  bool // a pod's host port: Addr counts only where it is this node's
 }
 
 // step is one step of a chain: when its condition holds, do what it says, in the order of the fields.
@@ -68,7 +70,7 @@ var protocols = map[corev1.Protocol]uint8{corev1.ProtocolTCP: 6, corev1.Protocol
 // compile makes a service's rules. A nil service, or one that has no cluster address or is not for this
 // proxy, has none.
 func compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice, env environment) ruleset {
-	r := ruleset{Chains: map[string][]step{}, Entries: map[entry]string{}, Affinity: map[string]bool{}, UDP: map[entry][]netip.AddrPort{}}
+	r := newRuleset()
 	if svc == nil || !handled(svc.Labels) || svc.Spec.Type == corev1.ServiceTypeExternalName ||
 		svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" {
 		return r
@@ -96,11 +98,20 @@ func compile(svc *corev1.Service, all []*discoveryv1.EndpointSlice, env environm
 			}
 		}
 	}
-	for a := range hairpin {
-		r.Hairpin = append(r.Hairpin, a)
-	}
-	slices.SortFunc(r.Hairpin, netip.Addr.Compare)
+	r.Hairpin = sorted(hairpin)
 	return r
+}
+
+func newRuleset() ruleset {
+	return ruleset{Chains: map[string][]step{}, Entries: map[entry]string{}, Affinity: map[string]bool{}, UDP: map[entry][]netip.AddrPort{}}
+}
+
+func sorted(set map[netip.Addr]bool) (out []netip.Addr) {
+	for a := range set {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
 }
 
 // port adds the rules of one port in one address family. The chains:

@@ -22,6 +22,9 @@ func text(r ruleset) string {
 		if e.Addr.IsValid() {
 			where = e.Addr.String()
 		}
+		if e.Host {
+			where = "host " + where
+		}
 		if to == "" {
 			to = "refuse"
 		}
@@ -227,10 +230,13 @@ func TestTable(t *testing.T) {
 
 func TestStaleUDP(t *testing.T) {
 	a := netip.MustParseAddr
-	s := staleUDP{
+	s := staleFlows{staleUDP{
 		{Addr: a("10.96.0.1"), Proto: 17, Port: 53}: {netip.MustParseAddrPort("10.0.0.1:53")},
 		{Proto: 17, Port: 30053}:                    nil,
-	}
+		{Proto: 17, Port: 53, Host: true}:           {netip.MustParseAddrPort("10.0.0.3:5353")},
+		{Proto: 17, Port: 30054}:                    nil,
+		{Proto: 17, Port: 30054, Host: true}:        {netip.MustParseAddrPort("10.0.0.3:5354")},
+	}, map[netip.Addr]bool{a("192.0.2.1"): true}}
 	for what, tt := range map[string]struct {
 		proto   uint8
 		to, end string
@@ -241,6 +247,11 @@ func TestStaleUDP(t *testing.T) {
 		"was never translated":                    {17, "10.96.0.1:53", "10.96.0.1:53", true},
 		"is of another port":                      {17, "10.96.0.1:54", "10.0.0.2:53", false},
 		"is TCP":                                  {6, "10.96.0.1:53", "10.0.0.2:53", false},
+		"host port, to its pod":                   {17, "192.0.2.1:53", "10.0.0.3:5353", false},
+		"host port, pod gone":                     {17, "192.0.2.1:53", "10.0.0.4:5353", true},
+		"host port, begun before the pod":         {17, "192.0.2.1:53", "192.0.2.1:53", true},
+		"through this node to another's port":     {17, "192.0.2.2:53", "192.0.2.2:53", false},
+		"host port before node port":              {17, "192.0.2.1:30054", "10.0.0.3:5354", false},
 		"node port, endpoint gone":                {17, "192.0.2.1:30053", "10.0.0.2:53", true},
 		"the port of somebody else, untranslated": {17, "192.0.2.1:30053", "192.0.2.1:30053", false},
 	} {

@@ -18,22 +18,24 @@ func addrType(six bool) nftables.SetDatatype {
 // namedSet describes the sets that every table has, by name without and with family:
 //
 //	services4      address . protocol . port -> chain     nodeports4    protocol . port -> chain
+//	hostaddrs4     address . protocol . port -> chain     hostports4    protocol . port -> chain
 //	refused4       address . protocol . port              refusedports4 protocol . port
-//	hairpin4       source . destination                   pods4, nodes4, clusters4  prefixes
+//	hairpin4       source . destination                   pods4, nodes4, clusters4, own4  prefixes
 func namedSet(t *nftables.Table, name string) *nftables.Set {
 	kind, six := name[:len(name)-1], name[len(name)-1] == '6'
 	s := &nftables.Set{Table: t, Name: name, Concatenation: true}
 	switch kind {
-	case "services", "refused":
+	case "services", "hostaddrs", "refused":
 		s.KeyType = nftables.MustConcatSetType(addrType(six), nftables.TypeInetProto, nftables.TypeInetService)
-	case "nodeports", "refusedports":
+	case "nodeports", "hostports", "refusedports":
 		s.KeyType = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
 	case "hairpin":
 		s.KeyType = nftables.MustConcatSetType(addrType(six), addrType(six))
 	default:
 		s.KeyType, s.Concatenation, s.Interval, s.AutoMerge = addrType(six), false, true, true
 	}
-	if kind == "services" || kind == "nodeports" {
+	switch kind {
+	case "services", "hostaddrs", "nodeports", "hostports":
 		s.IsMap, s.DataType = true, nftables.TypeVerdict
 	}
 	return s
@@ -62,6 +64,10 @@ func entryElements(t *nftables.Table, entries map[entry]string) map[string][]nft
 	for e, chain := range entries {
 		key, set := append(pad8(e.Proto), pad16(e.Port)...), ""
 		switch {
+		case e.Host && e.Addr.IsValid():
+			set = "hostaddrs"
+		case e.Host:
+			set = "hostports"
 		case e.Addr.IsValid() && chain != "":
 			set = "services"
 		case e.Addr.IsValid():
@@ -90,6 +96,14 @@ func intervals(prefixes []netip.Prefix, six bool) (out []nftables.SetElement) {
 		if end := last(p).Next(); end.IsValid() {
 			out = append(out, nftables.SetElement{Key: end.AsSlice(), IntervalEnd: true})
 		}
+	}
+	return out
+}
+
+// single is each address as a prefix.
+func single(addrs []netip.Addr) (out []netip.Prefix) {
+	for _, a := range addrs {
+		out = append(out, netip.PrefixFrom(a, a.BitLen()))
 	}
 	return out
 }

@@ -12,20 +12,22 @@ import (
 	"github.com/lighter-k8s/lighter/client"
 )
 
-// state holds the newest services and slices by service, and which services have changed since they
-// were last taken. Views write to it, the runner takes from it.
+// state holds the newest services, slices by service and pods with host ports, and which of services and pods
+// have changed since they were last taken. Views write to it, the runner takes from it.
 type state struct {
 	changed chan struct{} // holds one token when something is dirty
 
 	mu       sync.Mutex
 	services map[types.NamespacedName]*corev1.Service
 	slices   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice // by service, then slice name
+	pods     map[types.NamespacedName]*corev1.Pod                           // by podKey
 	dirty    map[types.NamespacedName]bool
 	zone     string
 }
 
-// input is what one service's rules are made from; service is nil when there is none.
+// input is what the rules of one service or pod are made from; both are nil when it is gone.
 type input struct {
+	pod     *corev1.Pod
 	service *corev1.Service
 	slices  []*discoveryv1.EndpointSlice
 }
@@ -35,6 +37,7 @@ func newState() *state {
 		changed:  make(chan struct{}, 1),
 		services: map[types.NamespacedName]*corev1.Service{},
 		slices:   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
+		pods:     map[types.NamespacedName]*corev1.Pod{},
 		dirty:    map[types.NamespacedName]bool{},
 	}
 }
@@ -75,6 +78,20 @@ func (s *state) slice(old, new *discoveryv1.EndpointSlice) {
 	s.mark(key)
 }
 
+// pod remembers a pod of this node while it wants host ports.
+func (s *state) pod(old, new *corev1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case wantsHostPorts(new):
+		s.pods[podKey(new)] = new
+		s.mark(podKey(new))
+	case wantsHostPorts(old):
+		delete(s.pods, podKey(old))
+		s.mark(podKey(old))
+	}
+}
+
 func (s *state) setZone(zone string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,13 +119,13 @@ func (s *state) mark(key types.NamespacedName) {
 	}
 }
 
-// take returns the input of every dirty service and makes them clean.
+// take returns the input of every dirty service and pod and makes them clean.
 func (s *state) take() map[types.NamespacedName]input {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make(map[types.NamespacedName]input, len(s.dirty))
 	for key := range s.dirty {
-		in := input{service: s.services[key]}
+		in := input{pod: s.pods[key], service: s.services[key]}
 		for _, slice := range s.slices[key] {
 			in.slices = append(in.slices, slice)
 		}
@@ -119,8 +136,8 @@ func (s *state) take() map[types.NamespacedName]input {
 }
 
 // waitFor blocks until the state knows every object of the views.
-func (s *state) waitFor(ctx context.Context, services client.TypedView[*corev1.Service], slices client.TypedView[*discoveryv1.EndpointSlice]) error {
-	for !s.knows(services.List(""), slices.List("")) {
+func (s *state) waitFor(ctx context.Context, services client.TypedView[*corev1.Service], slices client.TypedView[*discoveryv1.EndpointSlice], pods client.TypedView[*corev1.Pod]) error {
+	for !s.knows(services.List(""), slices.List(""), pods.List("")) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -130,7 +147,7 @@ func (s *state) waitFor(ctx context.Context, services client.TypedView[*corev1.S
 	return nil
 }
 
-func (s *state) knows(services []*corev1.Service, slices []*discoveryv1.EndpointSlice) bool {
+func (s *state) knows(services []*corev1.Service, slices []*discoveryv1.EndpointSlice, pods []*corev1.Pod) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range services {
@@ -140,6 +157,11 @@ func (s *state) knows(services []*corev1.Service, slices []*discoveryv1.Endpoint
 	}
 	for _, o := range slices {
 		if key := serviceOf(o); key.Name != "" && s.slices[key][o.Name] == nil {
+			return false
+		}
+	}
+	for _, o := range pods {
+		if wantsHostPorts(o) && s.pods[podKey(o)] == nil {
 			return false
 		}
 	}

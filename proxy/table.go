@@ -82,6 +82,11 @@ func (t *table) put(key types.NamespacedName, r ruleset) (udp bool) {
 	for _, a := range r.Hairpin {
 		t.hairpin.claim(a, key, "")
 	}
+	for e := range r.UDP {
+		if _, ok := old.UDP[e]; !ok && e.Host {
+			udp = true // what came before the pod went to the node itself, and would go on
+		}
+	}
 	for e, ends := range old.UDP {
 		now, ok := r.UDP[e]
 		if !ok {
