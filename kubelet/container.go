@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -25,6 +26,9 @@ func hash(c *corev1.Container) string {
 
 // sandboxConfig describes the pod to the runtime. logs is the pod's log directory, parent its control group.
 func (k *Kubelet) sandboxConfig(pod *corev1.Pod, attempt int) (*runtimev1.PodSandboxConfig, []string, error) {
+	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
+		return nil, nil, errors.New("hostUsers: false: this node does not make user namespaces")
+	}
 	host, _, err := hostname(pod, k.ClusterDomain)
 	if err != nil {
 		return nil, nil, err

@@ -92,6 +92,8 @@ type Kubelet struct {
 	work      sync.WaitGroup
 	admission sync.Mutex
 	ready     sync.Once
+	balancing sync.Mutex
+	burstable int64 // CPU shares of all burstable pods, as last set
 	mu        sync.Mutex
 	workers   map[types.UID]*worker
 	closed    bool                      // Run is about to return

@@ -219,7 +219,7 @@ func (n *node) update(ctx context.Context) error {
 	}
 	list := status.Conditions
 	next := map[string]any{"capacity": status.Capacity, "allocatable": status.Allocatable, "nodeInfo": status.NodeInfo, "addresses": status.Addresses,
-		"daemonEndpoints": status.DaemonEndpoints, "conditions": list, "images": status.Images}
+		"daemonEndpoints": status.DaemonEndpoints, "conditions": list, "runtimeHandlers": status.RuntimeHandlers, "features": status.Features}
 	if _, err := client.Nodes.Merge(ctx, k.Client, "", k.NodeName, "status", map[string]any{"status": next}); err != nil {
 		return err
 	}
@@ -271,6 +271,9 @@ func (n *node) fill(ctx context.Context, s *corev1.NodeStatus, old []corev1.Node
 	s.NodeInfo.ContainerRuntimeVersion = n.runtime
 	if n.runtime == "" {
 		s.NodeInfo.ContainerRuntimeVersion = "unknown"
+	}
+	if handlers, policy, err := k.cri.Features(ctx); err == nil {
+		s.RuntimeHandlers, s.Features = handlers, &corev1.NodeFeatures{SupplementalGroupsPolicy: &policy}
 	}
 	addresses := []corev1.NodeAddress{}
 	for _, ip := range k.NodeIPs {

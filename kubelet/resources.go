@@ -88,6 +88,39 @@ func podLimits(pod *corev1.Pod, pids int64) cgroup.Limits {
 	return l
 }
 
+// balance gives the group of all burstable pods the CPU weight that they ask for together, and the group
+// of all pods what the node has for them. It is called when pods come and go.
+func (k *Kubelet) balance() error {
+	var milli int64
+	for _, p := range k.Pods() {
+		if qosClass(p) == corev1.PodQOSBurstable && !terminal(p.Status.Phase) {
+			requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
+			milli += requests.Cpu().MilliValue()
+		}
+	}
+	k.balancing.Lock()
+	defer k.balancing.Unlock()
+	want := shares(milli)
+	if want == k.burstable {
+		return nil
+	}
+	if k.burstable == 0 { // the first time
+		room := k.allocatable()
+		l := cgroup.Limits{Shares: shares(room.Cpu().MilliValue())}
+		if _, ok := k.Reserved[corev1.ResourceMemory]; ok {
+			l.Memory = room.Memory().Value()
+		}
+		if err := k.cgroups.Set(k.cgroups.Parent(), l); err != nil {
+			return err
+		}
+	}
+	if err := k.cgroups.Set(k.cgroups.Class(corev1.PodQOSBurstable), cgroup.Limits{Shares: want}); err != nil {
+		return err
+	}
+	k.burstable = want
+	return nil
+}
+
 // podResources are the same in the words of CRI, for the runtime's eyes.
 func podResources(l cgroup.Limits) *runtimev1.LinuxContainerResources {
 	return &runtimev1.LinuxContainerResources{CpuPeriod: quotaPeriod, CpuShares: l.Shares, CpuQuota: max(l.QuotaMicros, 0), MemoryLimitInBytes: max(l.Memory, 0)}

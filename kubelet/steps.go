@@ -152,7 +152,14 @@ func (w *worker) take(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Po
 		if err := errors.Join(os.RemoveAll(k.podDir(string(pod.UID))), os.RemoveAll(k.logDir(pod))); err != nil {
 			return nil, err
 		}
-		return func() { w.done = true; k.probes.Set(pod, nil); k.forget(w.uid) }, nil
+		return func() {
+			w.done = true
+			k.probes.Set(pod, nil)
+			k.forget(w.uid)
+			if err := k.balance(); err != nil {
+				k.Logger.Debug("cpu weight of burstable pods", "err", err)
+			}
+		}, nil
 	}
 	return nil, fmt.Errorf("unknown step %q", s.Do)
 }
@@ -165,6 +172,9 @@ func (k *Kubelet) prepare(ctx context.Context, pod *corev1.Pod) (renew time.Time
 		}
 	}
 	if err := k.cgroups.Make(k.cgroups.Pod(qosClass(pod), string(pod.UID)), podLimits(pod, k.PodPids)); err != nil {
+		return renew, err
+	}
+	if err := k.balance(); err != nil {
 		return renew, err
 	}
 	return k.volumes.Setup(ctx, pod)

@@ -69,11 +69,11 @@ func Open(mounts, parent string) (*Tree, error) {
 		t.dirs["unified"] = unified
 	}
 	for _, qos := range []corev1.PodQOSClass{corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
-		if err := t.make(t.class(qos)); err != nil {
+		if err := t.make(t.Class(qos)); err != nil {
 			return nil, err
 		}
 	}
-	return t, t.Set(t.class(corev1.PodQOSBestEffort), Limits{Shares: 2})
+	return t, t.Set(t.Class(corev1.PodQOSBestEffort), Limits{Shares: 2})
 }
 
 var controllers = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "misc"}
@@ -84,7 +84,8 @@ func (t *Tree) V2() bool { return t.v2 }
 // Parent is the group of all pods of the node.
 func (t *Tree) Parent() string { return t.parent }
 
-func (t *Tree) class(qos corev1.PodQOSClass) string {
+// Class is the group of all pods of a quality of service class; of guaranteed ones the parent.
+func (t *Tree) Class(qos corev1.PodQOSClass) string {
 	switch qos {
 	case corev1.PodQOSBurstable:
 		return t.parent + "/burstable"
@@ -95,7 +96,7 @@ func (t *Tree) class(qos corev1.PodQOSClass) string {
 }
 
 // Pod is the path of a pod's group from the root of each hierarchy.
-func (t *Tree) Pod(qos corev1.PodQOSClass, uid string) string { return t.class(qos) + "/pod" + uid }
+func (t *Tree) Pod(qos corev1.PodQOSClass, uid string) string { return t.Class(qos) + "/pod" + uid }
 
 // Make makes the group and gives it limits.
 func (t *Tree) Make(path string, l Limits) error {
@@ -252,10 +253,10 @@ func (t *Tree) Pods() map[string]string {
 	out := map[string]string{}
 	for _, dir := range t.dirs {
 		for _, qos := range []corev1.PodQOSClass{corev1.PodQOSGuaranteed, corev1.PodQOSBurstable, corev1.PodQOSBestEffort} {
-			entries, _ := os.ReadDir(dir + t.class(qos))
+			entries, _ := os.ReadDir(dir + t.Class(qos))
 			for _, e := range entries {
 				if uid, ok := strings.CutPrefix(e.Name(), "pod"); ok && e.IsDir() {
-					out[uid] = t.class(qos) + "/" + e.Name()
+					out[uid] = t.Class(qos) + "/" + e.Name()
 				}
 			}
 		}

@@ -5,6 +5,7 @@ package cri
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -93,6 +95,24 @@ func (c *Client) Ready(ctx context.Context) (runtime, network error) {
 		}
 	}
 	return runtime, network
+}
+
+// Features are the runtime's handlers with what each can do, and whether it keeps to a pod's policy on
+// supplemental groups, in the words of a Node's status.
+func (c *Client) Features(ctx context.Context) ([]corev1.NodeRuntimeHandler, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	s, err := c.Runtime.Status(ctx, &runtimev1.StatusRequest{})
+	if err != nil {
+		return nil, false, err
+	}
+	var out []corev1.NodeRuntimeHandler
+	for _, h := range s.RuntimeHandlers {
+		readonly, users := h.GetFeatures().GetRecursiveReadOnlyMounts(), false // user namespaces: not by this kubelet
+		out = append(out, corev1.NodeRuntimeHandler{Name: h.Name, Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &readonly, UserNamespaces: &users}})
+	}
+	slices.SortFunc(out, func(a, b corev1.NodeRuntimeHandler) int { return strings.Compare(a.Name, b.Name) })
+	return out, s.GetFeatures().GetSupplementalGroupsPolicy(), nil
 }
 
 func condition(t string) string {
