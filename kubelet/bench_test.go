@@ -67,8 +67,9 @@ func TestBudget(t *testing.T) {
 		}
 	}
 	var ms runtime.MemStats
+	runtime.GC()
 	runtime.ReadMemStats(&ms)
-	t.Logf("heap %d KiB, goroutines %d", ms.HeapAlloc/1024, runtime.NumGoroutine())
+	t.Logf("live heap (with the test's cluster and image of %d KiB) %d KiB, goroutines %d", len(toolTar)/1024, ms.HeapAlloc/1024, runtime.NumGoroutine())
 	for i := range 50 {
 		m.delete(fmt.Sprint("idle", i), 0)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,7 +33,7 @@ func (w *worker) do(ctx context.Context, s Step) {
 	w.steps.Add(1)
 	go func() {
 		defer w.steps.Done()
-		then, err := w.take(sctx, s, pod, seen)
+		then, err := w.guardedTake(sctx, s, pod, seen)
 		stopped := sctx.Err() != nil
 		cancel()
 		w.post(func() {
@@ -50,6 +51,17 @@ func (w *worker) do(ctx context.Context, s Step) {
 			}
 		})
 	}()
+}
+
+// guardedTake is take, of which no pod whatsoever may end the kubelet.
+func (w *worker) guardedTake(ctx context.Context, s Step, pod *corev1.Pod, seen *cri.Pod) (then func(), err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.k.Logger.Error("step of a pod failed", "object", w.uid, "step", s.key(), "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			then, err = nil, fmt.Errorf("step %s: %v", s.key(), p)
+		}
+	}()
+	return w.take(ctx, s, pod, seen)
 }
 
 func retryMost(v Verb) time.Duration {
@@ -320,6 +332,13 @@ func (k *Kubelet) configure(ctx context.Context, pod *corev1.Pod, c *corev1.Cont
 	security, err := securityContext(pod, c, user, target, filepath.Join(k.RootDir, "seccomp"), nil)
 	if err != nil {
 		return nil, err
+	}
+	if !k.services.Synced() {
+		sctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if k.services.WaitSynced(sctx) != nil {
+			return nil, errors.New("services have not yet been read at least once, cannot construct envs")
+		}
 	}
 	env, err := environment(pod, c, k.envSource(ctx, pod, ips))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,7 +112,7 @@ func (w *worker) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		wake := w.turn(ctx)
+		wake := w.guarded(ctx)
 		if w.done || ctx.Err() != nil {
 			for _, cancel := range w.cancel {
 				cancel()
@@ -129,6 +130,17 @@ func (w *worker) run(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// guarded is turn, of which no pod whatsoever may end the kubelet.
+func (w *worker) guarded(ctx context.Context) (wake time.Time) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.k.Logger.Error("pod cannot be handled", "object", w.uid, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			wake = time.Now().Add(10 * time.Second)
+		}
+	}()
+	return w.turn(ctx)
 }
 
 // turn is one look at everything, with the steps and the status that follow from it.
