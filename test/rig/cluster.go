@@ -203,7 +203,7 @@ func (c *Cluster) Lighter(command string, args ...string) (string, error) {
 func (c *Cluster) exec(in []byte, args ...string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd := exec.Command(Binary(), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Dir), "kubectl"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
 	err := c.Run(cmd)
 	if err == nil {
@@ -233,7 +233,7 @@ func (c *Cluster) TryKubectl(args ...string) (string, error) {
 // Command is a kubectl that runs on; start it with Run.
 func (c *Cluster) Command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(c.T.Context(), Binary(), append([]string{"kubectl"}, args...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Dir), "kubectl"))
 	return cmd
 }
 
