@@ -86,7 +86,7 @@ func (s *scheduler) bind(ctx context.Context, e *entry, node string) {
 func (s *scheduler) bound(obj *corev1.Pod) {
 	s.queue.refused = 0
 	if e := s.queue.entries[obj.UID]; e != nil && e.place == nowhere {
-		s.queue.remove(obj.UID)
+		s.drop(obj.UID)
 	}
 }
 
@@ -142,7 +142,7 @@ const gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
 
 // gated says of a pod that its gates keep it from being scheduled; it does not enter the queue.
 func (s *scheduler) gated(ctx context.Context, obj *corev1.Pod) {
-	s.queue.remove(obj.UID)
+	s.drop(obj.UID)
 	s.report(ctx, &entry{ask: &ask{pod: &pod{obj: obj, key: obj.Namespace + "/" + obj.Name}}, said: saidOf(obj)},
 		corev1.PodReasonSchedulingGated, gatedMessage, "")
 }

@@ -33,6 +33,7 @@ type cluster struct {
 	views         map[schema.GroupVersionResource]*clienttest.View
 	refuse        func(r client.Resource, subresource, name string) error // before the write; nil: none
 	lose          func(name string) bool                                  // the binding is done, but its answer is an error
+	check         func(p *corev1.Pod)                                     // sees each binding before it is done
 	writes        []string
 	serial        int
 	quiet         bool // benchmarks: no record of writes
@@ -126,6 +127,9 @@ func (c *cluster) Create(_ context.Context, r client.Resource, namespace, name, 
 		c.writes = append(c.writes, "bind "+name+" "+b.Target.Name)
 	}
 	p.ResourceVersion, p.Spec.NodeName = "", b.Target.Name
+	if c.check != nil {
+		c.check(p)
+	}
 	c.view(r).Set(p)
 	if c.lose != nil && c.lose(name) {
 		return nil, apierrors.NewTimeoutError("lost", 1)

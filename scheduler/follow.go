@@ -94,12 +94,12 @@ func (s *scheduler) podChanged(ctx context.Context, old, new *corev1.Pod) {
 	case finished(new):
 		s.podGone(new)
 	case new.Spec.NodeName != "":
-		s.queue.remove(new.UID)
+		s.drop(new.UID)
 		if s.cache.setPod(new) {
 			s.queue.wake(bySpread|byNeighbours|byResources, s.Now())
 		}
 	case new.DeletionTimestamp != nil:
-		s.queue.remove(new.UID)
+		s.drop(new.UID)
 	case new.Spec.SchedulerName != s.SchedulerName && new.Spec.SchedulerName != "":
 	case len(new.Spec.SchedulingGates) > 0:
 		s.gated(ctx, new)
@@ -109,10 +109,8 @@ func (s *scheduler) podChanged(ctx context.Context, old, new *corev1.Pod) {
 }
 
 func (s *scheduler) podGone(p *corev1.Pod) {
-	e := s.queue.entries[p.UID]
-	kept := e != nil && e.ask.nominated != nil
-	s.queue.remove(p.UID)
-	if s.cache.deletePod(p.UID) || kept {
+	s.drop(p.UID)
+	if s.cache.deletePod(p.UID) {
 		s.queue.wake(byResources|byPorts|bySpread|byNeighbours|byVolumes, s.Now())
 	}
 }

@@ -248,11 +248,26 @@ func (s *scheduler) evict(ctx context.Context, obj *corev1.Pod) error {
 
 // nominate keeps room for a pod on a node; nil ends that.
 func (s *scheduler) nominate(a *ask, n *node) {
-	if old := a.nominated; old != nil {
+	old := a.nominated
+	if old == n {
+		return
+	}
+	if old != nil {
 		old.nominated = slices.DeleteFunc(old.nominated, func(o *ask) bool { return o == a })
 	}
 	if a.nominated = n; n != nil {
 		n.nominated = append(n.nominated, a)
+	}
+	if old != nil {
+		s.queue.wake(byResources|byPorts|bySpread|byNeighbours, s.Now()) // the room is free for others
+	}
+}
+
+// drop forgets a pod that waits no longer.
+func (s *scheduler) drop(uid types.UID) {
+	if e := s.queue.entries[uid]; e != nil {
+		s.nominate(e.ask, nil)
+		s.queue.remove(uid)
 	}
 }
 

@@ -92,10 +92,6 @@ func (q *queue) remove(uid types.UID) {
 	if e := q.entries[uid]; e != nil {
 		q.take(e)
 		delete(q.entries, uid)
-		if n := e.ask.nominated; n != nil {
-			n.nominated = slices.DeleteFunc(n.nominated, func(a *ask) bool { return a == e.ask })
-			e.ask.nominated = nil
-		}
 	}
 }
 

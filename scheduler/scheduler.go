@@ -136,11 +136,8 @@ func (s *scheduler) schedule(ctx context.Context, e *entry, now time.Time) {
 		return
 	}
 	s.cache.assume(e.ask.pod, d.node)
-	by := bySpread | byNeighbours // a new pod can be what others want near
-	if n := e.ask.nominated; n != nil && n != d.node {
-		by |= byResources | byPorts
-	}
-	s.queue.wake(by, now)
+	s.nominate(e.ask, nil)
+	s.queue.wake(bySpread|byNeighbours, now) // a new pod can be what others want near
 	s.bind(ctx, e, d.node.name)
 }
 
