@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +37,7 @@ type cluster struct {
 	check         func(p *corev1.Pod)                                     // sees each binding before it is done
 	writes        []string
 	serial        int
+	slowDeath     bool // a deleted pod is there until the test takes it away
 	quiet         bool // benchmarks: no record of writes
 }
 
@@ -170,6 +172,12 @@ func (c *cluster) Delete(_ context.Context, r client.Resource, namespace, name s
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.writes = append(c.writes, "delete "+name)
+	if old, ok := c.view(r).Get(namespace, name).(*corev1.Pod); ok && c.slowDeath {
+		p := old.DeepCopy()
+		p.ResourceVersion, p.DeletionTimestamp = "", &v1.Time{Time: time.Now()}
+		c.view(r).Set(p)
+		return nil
+	}
 	c.view(r).Delete(namespace, name)
 	return nil
 }
@@ -188,6 +196,8 @@ func resourceOf(o client.Object) client.Resource {
 		return client.PersistentVolumeClaims.Resource
 	case *corev1.PersistentVolume:
 		return client.PersistentVolumes.Resource
+	case *storagev1.StorageClass:
+		return client.StorageClasses.Resource
 	case *policyv1.PodDisruptionBudget:
 		return client.PodDisruptionBudgets.Resource
 	}
