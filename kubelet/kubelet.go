@@ -184,7 +184,10 @@ func open(c Config) (*Kubelet, error) {
 	if c.MaxPods == 0 {
 		c.MaxPods = 110
 	}
-	for _, dir := range []string{filepath.Join(c.RootDir, "pods"), c.LogDir} {
+	for _, dir := range []string{filepath.Join(c.RootDir, "pods"), c.LogDir, c.StaticPodDir} {
+		if dir == "" {
+			continue
+		}
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return nil, fmt.Errorf("kubelet: %w", err)
 		}

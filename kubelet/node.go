@@ -123,7 +123,10 @@ func (n *node) run(ctx context.Context) error {
 			wait = time.Second
 		}
 		if !n.ready {
-			wait = 200 * time.Millisecond // until the runtime and its network are
+			wait = 500 * time.Millisecond // until the runtime and its network are
+			if n.k.Now().Sub(n.began) < 10*time.Second {
+				wait = 50 * time.Millisecond // the node comes up: others wait for it
+			}
 		}
 		select {
 		case <-ctx.Done():
