@@ -95,6 +95,7 @@ func controllers() []controllerRules {
 		c("service-cidrs-controller",
 			rule("get list patch update watch", "networking.k8s.io", "servicecidrs"), rule("patch update", "networking.k8s.io", "servicecidrs/finalizers"),
 			rule("patch update", "networking.k8s.io", "servicecidrs/status"), rule(read, "networking.k8s.io", "ipaddresses"), events()),
+		c("cloud-node-controller", rule(read+" patch update delete", "core", "nodes"), events()), // ours: upstream's has no default role
 		c("service-controller", rule(read, "core", "services"), rule("patch update", "core", "services/status"), rule("list watch", "core", "nodes"), events()),
 		c("statefulset-controller",
 			rule("list watch", "core", "pods"), rule(read, "apps", "statefulsets"), rule("update", "apps", "statefulsets/status"), rule("update", "apps", "statefulsets/finalizers"),

@@ -60,6 +60,8 @@ func partCommands() []*cobra.Command {
 				cmd.Flags().StringVar(&p.AuthorityCert, "cluster-signing-cert-file", "", "PEM file with the authority that answers signing requests (default: they are not answered)")
 				cmd.Flags().StringVar(&p.AuthorityKey, "cluster-signing-key-file", "", "PEM file with its key")
 			}, role.Part.Controllers),
+		partCommand("cloud-controllers", "Run the cloud controllers alone", "Run the cloud controllers with the built-in local cloud: zones of nodes, load balancers of Services.",
+			[][]knob{only(serverKnobs, "load-balancer-cidr")}, nil, role.Part.CloudControllers),
 		partCommand("kubelet", "Run a kubelet alone", "Run a kubelet with, unless a CRI socket is given, the carried container runtime.",
 			[][]knob{nodeKnobs, only(serverKnobs, "cluster-domain")}, func(cmd *cobra.Command, p *role.Part) {
 				cmd.Flags().StringSliceVar(&p.ClusterDNS, "cluster-dns", nil, "addresses of cluster DNS for pods' resolv.conf (default: the node's own resolvers)")

@@ -165,7 +165,7 @@ func (s *services) finalizers(ctx context.Context, svc *corev1.Service, list []s
 	if err != nil {
 		return err
 	}
-	_, err = client.Services.Patch(ctx, s.env.Client, svc.Namespace, svc.Name, "", types.MergePatchType, patch)
+	_, err = client.Services.Patch(ctx, s.env.Client, svc.Namespace, svc.Name, "status", types.MergePatchType, patch)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -168,6 +168,11 @@ func (c *Config) check() error {
 			bad(knob, value, "a network, such as 10.244.0.0/16")
 		}
 	}
+	if p := c.Server.LoadBalancerCIDR; p != "" {
+		if _, err := netip.ParsePrefix(p); err != nil {
+			bad("load-balancer-cidr", p, "a network, such as 192.168.7.0/24")
+		}
+	}
 	if c.Node.IP != "" {
 		if _, err := netip.ParseAddr(c.Node.IP); err != nil {
 			bad("node-ip", c.Node.IP, "an IP address")

@@ -108,6 +108,11 @@ func (r *Registry) Create(ctx context.Context, req Request, obj api.Object) (api
 
 func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api.Object, error) {
 	i := req.Info
+	if i.Namespaced { // said before anything else; the write makes sure of it
+		if _, err := r.namespace(ctx, req, obj); err != nil {
+			return nil, err
+		}
+	}
 	i.Default(obj) // fill in what the user left out
 	a := &admission.Attributes{Operation: admission.Create, Info: i, Namespace: req.Namespace, Name: obj.GetName(),
 		Object: obj, User: req.User, DryRun: req.DryRun, Warn: req.warn}

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -29,6 +31,10 @@ func (r *Registry) Scale(ctx context.Context, req Request, change Change) (api.O
 			return nil, err
 		}
 		s := want.(*autoscalingv1.Scale)
+		if s.Spec.Replicas < 0 {
+			return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), req.Name, field.ErrorList{
+				field.Invalid(field.NewPath("spec", "replicas"), s.Spec.Replicas, "must be greater than or equal to 0")})
+		}
 		next := old.DeepCopyObject().(api.Object)
 		if s.ResourceVersion == "" {
 			next.SetResourceVersion("")

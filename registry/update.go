@@ -130,6 +130,8 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 		case *corev1.Pod, *corev1.Node:
 			next.SetLabels(obj.GetLabels())
 			next.SetAnnotations(obj.GetAnnotations())
+		case *corev1.Service: // the service controller keeps its finalizer through status
+			next.SetFinalizers(obj.GetFinalizers())
 		}
 		return next
 	}

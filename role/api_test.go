@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/role"
@@ -175,7 +177,7 @@ type answer struct {
 
 // status reads the answer as a Status; another kind gives an empty one.
 func (a answer) status() (s metav1.Status) {
-	if err := json.Unmarshal(a.body, &s); err != nil || s.Kind != "Status" {
+	if err := yaml.Unmarshal(a.body, &s); err != nil || s.Kind != "Status" {
 		return metav1.Status{}
 	}
 	return s
@@ -196,7 +198,9 @@ func into[T any](t testing.TB, a answer, code int) (out T) {
 // do sends a request. Headers are "Name: value"; without a Content-Type a body is JSON.
 func (c caller) do(t testing.TB, method, path, body string, headers ...string) answer {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, c.url+path, bytes.NewReader([]byte(body)))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader([]byte(body)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/remote"
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/controller"
@@ -78,6 +79,21 @@ func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logge
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	runControllers(ctx, g, func(name string) controller.Env { return newEnv(api, log, component(name)) }, o)
+	return g.Wait()
+}
+
+// CloudControllers runs the cloud controllers alone, with the local cloud, until ctx ends.
+func (p Part) CloudControllers(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	api, _, err := p.connect(ctx, log)
+	if err != nil {
+		return err
+	}
+	services := client.Services.View(ctx, api, client.Selection{})
+	if err := services.WaitSynced(ctx); err != nil {
+		return nil // ctx ended
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	runCloud(ctx, g, func(name string) controller.Env { return newEnv(api, log, component(name)) }, services, c.Server.LoadBalancerCIDR)
 	return g.Wait()
 }
 

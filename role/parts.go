@@ -9,9 +9,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/cloud"
+	"github.com/lighter-k8s/lighter/cloud/local"
 	"github.com/lighter-k8s/lighter/controller"
 	"github.com/lighter-k8s/lighter/controller/cronjob"
 	"github.com/lighter-k8s/lighter/controller/daemonset"
@@ -48,7 +52,20 @@ func (s *Server) parts(ctx context.Context) error {
 	if !off("scheduler") {
 		runScheduler(ctx, g, s.envOf(pki.SchedulerUser, "default-scheduler"))
 	}
+	if !off("cloud-controllers") {
+		runCloud(ctx, g, s.env, view(s, client.Services), s.Config.Server.LoadBalancerCIDR)
+	}
 	return g.Wait()
+}
+
+// runCloud starts the cloud controllers with the local cloud.
+func runCloud(ctx context.Context, g *errgroup.Group, env func(string) controller.Env, services client.TypedView[*corev1.Service], pool string) {
+	provider := &local.Cloud{Services: func() []*corev1.Service { return services.List("") }}
+	provider.Pool, _ = netip.ParsePrefix(pool) // checked by config; invalid is none
+	c := cloud.Config{Provider: provider, Nodes: env("cloud-node-controller"), Services: env("service-controller")}
+	g.Go(func() error { return c.Nodes.Events.Run(ctx) })
+	g.Go(func() error { return c.Services.Events.Run(ctx) })
+	g.Go(func() error { return cloud.Run(ctx, c) })
 }
 
 // runScheduler starts the scheduler.
