@@ -5,46 +5,51 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
+// A process of the node that has just been asked answers within this time, or its answer is late anyway.
+const (
+	answerTime = 20 * time.Millisecond
+	passes     = 20
+)
+
 // forget removes the UDP connections that lead where their entry no longer does. UDP has no end that
 // the kernel could see: a client that keeps sending from one port would reach a dead endpoint for ever.
 func (k *kernel) forget(udp staleUDP) error {
-	h, err := k.netlink(unix.NETLINK_NETFILTER)
+	h, err := k.netlink(unix.NETLINK_NETFILTER, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open netlink: %w", err)
 	}
 	defer h.Close()
-	filter := staleFlows{udp, map[netip.Addr]bool{}}
-	addrs, err := k.addresses()
-	if err != nil {
-		return err
-	}
-	for _, a := range addrs {
-		filter.node[addrOf(a.IP)] = true
-	}
-	for _, fam := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, fam, filter); err != nil {
-			return fmt.Errorf("delete connections: %w", err)
-		}
-	}
-	return nil
-}
-
-func (k *kernel) addresses() ([]netlink.Addr, error) {
-	h, err := k.netlink(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("open netlink: %w", err)
-	}
-	defer h.Close()
 	addrs, err := h.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return fmt.Errorf("list addresses: %w", err)
 	}
-	return addrs, nil
+	filter := &staleFlows{udp: udp, node: map[netip.Addr]bool{}}
+	for _, a := range addrs {
+		if ip := addrOf(a.IP); !slices.Contains(k.LocalAddresses, ip) {
+			filter.node[ip] = true
+		}
+	}
+	// A process of the node whose port a pod has got may answer what it was sent before, after the connection
+	// was removed. That makes a new one, which leads to it again.
+	for range passes {
+		filter.taken = false
+		for _, fam := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+			if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, fam, filter); err != nil {
+				return fmt.Errorf("delete connections: %w", err)
+			}
+		}
+		if !filter.taken {
+			break
+		}
+		time.Sleep(answerTime)
+	}
+	return nil
 }
 
 // staleUDP says which connections to remove. Its keys are the entries, its values where they may lead.
@@ -52,33 +57,55 @@ type staleUDP map[entry][]netip.AddrPort
 
 // staleFlows matches connections to remove.
 type staleFlows struct {
-	udp  staleUDP
-	node map[netip.Addr]bool // this node's addresses
+	udp   staleUDP
+	node  map[netip.Addr]bool // this node's addresses on which host ports answer
+	taken bool                // matched one with a process of the node whose port a pod has
 }
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (s staleFlows) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+func (s *staleFlows) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 	if f.Forward.Protocol != unix.IPPROTO_UDP {
 		return false
 	}
-	to, from := addrOf(f.Forward.DstIP), addrOf(f.Reverse.SrcIP)
-	at := entry{Addr: to, Proto: unix.IPPROTO_UDP, Port: f.Forward.DstPort, Six: !to.Is4()}
+	to := netip.AddrPortFrom(addrOf(f.Forward.DstIP), f.Forward.DstPort)
+	end := netip.AddrPortFrom(addrOf(f.Reverse.SrcIP), f.Reverse.SrcPort)
+	if to == end { // not translated
+		begun := netip.AddrPortFrom(addrOf(f.Forward.SrcIP), f.Forward.SrcPort)
+		if s.ofPod(to) || s.ofPod(begun) {
+			s.taken = true
+			return true
+		}
+		_, ok := s.udp[entryAt(to)]
+		return ok
+	}
+	at := entryAt(to)
 	anywhere := at
 	anywhere.Addr = netip.Addr{}
-	ends, ok := s.udp[at]
-	if !ok && to == from && !s.node[to] {
-		return false // not translated and not for this node
-	}
-	for _, e := range []entry{at, anywhere} { // in the order of the rules
-		if !ok {
-			e.Host = true
-			ends, ok = s.udp[e]
+	for _, e := range []entry{at, host(at), host(anywhere), anywhere} { // in the order of the rules
+		if ends, ok := s.udp[e]; ok {
+			return !slices.Contains(ends, end)
 		}
 	}
-	if !ok && to != from {
-		ends, ok = s.udp[anywhere]
+	return false
+}
+
+// ofPod says whether a pod has the node's port.
+func (s *staleFlows) ofPod(a netip.AddrPort) bool {
+	e := host(entryAt(a))
+	if ends := s.udp[e]; len(ends) > 0 {
+		return s.node[a.Addr()]
 	}
-	return ok && !slices.Contains(ends, netip.AddrPortFrom(from, f.Reverse.SrcPort))
+	e.Addr = netip.Addr{}
+	return len(s.udp[e]) > 0 && s.node[a.Addr()] && !a.Addr().IsLoopback()
+}
+
+func entryAt(a netip.AddrPort) entry {
+	return entry{Addr: a.Addr(), Proto: unix.IPPROTO_UDP, Port: a.Port(), Six: !a.Addr().Is4()}
+}
+
+func host(e entry) entry {
+	e.Host = true
+	return e
 }
 
 func addrOf(ip net.IP) netip.Addr {

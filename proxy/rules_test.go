@@ -230,13 +230,13 @@ func TestTable(t *testing.T) {
 
 func TestStaleUDP(t *testing.T) {
 	a := netip.MustParseAddr
-	s := staleFlows{staleUDP{
+	s := staleFlows{udp: staleUDP{
 		{Addr: a("10.96.0.1"), Proto: 17, Port: 53}: {netip.MustParseAddrPort("10.0.0.1:53")},
 		{Proto: 17, Port: 30053}:                    nil,
 		{Proto: 17, Port: 53, Host: true}:           {netip.MustParseAddrPort("10.0.0.3:5353")},
 		{Proto: 17, Port: 30054}:                    nil,
 		{Proto: 17, Port: 30054, Host: true}:        {netip.MustParseAddrPort("10.0.0.3:5354")},
-	}, map[netip.Addr]bool{a("192.0.2.1"): true}}
+	}, node: map[netip.Addr]bool{a("192.0.2.1"): true}}
 	for what, tt := range map[string]struct {
 		proto   uint8
 		to, end string
@@ -259,6 +259,11 @@ func TestStaleUDP(t *testing.T) {
 		if got := s.MatchConntrackFlow(flow(tt.proto, to, end)); got != tt.want {
 			t.Errorf("%s: %v, want %v", what, got, tt.want)
 		}
+	}
+	answer := flow(17, netip.MustParseAddrPort("192.0.2.9:40000"), netip.MustParseAddrPort("192.0.2.9:40000"))
+	answer.Forward.SrcIP, answer.Forward.SrcPort = a("192.0.2.1").AsSlice(), 53
+	if !s.MatchConntrackFlow(answer) || !s.taken {
+		t.Error("an answer of the process whose port a pod has got makes a connection that stays")
 	}
 }
 
