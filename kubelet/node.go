@@ -33,7 +33,7 @@ const (
 )
 
 // kubeletVersion is what the node calls itself; it leads to how the API server treats it.
-const kubeletVersion = "v1.37.0"
+const kubeletVersion = "v1.37.2"
 
 // machine is what does not change of the machine while it runs.
 type machine struct {
