@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 func TestReboot(t *testing.T) {
 	c := rig.Start(t)
 	c.Load(rig.Peer(t))
-	c.Apply(peers(2) + strings.Replace(peerPod("keeper", "labels: {app: keeper}", "volumes: [{name: data, emptyDir: {}}]"),
+	c.Apply(peers(2) + "---" + strings.Replace(peerPod("keeper", "labels: {app: keeper}", "volumes: [{name: data, emptyDir: {}}]"),
 		"resources:", "volumeMounts: [{name: data, mountPath: /data}]\n      resources:", 1))
 	c.Kubectl("rollout", "status", "deployment/peer", "--timeout=60s")
 	c.Kubectl("wait", "--for=condition=Ready", "pod/keeper", "--timeout=30s")
