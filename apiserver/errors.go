@@ -62,8 +62,9 @@ func notFoundPath() error {
 		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{}}}
 }
 
-func methodNotAllowed(t *route, method string) error {
-	return apierrors.NewMethodNotSupported(schema.GroupResource{Group: t.group, Resource: t.plural}, t.verb)
+// methodNotAllowed is the 405 of a path that is there and does not know the method.
+func methodNotAllowed() error {
+	return apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
 }
 
 // tooLarge is the 413 of a body beyond maxBody.

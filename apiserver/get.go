@@ -12,7 +12,15 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, t *route, q registr
 	if err != nil {
 		return err
 	}
-	now := t.query.Get("resourceVersion") != "0"
+	asked := t.query.Get("resourceVersion")
+	version, err := parseVersion(asked)
+	if err != nil {
+		return err
+	}
+	if err := s.reach(r, version); err != nil {
+		return err
+	}
+	now := asked == "" // else what memory shows by now is new enough
 	item, err := s.Registry.Get(r.Context(), q, now)
 	if err != nil {
 		return err

@@ -3,14 +3,19 @@ package apiserver
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	listvalidation "k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/registry"
@@ -22,25 +27,35 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 	if err := metainternal.Convert_url_Values_To_v1_ListOptions(&t.query, &o, nil); err != nil {
 		return o, f, apierrors.NewBadRequest(err.Error())
 	}
+	if t.verb != "deletecollection" {
+		internal := metainternalversion.ListOptions{Watch: t.verb == "watch", ResourceVersion: o.ResourceVersion, ResourceVersionMatch: o.ResourceVersionMatch,
+			Continue: o.Continue, Limit: o.Limit, SendInitialEvents: o.SendInitialEvents, AllowWatchBookmarks: o.AllowWatchBookmarks}
+		if errs := listvalidation.ValidateListOptions(&internal, true); len(errs) > 0 {
+			return o, f, apierrors.NewInvalid(schema.GroupKind{Group: metainternal.GroupName, Kind: "ListOptions"}, "", errs)
+		}
+	}
 	f.Namespace = t.namespace
 	if !t.info.Namespaced {
 		f.Namespace = ""
 	}
 	if o.LabelSelector != "" {
 		if f.Labels, err = labels.Parse(o.LabelSelector); err != nil {
-			return o, f, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+			return o, f, apierrors.NewBadRequest(err.Error())
 		}
 	}
 	if o.FieldSelector != "" {
 		sel, err := fields.ParseSelector(o.FieldSelector)
 		if err != nil {
-			return o, f, apierrors.NewBadRequest(fmt.Sprintf("unable to parse field selector: %v", err))
+			return o, f, apierrors.NewBadRequest(err.Error())
 		}
 		for _, r := range sel.Requirements() {
 			if r.Field == "metadata.name" && r.Operator != "!=" {
 				f.Name = r.Value
 			}
 			if !selectable(t.info, r.Field) {
+				if len(t.info.Fields) == 0 {
+					return o, f, apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only %q, %q", r.Field, "metadata.name", "metadata.namespace"))
+				}
 				return o, f, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", r.Field))
 			}
 		}
@@ -75,8 +90,14 @@ func parseContinue(token string) (c continuation, err error) {
 	if err == nil {
 		err = json.Unmarshal(data, &c)
 	}
-	if err != nil || c.Version != "lighter.v1" || c.After == "" {
-		return c, apierrors.NewBadRequest("continue key is not valid: it was not made by this server")
+	if err == nil && c.Version != "lighter.v1" {
+		err = fmt.Errorf("server does not recognize this encoded version %q", c.Version)
+	}
+	if err == nil && c.After == "" {
+		err = errors.New("encoded start key empty (version lighter.v1)")
+	}
+	if err != nil {
+		return c, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: continue key is not valid: %v", err))
 	}
 	return c, nil
 }
@@ -92,13 +113,6 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
 		return err
 	}
 	b := registry.Bound{Limit: o.Limit}
-	match := o.ResourceVersionMatch
-	if match != "" && o.Continue != "" {
-		return invalidList("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-	}
-	if match != "" && o.ResourceVersion == "" {
-		return invalidList("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
-	}
 	if o.Continue != "" {
 		if o.ResourceVersion != "" && o.ResourceVersion != "0" {
 			return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
@@ -137,19 +151,12 @@ func (s *Server) revisionFor(r *http.Request, o metainternal.ListOptions, b *reg
 		}
 		return nil
 	}
-	version, err := strconv.ParseUint(o.ResourceVersion, 10, 64)
+	version, err := parseVersion(o.ResourceVersion)
 	if err != nil {
-		return invalidList("resourceVersion", fmt.Sprintf("Invalid value: %q: strconv.ParseUint: invalid syntax", o.ResourceVersion))
+		return err
 	}
-	switch o.ResourceVersionMatch {
-	case metainternal.ResourceVersionMatchExact:
-		if version == 0 {
-			return invalidList("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
-		}
+	if o.ResourceVersionMatch == metainternal.ResourceVersionMatchExact {
 		b.At = version
-	case "", metainternal.ResourceVersionMatchNotOlderThan:
-	default:
-		return invalidList("resourceVersionMatch", fmt.Sprintf("Unsupported value: %q: supported values: \"Exact\", \"NotOlderThan\", \"\"", o.ResourceVersionMatch))
 	}
 	return s.reach(r, version)
 }
@@ -168,6 +175,14 @@ func (s *Server) reach(r *http.Request, version uint64) error {
 	return nil
 }
 
-func invalidList(field, detail string) error {
-	return apierrors.NewBadRequest(fmt.Sprintf("%s: %s", field, detail))
+// parseVersion reads the resourceVersion of a query; "" is 0.
+func parseVersion(s string) (uint64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	v, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", field.Invalid(field.NewPath("resourceVersion"), s, err.Error())))
+	}
+	return v, nil
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -58,13 +60,14 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		apply = func(doc []byte) ([]byte, error) {
 			out, err := p.Apply(doc)
 			if err != nil {
-				return nil, generic(http.StatusUnprocessableEntity, i, q, err)
+				return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 			}
 			return out, nil
 		}
 	case types.MergePatchType:
-		if !isObject(data) {
-			return apierrors.NewBadRequest("error decoding patch: a merge patch must be a JSON object")
+		var want map[string]any
+		if err := json.Unmarshal(data, &want); err != nil {
+			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
 		apply = func(doc []byte) ([]byte, error) {
 			out, err := jsonpatch.MergePatch(doc, data)
@@ -78,12 +81,12 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		if err := json.Unmarshal(data, &want); err != nil {
 			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
-		schema, err := strategicpatch.NewPatchMetaFromStruct(i.New())
+		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
 		if err != nil {
 			return unsupported(kind, string(types.JSONPatchType), string(types.MergePatchType))
 		}
 		apply = func(doc []byte) ([]byte, error) {
-			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, schema)
+			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, fields)
 			if err != nil {
 				return nil, apierrors.NewBadRequest(err.Error())
 			}
@@ -91,6 +94,9 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 	default:
 		return unsupported(kind, string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType))
+	}
+	invalid := func(err error) error {
+		return apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})
 	}
 	return s.change(w, r, t, q, f, func(_ context.Context, old api.Object) (api.Object, error) {
 		doc, err := api.EncodeJSON(i, old)
@@ -104,10 +110,13 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		obj := i.New()
 		strict, err := api.DecodeJSON(obj, out)
 		if err != nil {
-			return nil, apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})
+			return nil, invalid(err)
 		}
 		if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != i.GVK() {
 			return nil, wrongKind(i, gvk)
+		}
+		if len(strict) > 0 && level == metav1.FieldValidationStrict {
+			return nil, invalid(runtime.NewStrictDecodingError(strict))
 		}
 		if err := report(i, strict, level, q.Warn); err != nil {
 			return nil, err
@@ -116,11 +125,4 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		// one that it was applied to, and is applied again on a conflict.
 		return obj, nil
 	})
-}
-
-func isObject(data []byte) bool { return strings.HasPrefix(strings.TrimSpace(string(data)), "{") }
-
-// generic is a Status without causes.
-func generic(code int, i *api.Info, q registry.Request, err error) error {
-	return apierrors.NewGenericServerResponse(code, "patch", i.GroupResource(), q.Name, err.Error(), 0, false)
 }

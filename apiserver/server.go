@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -168,10 +169,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
-	if !offers(t) {
-		return methodNotAllowed(t, r.Method)
+	if t.subresource != "" && !known(t) {
+		return notFoundPath()
 	}
-	dry, err := dryRun(t.query)
+	if !offers(t) {
+		return methodNotAllowed()
+	}
+	dry, err := writeOptions(t)
 	if err != nil {
 		return err
 	}
@@ -194,7 +198,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	case "deletecollection":
 		return s.deleteCollection(w, r, t, q)
 	}
-	return methodNotAllowed(t, r.Method)
+	return methodNotAllowed()
+}
+
+// known tells whether the resource has the subresource at all.
+func known(t *route) bool {
+	return slices.ContainsFunc(subresources(t.info), func(sub api.Subresource) bool { return sub.Name == t.subresource })
 }
 
 // offers tells whether the resource or subresource has the verb.
@@ -203,6 +212,9 @@ func offers(t *route) bool {
 	switch {
 	case t.subresource == "":
 		verbs = t.info.Verbs
+		if (t.verb == "create") == (t.name != "") && (t.verb == "create" || t.verb == "update" || t.verb == "patch") {
+			return false // objects are made in their collection and changed by their name
+		}
 	case t.subresource == "status" && t.info.HasStatus, t.subresource == "scale" && t.info.HasScale:
 		verbs = []string{"get", "patch", "update"}
 	default:
@@ -228,19 +240,6 @@ func checkPath(t *route) error {
 		}
 	}
 	return nil
-}
-
-func dryRun(q map[string][]string) (bool, error) {
-	for _, v := range q["dryRun"] {
-		switch v {
-		case "":
-		case "All":
-			return true, nil
-		default:
-			return false, apierrors.NewBadRequest(fmt.Sprintf("dryRun: Unsupported value: %q: supported values: \"All\"", v))
-		}
-	}
-	return false, nil
 }
 
 // warner sends warnings as RFC 7234 warn headers, code 299, once each.

@@ -49,7 +49,7 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, t *route, user a
 			return true, err
 		}
 	case !offers(t):
-		return true, methodNotAllowed(t, r.Method)
+		return true, methodNotAllowed()
 	}
 	if kubelet {
 		return true, s.toKubelet(w, r, t)

@@ -38,19 +38,17 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 		filter.Name = t.name
 	}
 	initial := o.SendInitialEvents != nil && *o.SendInitialEvents
-	switch {
-	case o.SendInitialEvents != nil && o.ResourceVersionMatch != metav1.ResourceVersionMatchNotOlderThan:
-		return invalidList("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-	case o.SendInitialEvents == nil && o.ResourceVersionMatch != "":
-		return invalidList("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+	if f.media == typeYAML {
+		return notAcceptable() // it has no frames
 	}
 	out := &stream{form: f, info: t.info}
 	var items []*watch.Item
 	var watcher *watch.Watcher
-	version, err := strconv.ParseUint(o.ResourceVersion, 10, 64)
+	version, err := parseVersion(o.ResourceVersion)
+	if err != nil {
+		return err
+	}
 	switch {
-	case o.ResourceVersion != "" && err != nil:
-		return invalidList("resourceVersion", fmt.Sprintf("Invalid value: %q", o.ResourceVersion))
 	case version == 0 || initial:
 		if o.ResourceVersion == "" || initial && version == 0 && o.ResourceVersion == "" {
 			if err := s.Registry.State.Now(r.Context()); err != nil {
@@ -202,12 +200,6 @@ func (o *stream) frame(kind string, body []byte) error {
 		binary.BigEndian.PutUint32(size[:], uint32(len(data)))
 		o.buf.Write(size[:])
 		o.buf.Write(data)
-	case typeYAML:
-		fmt.Fprintf(&o.buf, "---\ntype: %s\nobject:\n", kind)
-		for line := range bytes.Lines(body) {
-			o.buf.WriteString("  ")
-			o.buf.Write(line)
-		}
 	default:
 		fmt.Fprintf(&o.buf, `{"type":"%s","object":%s}`+"\n", kind, bytes.TrimSuffix(body, []byte("\n")))
 	}

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/registry"
@@ -45,23 +49,67 @@ func body(r *http.Request) ([]byte, error) {
 type validationLevel string
 
 func fieldValidation(t *route) (validationLevel, error) {
-	v := t.query.Get("fieldValidation")
-	switch v {
-	case "":
-		return metav1.FieldValidationWarn, nil
-	case metav1.FieldValidationIgnore, metav1.FieldValidationWarn, metav1.FieldValidationStrict:
+	if v := t.query.Get("fieldValidation"); v != "" {
 		return validationLevel(v), nil
 	}
-	return "", apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "CreateOptions"}, "", field.ErrorList{
-		field.NotSupported(field.NewPath("fieldValidation"), v, []string{"", "Ignore", "Strict", "Warn"})})
+	return metav1.FieldValidationWarn, nil
+}
+
+// writeOptions checks the query of a create, update or patch, and tells whether nothing is to be written.
+func writeOptions(t *route) (dry bool, err error) {
+	path, kind := (*field.Path)(nil), map[string]string{"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}[t.verb]
+	var asked []string
+	for _, v := range t.query["dryRun"] {
+		if v != "" {
+			asked = append(asked, v)
+		}
+	}
+	dry = len(asked) > 0
+	if kind == "" {
+		return dry, nil // deletions have options of their own
+	}
+	errs := validation.ValidateFieldManager(t.query.Get("fieldManager"), path.Child("fieldManager"))
+	errs = append(errs, validation.ValidateDryRun(path.Child("dryRun"), asked)...)
+	errs = append(errs, validation.ValidateFieldValidation(path.Child("fieldValidation"), t.query.Get("fieldValidation"))...)
+	if len(errs) > 0 {
+		return false, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: kind}, "", errs)
+	}
+	return dry, nil
+}
+
+// header finds out what a body in JSON or YAML says it is; what does not say is taken for the wanted kind.
+func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, error) {
+	var err error
+	shown := data
+	if media == typeYAML {
+		data, err = yaml.YAMLToJSON(data)
+	}
+	var gvk *schema.GroupVersionKind
+	if err == nil {
+		gvk, err = kjson.DefaultMetaFactory.Interpret(data)
+	}
+	if err != nil {
+		summary := "<empty>"
+		if len(shown) > 30 {
+			summary = fmt.Sprintf("%x ...", shown[:30])
+		} else if len(shown) > 0 {
+			summary = fmt.Sprintf("%x", shown)
+		}
+		return i.GVK(), apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", i.Kind, err, summary))
+	}
+	got := *gvk
+	if got.Kind == "" {
+		got.Kind = i.Kind
+	}
+	if got.Version == "" {
+		got.Group, got.Version = i.Group, i.Version
+	}
+	return got, nil
 }
 
 // decode reads a body into obj, which is a new object of info's kind.
 func decode(i *api.Info, media string, data []byte, level validationLevel, warn func(string)) (api.Object, error) {
 	obj := i.New()
-	if len(data) == 0 {
-		return nil, apierrors.NewBadRequest("the body of the request was empty")
-	}
 	if media == typeProtobuf {
 		got, gvk, err := api.DecodeProtobuf(i, data)
 		if err != nil {
@@ -72,6 +120,13 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 		}
 		obj = got
 	} else {
+		gvk, err := header(i, media, data)
+		if err != nil {
+			return nil, err
+		}
+		if gvk != i.GVK() {
+			return nil, wrongKind(i, gvk)
+		}
 		read := api.DecodeJSON
 		if media == typeYAML {
 			read = api.DecodeYAML
@@ -79,9 +134,6 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 		strict, err := read(obj, data)
 		if err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, err))
-		}
-		if gvk := obj.GetObjectKind().GroupVersionKind(); !gvk.Empty() && gvk != i.GVK() {
-			return nil, wrongKind(i, gvk)
 		}
 		if err := report(i, strict, level, warn); err != nil {
 			return nil, err
@@ -110,7 +162,15 @@ func wrongKind(i *api.Info, got schema.GroupVersionKind) error {
 	if got.Kind == want.Kind {
 		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
 	}
-	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: converting (%s) to (%s): unknown conversion", got.Kind, got.Version, want.Kind, got, want))
+	why := fmt.Sprintf("no kind %q is registered for version %q", got.Kind, got.GroupVersion())
+	if api.Scheme().Recognizes(got) {
+		group, _, _ := strings.Cut(want.Group, ".")
+		if group == "" {
+			group = "core"
+		}
+		why = fmt.Sprintf("converting (%s.%s) to (%s.%s): unknown conversion", got.Version, got.Kind, group, want.Kind)
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %s", got.Kind, got.Version, want.Kind, why))
 }
 
 // input reads and decodes the object that a create or update sends.
@@ -140,7 +200,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q regi
 		return s.createThrough(w, r, t, q, f, c)
 	}
 	if t.subresource != "" {
-		return methodNotAllowed(t, r.Method)
+		return methodNotAllowed()
 	}
 	obj, err := input(r, t, t.info, q.Warn)
 	if err != nil {

@@ -107,6 +107,9 @@ func (s *State) Watch(i *api.Info, f Filter, after uint64) (*Watcher, error) {
 	for w.next > t.first && t.events[w.next-t.first-1].Revision > after {
 		w.next--
 	}
+	if w.next < t.first+uint64(len(t.events)) {
+		w.poke() // what has happened already is not announced again
+	}
 	return w, nil
 }
 
@@ -174,7 +177,7 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		return into, w.seen, ErrExpired
 	}
 	for _, e := range t.events[w.next-t.first:] {
-		if w.concerns(e) {
+		if e.Revision > w.begin && w.concerns(e) { // it may have begun in the future
 			into = append(into, e)
 		}
 	}
