@@ -19,7 +19,7 @@ import (
 	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
-// cycles is how often a crash test crashes: few, or LIGHTER_PROVE_CYCLES.
+// cycles is how often a crash test crashes: few, many with PROVE set, or LIGHTER_PROVE_CYCLES.
 func cycles(t *testing.T, few int) int {
 	if s := os.Getenv("LIGHTER_PROVE_CYCLES"); s != "" {
 		n, err := strconv.Atoi(s)
@@ -27,6 +27,9 @@ func cycles(t *testing.T, few int) int {
 			t.Fatalf("LIGHTER_PROVE_CYCLES: %v", err)
 		}
 		return n
+	}
+	if os.Getenv("PROVE") != "" {
+		return 10 * few
 	}
 	return few
 }
