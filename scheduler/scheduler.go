@@ -8,6 +8,7 @@
 //	queue.go     which pod is next           cache.go   nodes and what is on them, in integers
 //	filter.go    which nodes could take it   score.go   which of them is best
 //	decide.go    filters and scores on all   bind.go    the writes, a bounded number at once
+//	preempt.go   who leaves for whom         index.go   which pods and nodes a selector or label means
 //
 // Source of behaviour: Kubernetes documentation, "Scheduling, Preemption and Eviction".
 package scheduler
