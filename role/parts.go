@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -17,6 +18,8 @@ import (
 	"github.com/lighter-k8s/lighter/cloud"
 	"github.com/lighter-k8s/lighter/cloud/local"
 	"github.com/lighter-k8s/lighter/controller"
+	"github.com/lighter-k8s/lighter/controller/bootstraptoken"
+	"github.com/lighter-k8s/lighter/controller/certificates"
 	"github.com/lighter-k8s/lighter/controller/cronjob"
 	"github.com/lighter-k8s/lighter/controller/daemonset"
 	"github.com/lighter-k8s/lighter/controller/deployment"
@@ -31,6 +34,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/replicationcontroller"
 	"github.com/lighter-k8s/lighter/controller/rootca"
 	"github.com/lighter-k8s/lighter/controller/serviceaccount"
+	"github.com/lighter-k8s/lighter/controller/serviceaccounttoken"
 	"github.com/lighter-k8s/lighter/controller/statefulset"
 	"github.com/lighter-k8s/lighter/controller/ttlafterfinished"
 	"github.com/lighter-k8s/lighter/pki"
@@ -48,6 +52,9 @@ func (s *Server) parts(ctx context.Context) error {
 		podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
 		runControllers(ctx, g, s.env, controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(),
 			grace: time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second})
+		tokens := s.envOf(pki.ControllersUser, "tokens-controller")
+		g.Go(func() error { return tokens.Events.Run(ctx) })
+		g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, s.PKI.CA.PEM, s.tokens.IssueForSecret) })
 	}
 	if !off("scheduler") {
 		runScheduler(ctx, g, s.envOf(pki.SchedulerUser, "default-scheduler"))
@@ -110,15 +117,45 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"statefulset-controller", statefulset.Run},
 		{"job-controller", job.Run},
 		{"cronjob-controller", cronjob.Run},
+		{"token-cleaner", bootstraptoken.Run},
 		{"ttl-after-finished-controller", ttlafterfinished.Run},
 	}
 	if o.ca != nil {
 		parts = append(parts, part{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, o.ca) }})
 	}
+	if o.authority != nil {
+		parts = append(parts, part{"certificate-controller", func(ctx context.Context, env controller.Env) error {
+			return certificates.Run(ctx, env, signer(o.authority))
+		}})
+	}
 	for _, p := range parts {
 		e := env(p.name)
 		g.Go(func() error { return e.Events.Run(ctx) })
 		g.Go(func() error { return p.run(ctx, e) })
+	}
+}
+
+// signer answers signing requests with the cluster's authority.
+func signer(a *pki.Authority) certificates.Signer {
+	return certificates.Signer{
+		Sign:    a.Answer,
+		Refused: func(err error) bool { var r *pki.Refusal; return errors.As(err, &r) },
+		Foreign: func(err error) bool { return errors.Is(err, pki.ErrNotOurs) },
+		Client: func(csr *certificates.CSR) (string, string, bool) {
+			a, ok := pki.AutoApproval(csr)
+			return a.Subresource, a.Message, ok
+		},
+		Serving: func(csr *certificates.CSR) (string, error) {
+			r, err := pki.ParseRequest(csr.Spec.Request)
+			if err != nil {
+				return "", err
+			}
+			var usages []string
+			for _, u := range csr.Spec.Usages {
+				usages = append(usages, string(u))
+			}
+			return pki.CheckKubeletServing(r, usages)
+		},
 	}
 }
 
