@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/lighter-k8s/lighter/config"
 )
@@ -106,7 +107,9 @@ func (s *settings) load(cmd *cobra.Command) (*config.Config, *slog.Logger, error
 	if err := c.Complete(); err != nil {
 		return nil, nil, usageError{err}
 	}
-	return &c, logger(c.Log), nil
+	log := logger(c.Log)
+	klog.SetSlogLogger(log) // what libraries say
+	return &c, log, nil
 }
 
 func logger(level string) *slog.Logger {

@@ -135,7 +135,7 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 		}
 		return next
 	}
-	if req.Info.CopyStatus != nil {
+	if req.Info.CopyStatus != nil && req.Subresource != "binding" { // which says in the status that it happened
 		req.Info.CopyStatus(obj, old.DeepCopyObject().(api.Object))
 	}
 	obj.SetName(old.GetName())
