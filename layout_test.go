@@ -47,7 +47,7 @@ var rooms = []room{
 	{"registry", "admission watch crd", "", "the life of one object, without HTTP"},
 	{"crd", "watch client", "", "records made from definitions in the cluster"},
 	{"aggregate", "authn authz client", "", "groups of other servers, found through client"},
-	{"watch", "store", "", "newest objects and recent events of the store"},
+	{"watch", "store", "store/memory", "newest objects and recent events of the store"},
 	{"backup", "store", "store/memory", "snapshots of the store"},
 
 	{"client", "", "", "the one door to the cluster: its contract knows nobody"},
@@ -55,12 +55,13 @@ var rooms = []room{
 	{"client/remote", "client", "client/clienttest ...", "the door through HTTP"},
 	{"client/clienttest", "client", "", "views for tests of whoever uses client"},
 
-	{"scheduler", "client", "client/clienttest", "meets others through objects in the cluster only"},
+	{"scheduler", "client", "client/clienttest config role", "meets others through objects in the cluster only"},
 	{"controller", "client controller/pods controller/revisions controller/services", "client/clienttest controller/...",
 		"controllers meet each other through objects in the cluster only; pods, revisions and services are what several of them decide alike"},
+	{"controller/garbage", "client controller", "...", "its tests run on the real registry: owners are its index"},
 	{"controller/replicationcontroller", "client controller controller/pods controller/replicaset", "client/clienttest controller/controllertest", "a replication controller is a replica set under its older name: one decision for both"},
 	{"controller/controllertest", "client controller client/clienttest", "config role controller/...", "runs all controllers on a real control plane"},
-	{"cloud", "client", "client/clienttest", "meets others through objects in the cluster only"},
+	{"cloud", "client controller", "client/clienttest cloud/cloudtest", "runs with the controllers' runner; meets others through objects in the cluster only"},
 	{"kubelet", "client kubelet/...", "client/clienttest runtime runtime/image", "meets others through objects in the cluster only; its tests start the real container runtime"},
 	{"network", "client", "client/clienttest", "meets others through objects in the cluster only"},
 	{"proxy", "client", "client/clienttest", "meets others through objects in the cluster only"},
@@ -104,6 +105,7 @@ var outside = []struct{ dir, may, why string }{
 	{"watch", "* -os -os/exec -net -net/http -syscall -crypto/rand", "simulated: see store"},
 	{"scheduler", "* -os -os/exec -net -net/http -syscall -crypto/rand", "simulated: see store"},
 	{"controller", "* -os -os/exec -net -net/http -syscall -crypto/rand", "simulated: see store"},
+	{"controller/certificates", "* -os -os/exec -net/http -syscall -crypto/rand", "certificates hold addresses as net.IP; otherwise see controller"},
 	{"controller/controllertest", "*", "tests"},
 }
 
