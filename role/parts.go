@@ -23,6 +23,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/cronjob"
 	"github.com/lighter-k8s/lighter/controller/daemonset"
 	"github.com/lighter-k8s/lighter/controller/deployment"
+	"github.com/lighter-k8s/lighter/controller/disruption"
 	"github.com/lighter-k8s/lighter/controller/endpoints"
 	"github.com/lighter-k8s/lighter/controller/endpointslice"
 	"github.com/lighter-k8s/lighter/controller/garbage"
@@ -118,6 +119,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"job-controller", job.Run},
 		{"cronjob-controller", cronjob.Run},
 		{"token-cleaner", bootstraptoken.Run},
+		{"disruption-controller", disruption.Run},
 		{"ttl-after-finished-controller", ttlafterfinished.Run},
 	}
 	if o.ca != nil {
