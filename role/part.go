@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -116,7 +117,8 @@ func (p Part) Kubelet(ctx context.Context, c *config.Config, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	serving, err := self.Rotating(kubeletServing(c.Node.Name, ip))
+	spec := kubeletServing(c.Node.Name, ip)
+	serving, err := self.Rotating(spec)
 	if err != nil {
 		return err
 	}
@@ -126,12 +128,27 @@ func (p Part) Kubelet(ctx context.Context, c *config.Config, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { return serving.Run(ctx, log) })
+	g.Go(func() error { n.signed(ctx, serving, spec); return serving.Run(ctx, log) })
 	g.Go(func() error { return n.configureCNI(ctx) })
 	g.Go(func() error {
 		return n.kubelet(ctx, socket, ip, p.ClusterDNS, func() { log.Info("node is ready", "node", c.Node.Name) })
 	})
 	return g.Wait()
+}
+
+// signed replaces a kubelet's own certificate by one that the cluster signs: an API server that checks kubelets
+// trusts no other. A request waits a minute for its answer; the next ones come ever more rarely.
+func (n *Node) signed(ctx context.Context, own *pki.Rotating, spec pki.Spec) {
+	for delay := 10 * time.Second; ctx.Err() == nil; delay = min(2*delay, 15*time.Minute) {
+		err := own.Replace(ctx, func(ctx context.Context) (*pki.Pair, error) {
+			return request(ctx, n.Client, "kubelet-serving", spec, certificatesv1.KubeletServingSignerName)
+		})
+		if err == nil {
+			return
+		}
+		n.Log.Warn("the cluster did not sign the kubelet's certificate", "node", n.Config.Node.Name, "err", err)
+		wait(ctx, delay)
+	}
 }
 
 // node is what kubelet and proxy alone have in common.
