@@ -128,7 +128,8 @@ func (p Part) Kubelet(ctx context.Context, c *config.Config, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { n.signed(ctx, serving, spec); return serving.Run(ctx, log) })
+	g.Go(func() error { return serving.Run(ctx, log) })
+	g.Go(func() error { n.signed(ctx, serving, spec); return nil })
 	g.Go(func() error { return n.configureCNI(ctx) })
 	g.Go(func() error {
 		return n.kubelet(ctx, socket, ip, p.ClusterDNS, func() { log.Info("node is ready", "node", c.Node.Name) })
