@@ -34,7 +34,7 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 			return o, f, apierrors.NewInvalid(schema.GroupKind{Group: metainternal.GroupName, Kind: "ListOptions"}, "", errs)
 		}
 	}
-	f.Namespace = t.namespace
+	f.Namespace, f.Info = t.namespace, t.info
 	if !t.info.Namespaced {
 		f.Namespace = ""
 	}
@@ -122,12 +122,17 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
 			return err
 		}
 		b.After, b.At = c.After, c.Revision
+		if c.Revision == 0 { // the rest as it is now: what was begun can no longer be shown
+			if err := s.Registry.State.Now(r.Context()); err != nil {
+				return apierrors.NewInternalError(err)
+			}
+		}
 	} else if err := s.revisionFor(r, o, &b); err != nil {
 		return err
 	}
 	p, err := s.Registry.List(r.Context(), t.info, filter, b)
 	if err != nil {
-		return err
+		return goOn(err, b)
 	}
 	l := source{items: p.Items, revision: p.Revision, remaining: p.Remaining}
 	if l.items == nil {
@@ -140,6 +145,20 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
 		}
 	}
 	return s.answerList(w, r, f, t.info, l)
+}
+
+// goOn adds to the 410 of a list that cannot be continued as of its own revision the token that continues it as of now.
+// Source: API concepts, Retrieving large results sets in chunks.
+func goOn(err error, b registry.Bound) error {
+	var expired *apierrors.StatusError
+	if b.After == "" || !apierrors.IsResourceExpired(err) || !errors.As(err, &expired) {
+		return err
+	}
+	expired.ErrStatus.Continue = continuation{"lighter.v1", 0, b.After}.token()
+	expired.ErrStatus.Message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without " +
+		"the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token " +
+		"results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
+	return expired
 }
 
 // revisionFor makes sure that memory shows at least what the request asks for, and sets b.At when it asks for one exactly.

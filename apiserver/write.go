@@ -192,7 +192,7 @@ func input(r *http.Request, t *route, i *api.Info, warn func(string)) (api.Objec
 
 // create stores a new object, or hands what is sent to whoever answers that subresource.
 func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {
-	f, err := accept(r, true)
+	f, err := accept(r, s.Registry.Creator(creatorName(t), t.subresource) == nil)
 	if err != nil {
 		return err
 	}
@@ -264,7 +264,26 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj.GetName() == "" {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
 	}
-	return s.change(w, r, t, q, f, registry.Replace(obj))
+	if t.subresource != "" || obj.GetResourceVersion() != "" {
+		return s.change(w, r, t, q, f, registry.Replace(obj))
+	}
+	if registry.NeedsVersion(t.info) {
+		return apierrors.NewInvalid(i.GVK().GroupKind(), obj.GetName(), field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
+	}
+	if err := s.change(w, r, t, q, f, registry.Replace(obj)); !registry.CreatesOnUpdate(t.info) || !apierrors.IsNotFound(err) {
+		return err
+	}
+	a := t.attributes()
+	a.User, a.Verb = q.User, "create"
+	if err := s.allow(r.Context(), a); err != nil {
+		return err
+	}
+	got, err := s.Registry.Create(r.Context(), q, obj)
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, http.StatusCreated, f, t.info, got)
 }
 
 // change runs a change through the registry and answers with what became of the object.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -28,6 +29,22 @@ type Change func(ctx context.Context, old api.Object) (api.Object, error)
 func Replace(obj api.Object) Change {
 	return func(context.Context, api.Object) (api.Object, error) { return obj.DeepCopyObject().(api.Object), nil }
 }
+
+// What a PUT does differs by resource, by StoreKey: some are created by it when they are not there, and some must
+// say which version they replace. Source: what Kubernetes 1.37 does.
+var (
+	createsOnUpdate = map[string]bool{"services/endpoints": true, "events": true, "limitranges": true, "services/specs": true, "leases": true,
+		"roles": true, "rolebindings": true, "clusterroles": true, "clusterrolebindings": true}
+	needsVersion = map[string]bool{"poddisruptionbudgets": true, "validatingwebhookconfigurations": true, "mutatingwebhookconfigurations": true,
+		"validatingadmissionpolicies": true, "validatingadmissionpolicybindings": true, "runtimeclasses": true, "volumeattachments": true,
+		"csinodes": true, "csidrivers": true, "csistoragecapacities": true}
+)
+
+// CreatesOnUpdate tells whether a PUT of what is not there creates it.
+func CreatesOnUpdate(i *api.Info) bool { return createsOnUpdate[i.StoreKey] }
+
+// NeedsVersion tells whether a PUT must carry the resourceVersion that it replaces.
+func NeedsVersion(i *api.Info) bool { return needsVersion[i.StoreKey] }
 
 // patchRetries is how often a change without a resourceVersion is tried against a newer state.
 const patchRetries = 100
@@ -121,18 +138,13 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if part := parts[req.Subresource]; part != nil {
 		next := old.DeepCopyObject().(api.Object)
 		part(next, obj)
+		attach(next, obj)
 		return next
 	}
 	if req.Subresource == "status" {
 		next := old.DeepCopyObject().(api.Object)
 		req.Info.CopyStatus(next, obj)
-		switch obj.(type) { // their agents keep labels and annotations through status
-		case *corev1.Pod, *corev1.Node:
-			next.SetLabels(obj.GetLabels())
-			next.SetAnnotations(obj.GetAnnotations())
-		case *corev1.Service: // the service controller keeps its finalizer through status
-			next.SetFinalizers(obj.GetFinalizers())
-		}
+		attach(next, obj)
 		return next
 	}
 	if req.Info.CopyStatus != nil && req.Subresource != "binding" { // which says in the status that it happened
@@ -152,6 +164,16 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 		obj.SetGenerateName(old.GetGenerateName())
 	}
 	return obj
+}
+
+// attach takes over what a write of a part may change of the metadata: agents keep labels,
+// annotations and finalizers through status. The labels of a Deployment are its users'.
+func attach(dst, src api.Object) {
+	if _, ok := src.(*appsv1.Deployment); !ok {
+		dst.SetLabels(src.GetLabels())
+	}
+	dst.SetAnnotations(src.GetAnnotations())
+	dst.SetFinalizers(src.GetFinalizers())
 }
 
 // parts are the subresources through which only one part of an object is written.

@@ -82,6 +82,8 @@ type Filter struct {
 	Name      string // "" is all
 	Labels    labels.Selector
 	Fields    fields.Selector
+	// Info is the version whose field names Fields uses; nil: the stored one.
+	Info *api.Info
 }
 
 // Match tells whether the filter takes the item.
@@ -95,13 +97,29 @@ func (f *Filter) Match(i *Item) bool {
 	}
 	if f.Fields != nil {
 		for _, r := range f.Fields.Requirements() {
-			got, _ := i.field(r.Field)
+			got := f.field(i, r.Field)
 			if (got == r.Value) != (r.Operator != "!=") {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// field is the value of a field as the filter's version names it.
+func (f *Filter) field(i *Item, name string) string {
+	if f.Info == nil || f.Info.Stored == f.Info || name == "metadata.name" || name == "metadata.namespace" {
+		got, _ := i.field(name)
+		return got
+	}
+	get := f.Info.Fields[name]
+	o, err := i.Object()
+	if err == nil && get != nil {
+		if o, err = f.Info.Load(o); err == nil {
+			return get(o)
+		}
+	}
+	return ""
 }
 
 // NewItem makes the Item of an entry that was read from the store's history.
