@@ -28,7 +28,10 @@ func partCommand(name, short, long string, sets [][]knob, more func(*cobra.Comma
 			if p.Kubeconfig == "" {
 				return usageError{errors.New("--kubeconfig is needed")}
 			}
-			return run(p, cmd.Context(), c, log)
+			if err := run(p, cmd.Context(), c, log); cmd.Context().Err() == nil || !errors.Is(err, context.Canceled) {
+				return err
+			}
+			return nil // a signal ended it
 		},
 	}
 	s.common(cmd)

@@ -78,7 +78,11 @@ func run(ctx context.Context, c *config.Config, log *slog.Logger, d role.State, 
 		log.Info("ready", "took", time.Duration(p.State().ReadyIn*float64(time.Second)).Round(time.Millisecond))
 		notifySystemd()
 	})
+	ended := ctx.Err() != nil
 	stop()
+	if ended && errors.Is(err, context.Canceled) {
+		err = nil // that is how parts say that they were ended
+	}
 	return errors.Join(err, <-control)
 }
 
