@@ -14,9 +14,6 @@ func DefaultTolerationSeconds(seconds int64) Plugin {
 			return nil
 		}
 		pod := a.Object.(*corev1.Pod)
-		if a.Operation == Update && pod.Spec.NodeName != "" {
-			return nil
-		}
 		for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 			if !tolerates(pod, key) {
 				pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists,

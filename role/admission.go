@@ -12,6 +12,7 @@ func (s *Server) admission() admission.Chain {
 		admission.ServiceAccount(view(s, client.ServiceAccounts), s.state.Now),
 		admission.TaintNodesByCondition(),
 		admission.Priority(view(s, client.PriorityClasses)),
+		admission.RuntimeClass(view(s, client.RuntimeClasses)),
 		admission.DefaultTolerationSeconds(300),
 		admission.Escalation(s.rbac, s.Direct.Authz),
 		admission.NodeRestriction(),
