@@ -42,7 +42,7 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 	if err := j.recognize(ctx); err != nil {
 		return err
 	}
-	identity, err := j.certificate(ctx, "kubelet", pki.Kubelet(c.Node.Name), certificatesv1.KubeAPIServerClientKubeletSignerName, nil)
+	identity, err := j.certificate(ctx, "kubelet", pki.Kubelet(c.Node.Name), certificatesv1.KubeAPIServerClientKubeletSignerName)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,8 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 	if err != nil {
 		return err
 	}
-	serving, err := j.certificate(ctx, "kubelet-serving", kubeletServing(c.Node.Name, ip), certificatesv1.KubeletServingSignerName, api)
+	spec := kubeletServing(c.Node.Name, ip)
+	serving, err := selfSigned(spec)
 	if err != nil {
 		return err
 	}
@@ -69,9 +70,25 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	signed := make(chan struct{})
 	g.Go(func() error { return identity.Run(ctx, log) })
 	g.Go(func() error { return serving.Run(ctx, log) })
-	g.Go(func() error { return n.Run(ctx, ready) })
+	g.Go(func() error {
+		defer close(signed)
+		n.signed(ctx, serving, j.issuer("kubelet-serving", spec, certificatesv1.KubeletServingSignerName, func() (client.Client, error) { return api, nil }))
+		return nil
+	})
+	g.Go(func() error {
+		return n.Run(ctx, func() {
+			select { // logs and exec work when the certificate is signed; pods run before
+			case <-signed:
+			case <-time.After(10 * time.Second):
+			case <-ctx.Done():
+				return
+			}
+			ready()
+		})
+	})
 	return g.Wait()
 }
 
@@ -171,38 +188,53 @@ func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// certificate is kept in the agent's folder and renewed through signing requests; api is who asks for it: nil is the
-// certificate itself or, while there is none, the token.
-func (j *join) certificate(ctx context.Context, name string, spec pki.Spec, signer string, api client.Client) (*pki.Rotating, error) {
-	certPath, keyPath := filepath.Join(j.dir, name+".crt"), filepath.Join(j.dir, name+".key")
+// certificate is the node's identity. Who asks for it is the certificate itself or, while there is none, the token.
+func (j *join) certificate(ctx context.Context, name string, spec pki.Spec, signer string) (*pki.Rotating, error) {
 	var current *pki.Rotating
+	r, err := pki.NewRotating(ctx, j.issuer(name, spec, signer, func() (client.Client, error) {
+		if current != nil {
+			return j.client(ctx, current), nil
+		}
+		if j.token == "" {
+			return nil, errors.New("this node's certificate is no longer good: join again with --token")
+		}
+		return j.bearer(ctx), nil
+	}))
+	current = r
+	return r, err
+}
+
+// issuer has certificates signed and keeps them in the agent's folder; the first one is what is there, if it is good.
+func (j *join) issuer(name string, spec pki.Spec, signer string, who func() (client.Client, error)) func(context.Context) (*pki.Pair, error) {
+	certPath, keyPath := filepath.Join(j.dir, name+".crt"), filepath.Join(j.dir, name+".key")
 	first := true
-	issue := func(ctx context.Context) (*pki.Pair, error) {
+	return func(ctx context.Context) (*pki.Pair, error) {
 		if first {
 			first = false
-			if pair, err := pki.LoadPair(certPath, keyPath); err == nil && time.Now().Before(pair.Due()) {
+			if pair, err := pki.LoadPair(certPath, keyPath); err == nil && time.Now().Before(pair.Due()) && covers(pair, spec) {
 				return pair, nil
 			}
 		}
-		who := api
-		if who == nil && current != nil {
-			who = j.client(ctx, current)
+		api, err := who()
+		if err != nil {
+			return nil, err
 		}
-		if who == nil {
-			if j.token == "" {
-				return nil, errors.New("this node's certificate is no longer good: join again with --token")
-			}
-			who = j.bearer(ctx)
-		}
-		pair, err := request(ctx, who, name, spec, signer)
+		pair, err := request(ctx, api, name, spec, signer)
 		if err != nil {
 			return nil, fmt.Errorf("certificate of %s: %w", name, err)
 		}
 		return pair, pair.Save(certPath, keyPath)
 	}
-	r, err := pki.NewRotating(ctx, issue)
-	current = r
-	return r, err
+}
+
+// covers tells whether a certificate is for all that spec names: a node's address may change.
+func covers(p *pki.Pair, spec pki.Spec) bool {
+	for _, ip := range spec.IPs {
+		if p.Cert.VerifyHostname(ip.String()) != nil {
+			return false
+		}
+	}
+	return p.Cert.Subject.CommonName == spec.CommonName
 }
 
 // request has a new key's certificate signed by the cluster.

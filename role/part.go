@@ -113,12 +113,8 @@ func (p Part) Kubelet(ctx context.Context, c *config.Config, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	self, err := pki.NewAuthority("kubelet of " + c.Node.Name)
-	if err != nil {
-		return err
-	}
 	spec := kubeletServing(c.Node.Name, ip)
-	serving, err := self.Rotating(spec)
+	serving, err := selfSigned(spec)
 	if err != nil {
 		return err
 	}
@@ -129,7 +125,12 @@ func (p Part) Kubelet(ctx context.Context, c *config.Config, log *slog.Logger) e
 		return err
 	}
 	g.Go(func() error { return serving.Run(ctx, log) })
-	g.Go(func() error { n.signed(ctx, serving, spec); return nil })
+	g.Go(func() error {
+		n.signed(ctx, serving, func(ctx context.Context) (*pki.Pair, error) {
+			return request(ctx, n.Client, "kubelet-serving", spec, certificatesv1.KubeletServingSignerName)
+		})
+		return nil
+	})
 	g.Go(func() error { return n.configureCNI(ctx) })
 	g.Go(func() error {
 		return n.kubelet(ctx, socket, ip, p.ClusterDNS, func() { log.Info("node is ready", "node", c.Node.Name) })
@@ -137,13 +138,21 @@ func (p Part) Kubelet(ctx context.Context, c *config.Config, log *slog.Logger) e
 	return g.Wait()
 }
 
+// selfSigned is a certificate of nobody's but its own authority.
+func selfSigned(spec pki.Spec) (*pki.Rotating, error) {
+	own, err := pki.NewAuthority(spec.CommonName)
+	if err != nil {
+		return nil, err
+	}
+	return own.Rotating(spec)
+}
+
 // signed replaces a kubelet's own certificate by one that the cluster signs: an API server that checks kubelets
-// trusts no other. A request waits a minute for its answer; the next ones come ever more rarely.
-func (n *Node) signed(ctx context.Context, own *pki.Rotating, spec pki.Spec) {
+// trusts no other, and it signs none before the node is registered. A request waits a minute for its answer; the
+// next ones come ever more rarely.
+func (n *Node) signed(ctx context.Context, own *pki.Rotating, issue func(context.Context) (*pki.Pair, error)) {
 	for delay := 10 * time.Second; ctx.Err() == nil; delay = min(2*delay, 15*time.Minute) {
-		err := own.Replace(ctx, func(ctx context.Context) (*pki.Pair, error) {
-			return request(ctx, n.Client, "kubelet-serving", spec, certificatesv1.KubeletServingSignerName)
-		})
+		err := own.Replace(ctx, issue)
 		if err == nil {
 			return
 		}

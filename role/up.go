@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 
@@ -56,13 +55,10 @@ func Up(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress, re
 	return g.Wait()
 }
 
-// kubeletServing is what a node's kubelet shows to those who call it.
+// kubeletServing is what a node's kubelet shows to those who call it. It has the names that the node's status
+// has, and no other: requests for more are not approved.
 func kubeletServing(name string, ip netip.Addr) pki.Spec {
-	names := []string{name}
-	if host, err := os.Hostname(); err == nil && host != name {
-		names = append(names, host)
-	}
-	return pki.KubeletServing(name, names, []net.IP{ip.AsSlice(), net.IPv4(127, 0, 0, 1)})
+	return pki.KubeletServing(name, []string{name}, []net.IP{ip.AsSlice()})
 }
 
 // Describe is what a process of these roles says of itself before it runs.
