@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/role"
 )
 
@@ -24,7 +26,7 @@ func downCommand() *cobra.Command {
 		Example: "  lighter down",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, log, err := s.load(cmd)
+			c, log, err := s.loadLast(cmd)
 			if err != nil {
 				return err
 			}
@@ -39,7 +41,7 @@ func downCommand() *cobra.Command {
 		},
 	}
 	s.common(cmd)
-	s.knobs(cmd, nodeKnobs)
+	s.knobs(cmd, nodeKnobs, serverKnobs)
 	cmd.Flags().DurationVar(&grace, "grace", 10*time.Second, "how long containers may take to end by themselves")
 	return cmd
 }
@@ -55,7 +57,7 @@ routes, links, cgroups and mounts. The machine is as before. Nothing brings the 
 		Example: "  lighter reset --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, log, err := s.load(cmd)
+			c, log, err := s.loadLast(cmd)
 			if err != nil {
 				return err
 			}
@@ -76,6 +78,21 @@ routes, links, cgroups and mounts. The machine is as before. Nothing brings the 
 	s.knobs(cmd, nodeKnobs, serverKnobs)
 	cmd.Flags().BoolVar(&yes, "yes", false, "really")
 	return cmd
+}
+
+// loadLast is the configuration that the last process of the data directory ran with; flags win over it.
+func (s *settings) loadLast(cmd *cobra.Command) (*config.Config, *slog.Logger, error) {
+	c, log, err := s.load(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	last, err := role.Recall(c.DataDir)
+	if err != nil || last == nil {
+		return c, log, err
+	}
+	overlay(cmd, last, &s.Config)
+	last.DataDir = c.DataDir
+	return last, log, last.Complete()
 }
 
 // stop ends the Lighter that runs from a data directory, if one does, and waits until it has.

@@ -68,6 +68,9 @@ func run(ctx context.Context, c *config.Config, log *slog.Logger, d role.State, 
 		return err
 	}
 	defer lock.Close()
+	if err := role.Remember(c); err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	p := role.NewProgress(d)

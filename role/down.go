@@ -2,11 +2,13 @@ package role
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/lighter-k8s/lighter/config"
@@ -17,6 +19,31 @@ import (
 	"github.com/lighter-k8s/lighter/registry"
 	"github.com/lighter-k8s/lighter/runtime"
 )
+
+// lastName is the file in the data directory that says how the last process there was set up.
+const lastName = "last.json"
+
+// Remember notes how this process is set up, so that down and reset find all of it without being told again.
+func Remember(c *config.Config) error {
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	return pki.WriteFile(filepath.Join(c.DataDir, lastName), data, 0o600)
+}
+
+// Recall is how the last process of a data directory was set up; nil when there was none.
+func Recall(dataDir string) (*config.Config, error) {
+	data, err := os.ReadFile(filepath.Join(dataDir, lastName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	c := &config.Config{}
+	if err == nil {
+		err = json.Unmarshal(data, c)
+	}
+	return c, err
+}
 
 // Down ends a node's pods and its carried runtime; no Lighter may run from the data directory. Data stays.
 func Down(ctx context.Context, c *config.Config, log *slog.Logger, grace time.Duration) error {

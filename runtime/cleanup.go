@@ -96,6 +96,9 @@ func Cleanup(ctx context.Context, t Trace) error {
 	}
 	for _, g := range groups {
 		errs = append(errs, removeCgroup(ctx, g))
+		if strings.Contains(strings.Trim(t.CgroupParent, "/"), "/") {
+			_ = os.Remove(filepath.Dir(g)) // if no other node's are left in it
+		}
 	}
 	if t.Bridge != "" {
 		errs = append(errs, removeLink(t.Bridge))
