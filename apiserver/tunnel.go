@@ -48,7 +48,7 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, t *route, user a
 		if err := s.allow(r.Context(), a); err != nil {
 			return true, err
 		}
-	case !offers(t):
+	case !offers(t) && !(proxy && r.Method == http.MethodOptions): // which no verb names
 		return true, methodNotAllowed()
 	}
 	if kubelet {

@@ -57,8 +57,8 @@ func (r *Registry) bind(ctx context.Context, req Request, in runtime.Object) (ru
 		for k, v := range b.Annotations {
 			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, k, v)
 		}
-		now := metav1.NewTime(r.Now().UTC())
-		pod.Status.Conditions = setPodScheduled(pod.Status.Conditions, now)
+		pod.Status.Conditions = setCondition(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue,
+			LastTransitionTime: metav1.NewTime(r.Now().UTC())})
 		return pod, nil
 	})
 	if err != nil {
@@ -67,10 +67,9 @@ func (r *Registry) bind(ctx context.Context, req Request, in runtime.Object) (ru
 	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, nil
 }
 
-func setPodScheduled(conditions []corev1.PodCondition, now metav1.Time) []corev1.PodCondition {
-	c := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: now}
+func setCondition(conditions []corev1.PodCondition, c corev1.PodCondition) []corev1.PodCondition {
 	for n := range conditions {
-		if conditions[n].Type == corev1.PodScheduled {
+		if conditions[n].Type == c.Type {
 			conditions[n] = c
 			return conditions
 		}
@@ -97,6 +96,16 @@ func (r *Registry) evict(ctx context.Context, req Request, in runtime.Object) (r
 		if err := r.disrupt(ctx, req, pod); err != nil {
 			return nil, err
 		}
+	}
+	status := q
+	status.Subresource = "status"
+	if _, err := r.Update(ctx, status, func(_ context.Context, old api.Object) (api.Object, error) {
+		pod := old.DeepCopyObject().(*corev1.Pod)
+		pod.Status.Conditions = setCondition(pod.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+			Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting", LastTransitionTime: metav1.NewTime(r.Now().UTC())})
+		return pod, nil
+	}); err != nil {
+		return nil, err
 	}
 	if _, _, err := r.Delete(ctx, q, o); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,6 +56,22 @@ func TestTolerationsReturn(t *testing.T) {
 	o.Spec.Tolerations = []corev1.Toleration{{Key: "mine", Operator: corev1.TolerationOpExists}}
 	if got := must(pods.Update(t.Context(), o, metav1.UpdateOptions{}))(t).Spec.Tolerations; len(got) != 3 {
 		t.Errorf("tolerations %v, want three", got)
+	}
+}
+
+// TestEvictedSaysSo: an evicted pod tells that it goes for others' sake, as a Job's failure policy wants to know.
+func TestEvictedSaysSo(t *testing.T) {
+	p := api(t)
+	ns := p.namespace(t)
+	o := pod("p")
+	o.Finalizers = []string{"example.com/wait"}
+	must(p.typed.CoreV1().Pods(ns).Create(t.Context(), o, metav1.CreateOptions{}))(t)
+	if err := p.typed.PolicyV1().Evictions(ns).Evict(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: ns}}); err != nil {
+		t.Fatal(err)
+	}
+	got := must(p.typed.CoreV1().Pods(ns).Get(t.Context(), "p", metav1.GetOptions{}))(t)
+	if got.DeletionTimestamp == nil || len(got.Status.Conditions) != 1 || got.Status.Conditions[0].Reason != "EvictionByEvictionAPI" {
+		t.Errorf("deleted %v, conditions %v", got.DeletionTimestamp, got.Status.Conditions)
 	}
 }
 
