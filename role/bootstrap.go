@@ -136,8 +136,8 @@ const JoinGroup = "system:bootstrappers:lighter:nodes"
 // clusterFacts is the ConfigMap of kube-public from which nodes learn what is the same everywhere.
 const clusterFacts = "lighter-cluster"
 
-// nodeDefaults let nodes see what their proxy, DNS and pod network need: Services, their endpoints and the other
-// nodes; and, while they join, the cluster's facts.
+// nodeDefaults let nodes see what their proxy, DNS and pod network need: Services, their endpoints, namespaces and the
+// other nodes; and, while they join, the cluster's facts.
 func (s *Server) nodeDefaults() []client.Object {
 	meta := func(namespace, name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"},
@@ -149,6 +149,10 @@ func (s *Server) nodeDefaults() []client.Object {
 	return []client.Object{
 		&rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "lighter:node-network"), Subjects: []rbacv1.Subject{group(pki.NodesGroup)},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:node-proxier"}},
+		&rbacv1.ClusterRole{ObjectMeta: meta("", "lighter:node-dns"), Rules: []rbacv1.PolicyRule{
+			{Verbs: []string{"list", "watch"}, APIGroups: []string{""}, Resources: []string{"namespaces"}}}},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "lighter:node-dns"), Subjects: []rbacv1.Subject{group(pki.NodesGroup)},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lighter:node-dns"}},
 		&rbacv1.Role{ObjectMeta: meta(metav1.NamespacePublic, "lighter:cluster-facts"), Rules: []rbacv1.PolicyRule{
 			{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{clusterFacts}}}},
 		&rbacv1.RoleBinding{ObjectMeta: meta(metav1.NamespacePublic, "lighter:cluster-facts"), Subjects: []rbacv1.Subject{group(pki.NodesGroup), group(JoinGroup)},

@@ -53,6 +53,7 @@ func Run(ctx context.Context, env controller.Env, s Signer) error {
 	nodes := client.Nodes.View(ctx, env.Client, client.Selection{})
 	q := controller.NewQueue()
 	controller.FeedSelf(ctx, q, all)
+	controller.Feed(ctx, q, nodes, func(old, n *corev1.Node) []string { return waiting(all.List(""), old, n) })
 	look := func(name string) (View, bool) {
 		r, ok := all.Get("", name)
 		if !ok {
@@ -81,6 +82,19 @@ func Run(ctx context.Context, env controller.Env, s Signer) error {
 	}
 	loop := controller.Loop[View]{Name: "certificates", Env: env, Queue: q, Views: []client.View{all.View, nodes.View}, Look: look, Decide: Decide}
 	return loop.Run(ctx)
+}
+
+// waiting are a node's requests that nobody answered: its addresses decide about them, so they are looked at when those change.
+func waiting(all []*CSR, old, n *corev1.Node) (names []string) {
+	if n == nil || old != nil && slices.Equal(old.Status.Addresses, n.Status.Addresses) {
+		return nil
+	}
+	for _, r := range all {
+		if r.Spec.Username == "system:node:"+n.Name && len(r.Status.Conditions) == 0 {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // approve finds out whether a request is one that needs no person, and its author may have what it asks for.
