@@ -29,11 +29,16 @@ type book struct {
 // begin starts a cluster and applies the guestbook's manifests.
 func begin(t *testing.T, args ...string) *book {
 	t.Helper()
-	rig.Root(t)
-	images := rig.Guestbook(t)
-	b := &book{Cluster: rig.Start(t, args...)}
+	return beginOn(rig.NewWire(t).Machine(), args...)
+}
+
+func beginOn(m *rig.Machine, args ...string) *book {
+	m.T.Helper()
+	images := rig.Guestbook(m.T)
+	b := &book{Cluster: rig.New(m, append([]string{"up"}, args...)...)}
+	b.Up()
 	b.Load(filepath.Join(images, "redis.tar"), filepath.Join(images, "web-v1.tar"), filepath.Join(images, "web-v2.tar"))
-	b.Kubectl("apply", "-f", filepath.Join(rig.Top(t), "examples/guestbook/manifests"))
+	b.Kubectl("apply", "-f", filepath.Join(rig.Top(m.T), "examples/guestbook/manifests"))
 	b.comesUp()
 	return b
 }
@@ -43,11 +48,17 @@ func (b *book) comesUp() {
 	b.T.Helper()
 	b.Kubectl("-n", ns, "rollout", "status", "deployment/redis", "--timeout=60s")
 	b.Kubectl("-n", ns, "rollout", "status", "deployment/web", "--timeout=60s")
-	s, err := client.Services.Get(b.T.Context(), b.Client, ns, "web")
-	if err != nil {
-		b.T.Fatal(err)
-	}
-	b.url = fmt.Sprintf("http://%s:%d/", s.Spec.ClusterIP, s.Spec.Ports[0].Port)
+	b.Eventually(10*time.Second, "address of the Service", func() error {
+		s, err := client.Services.Get(b.T.Context(), b.Client, ns, "web")
+		if err != nil {
+			return err
+		}
+		if len(s.Status.LoadBalancer.Ingress) == 0 {
+			return errors.New("none yet")
+		}
+		b.url = fmt.Sprintf("http://%s:%d/", s.Status.LoadBalancer.Ingress[0].IP, s.Spec.Ports[0].Port)
+		return nil
+	})
 	b.Eventually(10*time.Second, "first answer", func() error { _, _, err := b.page(b.Machine); return err })
 }
 
@@ -113,6 +124,11 @@ func TestGuestbook(t *testing.T) {
 		if answered[pod] == 0 {
 			t.Errorf("pod %s never answered: %v", pod, answered)
 		}
+	}
+
+	// From beyond the cluster too.
+	if _, _, err := b.page(b.Wire.Outside()); err != nil {
+		t.Errorf("from outside: %v", err)
 	}
 
 	b.Load(rig.Peer(t))

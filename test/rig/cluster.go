@@ -35,9 +35,10 @@ type Cluster struct {
 	Client client.Client // the administrator's
 	Log    string        // file with all that it said
 
-	args []string
-	cmd  *exec.Cmd
-	done chan struct{}
+	args  []string
+	cmd   *exec.Cmd
+	done  chan struct{}
+	parts map[string]*exec.Cmd
 }
 
 // Binary is the path of lighter.
@@ -47,12 +48,20 @@ func Binary() string { return os.Getenv("LIGHTER") }
 // "up" or "agent" first; where they are not given, data directory, node name and log level are added.
 func New(m *Machine, args ...string) *Cluster {
 	m.T.Helper()
+	sweep()
 	base, err := os.MkdirTemp("", "lgt")
 	if err != nil {
 		m.T.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(base, "owner"), fmt.Appendf(nil, "%d %s", os.Getpid(), m.Name), 0o600); err != nil {
+		m.T.Fatal(err)
+	}
 	c := &Cluster{Machine: m, Dir: filepath.Join(base, "d"), Log: filepath.Join(base, "log")}
-	c.args = slices.Concat(args[:1], c.Flags(), args[1:])
+	flags := c.Flags()
+	if args[0] == "server" {
+		flags = flags[:2]
+	}
+	c.args = slices.Concat(args[:1], flags, args[1:])
 	if args[0] == "up" {
 		c.args = append(c.args, "--foreground")
 	}
@@ -63,6 +72,9 @@ func New(m *Machine, args ...string) *Cluster {
 			m.T.Logf("end of %s's log:\n%s", m.Name, tail(c.Log, 60))
 		}
 		c.Kill()
+		for name := range c.parts {
+			c.endPart(name)
+		}
 		out, err := c.Lighter("reset", slices.Concat([]string{"--yes"}, c.Flags())...)
 		if err != nil {
 			m.T.Errorf("reset: %v\n%s", err, out)
@@ -180,6 +192,37 @@ func (c *Cluster) Connect(path string) {
 		c.T.Fatal(err)
 	}
 	c.Client = made
+}
+
+// Part runs one part alone beside the process, anew if it runs; it ends with the cluster.
+func (c *Cluster) Part(name string, args ...string) {
+	c.T.Helper()
+	c.endPart(name)
+	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(Binary(), slices.Concat([]string{name}, c.Flags()[:2], args)...)
+	if name == "kubelet" || name == "proxy" {
+		cmd.Args = append(cmd.Args, c.Flags()[2:]...)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := c.Run(cmd); err != nil {
+		c.T.Fatal(err)
+	}
+	if c.parts == nil {
+		c.parts = map[string]*exec.Cmd{}
+	}
+	c.parts[name] = cmd
+}
+
+func (c *Cluster) endPart(name string) {
+	if cmd := c.parts[name]; cmd != nil {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()         // it was killed
+		delete(c.parts, name)
+	}
 }
 
 // Signal sends a signal to lighter and waits for its end.

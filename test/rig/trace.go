@@ -1,12 +1,14 @@
 package rig
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -59,31 +61,53 @@ func (c *Cluster) Containers(uid string) (out []Process) {
 func (c *Cluster) PowerOff() {
 	c.T.Helper()
 	c.Kill()
-	c.Eventually(20*time.Second, "no process", func() error {
-		all := c.Processes()
-		for _, p := range all {
-			_ = syscall.Kill(p.PID, syscall.SIGKILL) // it may have ended
-		}
-		if len(all) > 0 {
-			return fmt.Errorf("%v", all)
-		}
-		return nil
-	})
-	for _, m := range slices.Backward(mounts(c.Dir)) {
-		if err := syscall.Unmount(m, syscall.MNT_DETACH); err != nil {
-			c.T.Errorf("unmount %s: %v", m, err)
-		}
-	}
-	for _, g := range c.cgroups() {
-		c.Eventually(5*time.Second, "cgroup gone", func() error {
-			if err := syscall.Rmdir(g); err != nil && err != syscall.ENOENT {
-				return fmt.Errorf("%s: %w", g, err)
-			}
-			return nil
-		})
-	}
+	c.Eventually(20*time.Second, "nothing runs, nothing is mounted", c.erase)
 	c.Rewire()
 }
+
+// erase ends all processes and removes mounts and cgroups, as far as they let go at once.
+func (c *Cluster) erase() error {
+	all := c.Processes()
+	for _, p := range all {
+		_ = syscall.Kill(p.PID, syscall.SIGKILL) // it may have ended
+	}
+	if len(all) > 0 {
+		return fmt.Errorf("%v", all)
+	}
+	var errs []error
+	for _, m := range slices.Backward(mounts(c.Dir)) {
+		errs = append(errs, syscall.Unmount(m, syscall.MNT_DETACH))
+	}
+	for _, g := range c.cgroups() {
+		if err := syscall.Rmdir(g); err != nil && err != syscall.ENOENT {
+			errs = append(errs, fmt.Errorf("%s: %w", g, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweep removes what tests left that were killed before they could: each cluster's folder names its owner.
+var sweep = sync.OnceFunc(func() {
+	owners, _ := filepath.Glob(filepath.Join(os.TempDir(), "lgt*", "owner"))
+	for _, path := range owners {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // another test's cleanup was faster
+		}
+		pid, node, _ := strings.Cut(string(text), " ")
+		if n, err := strconv.Atoi(pid); err != nil || syscall.Kill(n, 0) == nil {
+			continue
+		}
+		c := &Cluster{Machine: &Machine{Name: node}, Dir: filepath.Join(filepath.Dir(path), "d")}
+		for range 200 {
+			if c.erase() == nil {
+				_ = os.RemoveAll(filepath.Dir(path)) // the next run tries again
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+})
 
 // cgroups are the node's, the deepest first.
 func (c *Cluster) cgroups() (out []string) {

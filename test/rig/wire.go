@@ -33,6 +33,7 @@ type Machine struct {
 	T    testing.TB
 	Name string // as node name: unique on the host, since it names cgroups
 	IP   netip.Addr
+	Wire *Wire
 	ns   netns.NsHandle
 }
 
@@ -67,7 +68,7 @@ func NewWire(t testing.TB) *Wire {
 func (w *Wire) Machine() *Machine {
 	w.t.Helper()
 	w.machines++
-	m := &Machine{T: w.t, Name: fmt.Sprintf("t%d-%d-%d", os.Getpid(), int(w.ns), w.machines), ns: namespace(w.t),
+	m := &Machine{T: w.t, Wire: w, Name: fmt.Sprintf("t%d-%d-%d", os.Getpid(), int(w.ns), w.machines), ns: namespace(w.t),
 		IP: netip.AddrFrom4([4]byte{192, 0, 2, byte(w.machines)})}
 	port := fmt.Sprintf("m%d", w.machines)
 	w.must(w.ns, func() error {
