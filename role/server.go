@@ -178,8 +178,17 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
-	var base errgroup.Group
-	base.Go(func() error { return s.state.Run(state) })
+	followed := make(chan error, 1)
+	go func() { followed <- s.state.Run(state) }()
+	g.Go(func() error {
+		select {
+		case err := <-followed: // memory would show the past from here on
+			followed <- err
+			return fmt.Errorf("the store's log of writes ended: %w", err)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	g.Go(func() error { return s.compact(ctx) })
 	for _, l := range listeners {
 		g.Go(func() error {
@@ -213,7 +222,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	err = g.Wait()
 	end()
-	return errors.Join(err, base.Wait(), s.store.Close())
+	return errors.Join(err, <-followed, s.store.Close())
 }
 
 // compactEvery is how long the store keeps what was overwritten, at least. Source: kube-apiserver, --etcd-compaction-interval.
