@@ -67,6 +67,9 @@ routes, links, cgroups and mounts. The machine is as before. Nothing brings the 
 			if err := stop(cmd.Context(), cmd.OutOrStdout(), c.DataDir); err != nil {
 				return err
 			}
+			if err := unmergeKubeconfig(c); err != nil {
+				log.Warn("the context stays in the kubeconfig", "err", err)
+			}
 			if err := role.Reset(cmd.Context(), c, log); err != nil {
 				return err
 			}

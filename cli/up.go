@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -226,5 +228,28 @@ func mergeKubeconfig(out io.Writer, c *config.Config, path string) error {
 		}
 	}
 	fmt.Fprintf(out, "context \"lighter\" is in %s\n", path)
-	return nil
+	return pki.WriteFile(filepath.Join(c.DataDir, mergedName), []byte(path), 0o600)
+}
+
+// mergedName is the file in the data directory that says into which kubeconfig the context was merged.
+const mergedName = "kubeconfig.path"
+
+// unmergeKubeconfig takes the context out again, unless another cluster has its name by now.
+func unmergeKubeconfig(c *config.Config) error {
+	path, err := os.ReadFile(filepath.Join(c.DataDir, mergedName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	k, err := role.AdminKubeconfig(c)
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(string(path))
+	if err != nil || !bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(k.CA))) {
+		return nil // it is not there, or not ours
+	}
+	return pki.RemoveKubeconfig(string(path), k.Name)
 }
