@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/watch"
@@ -98,8 +101,35 @@ func (s *Server) toKubelet(w http.ResponseWriter, r *http.Request, t *route) err
 	if err != nil {
 		return err
 	}
-	s.forward(w, r, &url.URL{Scheme: "https", Host: host, Path: path, RawQuery: query.Encode()}, s.Kubelet.Kubelet)
+	to := &url.URL{Scheme: "https", Host: host, Path: path, RawQuery: query.Encode()}
+	if t.subresource == "log" && wsstream.IsWebSocketRequest(r) {
+		return s.logToSocket(w, r, to)
+	}
+	s.forward(w, r, to, s.Kubelet.Kubelet)
 	return nil
+}
+
+// logToSocket sends a log as the messages of a WebSocket.
+func (s *Server) logToSocket(w http.ResponseWriter, r *http.Request, from *url.URL) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := s.Kubelet.Kubelet.RoundTrip(ask)
+	if err != nil {
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 2048)) // what is there of the reason
+		return apierrors.NewGenericServerResponse(resp.StatusCode, "get", corev1.Resource("pods/log"), "", string(text), 0, false)
+	}
+	if o, ok := w.(*statusWriter); ok {
+		o.code, w = http.StatusSwitchingProtocols, o.ResponseWriter // the library wants the connection itself
+	}
+	return wsstream.NewReader(resp.Body, true, wsstream.NewDefaultReaderProtocols()).Copy(w, r)
 }
 
 // container picks the container that a request means. Source: kubectl logs and exec documentation.
