@@ -93,6 +93,9 @@ func (s *settings) loadLast(cmd *cobra.Command) (*config.Config, *slog.Logger, e
 	if err != nil || last == nil {
 		return c, log, err
 	}
+	if f := cmd.Flags(); f.Changed("node-name") && !f.Changed("cgroup-parent") {
+		last.Node.CgroupParent = "" // it follows from the name
+	}
 	overlay(cmd, last, &s.Config)
 	last.DataDir = c.DataDir
 	return last, log, last.Complete()
