@@ -65,7 +65,7 @@ func New(m *Machine, args ...string) *Cluster {
 	if args[0] == "up" {
 		c.args = append(c.args, "--foreground")
 	}
-	before, host := m.Network(), mounts("")
+	before := m.Network()
 	m.T.Cleanup(func() {
 		m.T.Helper()
 		if m.T.Failed() {
@@ -79,7 +79,7 @@ func New(m *Machine, args ...string) *Cluster {
 		if err != nil {
 			m.T.Errorf("reset: %v\n%s", err, out)
 		}
-		c.nothingLeft(before, host)
+		c.nothingLeft(before)
 		if !m.T.Failed() || os.Getenv("KEEP") == "" {
 			_ = os.RemoveAll(base) // no mount is below it: that was an error above
 		}
