@@ -23,7 +23,8 @@ redis_root() {
   packages=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances redis-server |
     grep -E '^(redis|lib)[a-z0-9.+-]*$' | grep -vE '^lib.*-(perl|bin|dev|data)$' | sort -u)
   # shellcheck disable=SC2086
-  (cd "$build/deb" && apt-get download -qq $packages 2>/dev/null)
+  download() { (cd "$build/deb" && apt-get -qq -o APT::Sandbox::User=root download $packages); }
+  download 2>"$build/apt.log" || { apt-get update -qq && download; } || { cat "$build/apt.log" >&2; return 1; }
   for deb in "$build"/deb/*.deb; do dpkg-deb -x "$deb" "$build/redis"; done
 }
 
