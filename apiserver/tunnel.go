@@ -105,7 +105,7 @@ func (s *Server) toKubelet(w http.ResponseWriter, r *http.Request, t *route) err
 	if t.subresource == "log" && wsstream.IsWebSocketRequest(r) {
 		return s.logToSocket(w, r, to)
 	}
-	s.forward(w, r, to, s.Kubelet.Kubelet)
+	s.forward(w, r, to, s.Kubelet.Kubelet, nil)
 	return nil
 }
 
@@ -246,7 +246,13 @@ func (s *Server) proxy(w http.ResponseWriter, r *http.Request, t *route) error {
 		}
 		host = h
 	}
-	s.forward(w, r, &url.URL{Scheme: scheme, Host: host, Path: "/" + t.rest, RawQuery: r.URL.RawQuery}, transport)
+	prefix := strings.TrimSuffix(r.URL.Path, "/"+t.rest)
+	if reads := r.Method == http.MethodGet || r.Method == http.MethodHead; reads && r.URL.Path == prefix && t.rest == "" && r.Header.Get("Upgrade") == "" {
+		to := url.URL{Path: prefix + "/", RawQuery: r.URL.RawQuery} // so that the page's relative links lead through the proxy
+		http.Redirect(w, r, to.String(), http.StatusMovedPermanently)
+		return nil
+	}
+	s.forward(w, r, &url.URL{Scheme: scheme, Host: host, Path: "/" + t.rest, RawQuery: r.URL.RawQuery}, transport, links{prefix, host}.rewrite)
 	return nil
 }
 
@@ -312,7 +318,7 @@ func (s *Server) endpoint(ctx context.Context, namespace, name, port string) (st
 }
 
 // forward passes request and answer through, upgraded connections included.
-func (s *Server) forward(w http.ResponseWriter, r *http.Request, to *url.URL, transport http.RoundTripper) {
+func (s *Server) forward(w http.ResponseWriter, r *http.Request, to *url.URL, transport http.RoundTripper, change func(*http.Response) error) {
 	p := &httputil.ReverseProxy{
 		Rewrite: func(q *httputil.ProxyRequest) {
 			q.Out.URL = to
@@ -322,8 +328,9 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, to *url.URL, tr
 			}
 			q.SetXForwarded()
 		},
-		Transport:     transport,
-		FlushInterval: -1, // logs that are followed show up at once
+		Transport:      transport,
+		ModifyResponse: change,
+		FlushInterval:  -1, // logs that are followed show up at once
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if errors.Is(err, context.Canceled) {
 				return

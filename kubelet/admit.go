@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -59,8 +60,9 @@ func fits(pod *corev1.Pod, others []*corev1.Pod, room corev1.ResourceList, node 
 		used[corev1.ResourcePods] = sum
 	}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		q, have := want[name], room[name]
-		if q.IsZero() {
+		q := want[name]
+		have, known := room[name]
+		if q.IsZero() || !known && strings.Contains(string(name), "/") { // nobody here counts it: the scheduler did
 			continue
 		}
 		sum := used[name]

@@ -135,6 +135,8 @@ func TestFits(t *testing.T) {
 	}
 	picky := with("1", 0)
 	picky.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	widget := with("1", 0)
+	widget.Spec.Containers[0].Resources.Requests["example.com/widget"] = resource.MustParse("1")
 	node := &corev1.Node{ObjectMeta: v1.ObjectMeta{Name: "n1", Labels: map[string]string{"disk": "hdd"}}}
 	room := corev1.ResourceList{"cpu": resource.MustParse("2"), "pods": resource.MustParse("2")}
 	tests := map[string]struct {
@@ -142,11 +144,12 @@ func TestFits(t *testing.T) {
 		others []*corev1.Pod
 		want   string
 	}{
-		"fits":          {with("1", 80), []*corev1.Pod{with("1", 81)}, ""},
-		"too much CPU":  {with("1500m", 0), []*corev1.Pod{with("1", 0)}, "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"},
-		"too many pods": {with("0", 0), []*corev1.Pod{with("0", 0), with("0", 0)}, "OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2"},
-		"wrong node":    {picky, nil, "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"},
-		"a taken port":  {with("1", 80), []*corev1.Pod{with("1", 80)}, "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"},
+		"fits":                    {with("1", 80), []*corev1.Pod{with("1", 81)}, ""},
+		"what nobody here counts": {widget, nil, ""},
+		"too much CPU":            {with("1500m", 0), []*corev1.Pod{with("1", 0)}, "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"},
+		"too many pods":           {with("0", 0), []*corev1.Pod{with("0", 0), with("0", 0)}, "OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2"},
+		"wrong node":              {picky, nil, "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"},
+		"a taken port":            {with("1", 80), []*corev1.Pod{with("1", 80)}, "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

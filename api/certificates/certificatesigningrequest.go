@@ -69,7 +69,7 @@ func prepareRequest(r, old *certificatesv1.CertificateSigningRequest) {
 func CopyStatus(dst, src *certificatesv1.CertificateSigningRequest) {
 	old := dst.Status.Conditions
 	dst.Status = *src.Status.DeepCopy()
-	stampConditions(dst.Status.Conditions, old, metav1.Now())
+	stampConditions(dst.Status.Conditions, old, metav1.Now().Rfc3339Copy()) // as precise as JSON
 }
 
 func stampConditions(conditions, old []certificatesv1.CertificateSigningRequestCondition, now metav1.Time) {
