@@ -29,8 +29,8 @@ func (c *Cluster) Processes() (out []Process) {
 			continue
 		}
 		line, err := os.ReadFile(path + "/cmdline")
-		if err != nil {
-			continue // it has ended
+		if err != nil || len(line) == 0 {
+			continue // it has ended; perhaps its parent has not looked yet
 		}
 		p := Process{PID: pid, Command: strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))}
 		groups, _ := os.ReadFile(path + "/cgroup")
