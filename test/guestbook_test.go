@@ -140,6 +140,7 @@ func TestGuestbook(t *testing.T) {
 		{"rollout and undo under load", b.rolls},
 		{"a container's process is killed", b.killed},
 		{"a pod is deleted", b.replaced},
+		{"lighter and containerd are killed", b.outage},
 		{"logs, exec, cp, port-forward", b.tools},
 		{"not ready, out of the Service", b.unready},
 		{"a pod that fits nowhere", b.tooLarge},

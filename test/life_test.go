@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			c := rig.New(rig.NewWire(t).Machine(), "up")
 			env.Vars = append(env.Vars, "D="+c.Dir, "NODE="+c.Name, "NET="+c.Enter(), "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+env.WorkDir,
-				"LIGHTER="+rig.Binary(), "TOP="+rig.Top(t), "IMAGES="+rig.Guestbook(t))
+				"LIGHTER="+rig.Binary(), "TOP="+rig.Top(t), "IMAGES="+rig.Guestbook(t), "PEER="+rig.Peer(t))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -35,10 +35,10 @@ func TestScripts(t *testing.T) {
 				if args[0] == "lighter" {
 					args[0] = rig.Binary()
 				}
-				err := ts.Exec("nsenter", append([]string{"--net=" + ts.Getenv("NET"), "--"}, args...)...)
-				if neg == (err == nil) {
-					ts.Fatalf("%v: %v", args, err)
-				}
+				onMachine(ts, neg, args...)
+			},
+			"kubectl": func(ts *testscript.TestScript, neg bool, args []string) {
+				onMachine(ts, neg, append([]string{rig.Binary(), "kubectl"}, args...)...)
 			},
 			"exit": func(ts *testscript.TestScript, neg bool, args []string) { // exit CODE lighter ARGS
 				err := ts.Exec("nsenter", append([]string{"--net=" + ts.Getenv("NET"), "--", rig.Binary()}, args[2:]...)...)
@@ -49,6 +49,13 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+func onMachine(ts *testscript.TestScript, neg bool, args ...string) {
+	err := ts.Exec("nsenter", append([]string{"--net=" + ts.Getenv("NET"), "--"}, args...)...)
+	if neg == (err == nil) {
+		ts.Fatalf("%v: %v", args, err)
+	}
 }
 
 // TestReboot takes everything away that a reboot does; `up` brings cluster, pods and data back.

@@ -203,6 +203,30 @@ func (b *book) replaced(t *testing.T) {
 	}
 }
 
+// outage: while lighter is dead, and containerd after it, the page answers as before.
+func (b *book) outage(t *testing.T) {
+	l := b.load()
+	b.Kill()
+	time.Sleep(time.Second) // this long it is dead
+	b.Up()
+	for _, p := range b.Processes() {
+		if p.Cgroup == "" && strings.Contains(p.Command, "/containerd --config") {
+			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.Kubectl("run", "after", "--image="+rig.PeerImage)
+	b.Kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=30s")
+	b.Kubectl("delete", "pod", "after", "--wait=false")
+	l.check(t, "outage")
+	for name, p := range b.pods("redis") {
+		if n := restarts(p); n > 0 || !rig.IsReady(p) {
+			t.Errorf("%s: %d restarts, ready: %v", name, n, rig.IsReady(p))
+		}
+	}
+}
+
 // tools: logs, exec, cp and port-forward of the real kubectl.
 func (b *book) tools(t *testing.T) {
 	b.Apply(peerPod("tools", `labels: {app: tools}`, ""))
