@@ -69,7 +69,11 @@ func New(m *Machine, args ...string) *Cluster {
 	m.T.Cleanup(func() {
 		m.T.Helper()
 		if m.T.Failed() {
-			m.T.Logf("end of %s's log:\n%s", m.Name, tail(c.Log, 60))
+			for _, log := range []string{c.Log, filepath.Join(c.Dir, "lighter.log")} { // the second is of an `up` in the background
+				if _, err := os.Stat(log); err == nil {
+					m.T.Logf("end of %s's log:\n%s", m.Name, tail(log, 60))
+				}
+			}
 		}
 		c.Kill()
 		for name := range c.parts {
