@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,11 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/lighter-k8s/lighter/client"
 )
 
 // admit decides whether a pod that is new here fits: "" or the reason why not, and its message. It guards
 // against what was bound past the scheduler.
-func (k *Kubelet) admit(w *worker, pod *corev1.Pod) (reason, message string) {
+func (k *Kubelet) admit(ctx context.Context, w *worker, pod *corev1.Pod) (reason, message string) {
 	k.admission.Lock() // one after the other, each seeing the one before
 	defer k.admission.Unlock()
 	k.mu.Lock()
@@ -38,6 +41,12 @@ func (k *Kubelet) admit(w *worker, pod *corev1.Pod) (reason, message string) {
 	}
 	k.mu.Unlock()
 	reason, message = fits(pod, others, k.allocatable(), &corev1.Node{ObjectMeta: v1.ObjectMeta{Name: k.NodeName, Labels: labels}})
+	if reason == "NodeAffinity" && k.Client != nil { // the scheduler may have seen labels that are not known here yet
+		if node, err := client.Nodes.Get(ctx, k.Client, "", k.NodeName); err == nil {
+			maps.Copy(labels, node.Labels)
+			reason, message = fits(pod, others, k.allocatable(), &corev1.Node{ObjectMeta: v1.ObjectMeta{Name: k.NodeName, Labels: labels}})
+		}
+	}
 	w.admitted.Store(reason == "")
 	return reason, message
 }

@@ -335,7 +335,7 @@ func (w *worker) ending() {
 		if len(v.Seen.Sandboxes) > 0 || w.static {
 			w.admitted.Store(true)
 		} else {
-			if reason, message := w.k.admit(w, v.Pod); reason != "" {
+			if reason, message := w.k.admit(w.k.ctx, w, v.Pod); reason != "" {
 				w.k.event(v.Pod, "", corev1.EventTypeWarning, reason, message)
 				stop(Stop{Phase: corev1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}, 0)
 			}
