@@ -2,7 +2,6 @@ package api
 
 import (
 	"io"
-	"slices"
 )
 
 // ProtobufList is a list as a protobuf response: the messages of its items with
@@ -69,15 +68,4 @@ func (l *ProtobufList) WriteTo(w io.Writer) (n int64, err error) {
 	}
 	flush(append(buf, tail...))
 	return n, err
-}
-
-// Bytes is the whole body in one slice.
-func (l *ProtobufList) Bytes() []byte {
-	b := slices.Grow(slices.Clone(l.head), l.size-len(l.head))
-	for _, item := range l.items {
-		b = append(b, tagListItem)
-		b = appendVarint(b, len(item))
-		b = append(b, item...)
-	}
-	return append(b, tail...)
 }

@@ -65,15 +65,6 @@ func (a *Authority) SignRequest(r *Request, usages []string, life time.Duration)
 	return certificatePEM(der), nil
 }
 
-// SignCSR is ParseRequest and SignRequest.
-func (a *Authority) SignCSR(request []byte, usages []string, life time.Duration) ([]byte, error) {
-	r, err := ParseRequest(request)
-	if err != nil {
-		return nil, err
-	}
-	return a.SignRequest(r, usages, life)
-}
-
 // CheckKubeletClient reports why a request is not one that the signer kubernetes.io/kube-apiserver-client-kubelet
 // signs; node is the node it is for. Source: Certificates and CertificateSigningRequests, Kubernetes signers.
 func CheckKubeletClient(r *Request, usages []string) (node string, err error) {

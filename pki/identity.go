@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 )
@@ -72,16 +71,6 @@ func (p *PKI) Serving(extra ...string) (*Rotating, error) {
 	})
 }
 
-// Rename makes the API server's certificate one for these further names, if it is not: for instance because
-// the node has a new address. Connections that are open are not touched.
-func (p *PKI) Rename(ctx context.Context, r *Rotating, extra ...string) error {
-	spec := APIServer(extra...)
-	if p.CA.serves(r.Pair(), spec) {
-		return nil
-	}
-	return r.Replace(ctx, func(context.Context) (*Pair, error) { return p.Stored("apiserver", spec, true) })
-}
-
 // Stored is a pair kept as name.crt and name.key: what is there if it still serves the Spec
 // and is not due, else (or when fresh is asked for) a new one.
 func (p *PKI) Stored(name string, spec Spec, fresh bool) (*Pair, error) {
@@ -109,14 +98,4 @@ func (p *PKI) Admin(server string) (Kubeconfig, error) {
 		return Kubeconfig{}, err
 	}
 	return Kubeconfig{Name: "lighter", Server: server, CA: p.CA.PEM, Cert: pair.CertPEM(), Key: key}, nil
-}
-
-// Remove deletes a stored pair; one that is not there is no error.
-func (p *PKI) Remove(name string) error {
-	for _, end := range []string{".crt", ".key"} {
-		if err := os.Remove(filepath.Join(p.Dir, name+end)); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-	}
-	return nil
 }

@@ -174,20 +174,6 @@ func TestServingIsKeptUntilNamesChange(t *testing.T) {
 	if third == second {
 		t.Error("a broken key was served")
 	}
-	r, err := p.Serving("a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := r.Pair()
-	if err := p.Rename(t.Context(), r, "a"); err != nil || r.Pair() != before {
-		t.Errorf("renamed to the same names: new=%v %v", r.Pair() != before, err)
-	}
-	if err := p.Rename(t.Context(), r, "a", "c"); err != nil || r.Pair().Cert.VerifyHostname("c") != nil {
-		t.Errorf("not renamed: %v", err)
-	}
-	if err := r.Renew(t.Context()); err != nil || r.Pair().Cert.VerifyHostname("c") != nil {
-		t.Errorf("the new name is lost on renewal: %v", err)
-	}
 }
 
 func TestRotation(t *testing.T) {
@@ -342,7 +328,7 @@ func TestRequests(t *testing.T) {
 			if err != nil {
 				return
 			}
-			certificate, err := a.SignCSR(data, tt.usages, time.Hour)
+			certificate, err := a.SignRequest(r, tt.usages, time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -357,8 +343,12 @@ func TestRequests(t *testing.T) {
 	}
 	t.Run("an authority is never signed", func(t *testing.T) {
 		data, _, _ := NewRequest(Kubelet("n1"))
+		r, err := ParseRequest(data)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, u := range []string{"cert sign", "crl sign", "nonsense"} {
-			if _, err := a.SignCSR(data, []string{u}, 0); err == nil {
+			if _, err := a.SignRequest(r, []string{u}, 0); err == nil {
 				t.Errorf("signed with usage %q", u)
 			}
 		}
