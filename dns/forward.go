@@ -177,11 +177,10 @@ func (f *forwarder) remember(k question, m *dns.Msg) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
-	for old, c := range f.cache { // the map's random order chooses; a full cache forgets what it meets
+	for old := range f.cache { // the map's random order chooses; a full cache forgets what it meets
 		if len(f.cache) < maxCached {
 			break
 		}
-		_ = c
 		delete(f.cache, old)
 	}
 	f.cache[k] = cached{m: m, from: now, until: now.Add(keep)}

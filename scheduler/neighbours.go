@@ -38,7 +38,6 @@ type neighbours struct {
 	rather        []term // preferred; against when the weight is negative
 	all           []matcher
 	allKey        string
-	self          bool // the pod matches all of with itself
 	spread        []spread
 
 	// Counted by survey, for one decision:

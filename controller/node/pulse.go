@@ -166,7 +166,6 @@ func (p *pulse) watch(ctx context.Context, expired func(name string)) {
 		}
 		if earliest.IsZero() {
 			timer.Stop()
-			last = p.now()
 			select {
 			case <-ctx.Done():
 				return
