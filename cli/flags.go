@@ -29,6 +29,11 @@ func number(name string, value int, help string, at func(*config.Config) *int) k
 		func(to, from *config.Config) { *at(to) = *at(from) }}
 }
 
+func pairs(name, help string, at func(*config.Config) *map[string]string) knob {
+	return knob{name, func(f *pflag.FlagSet, c *config.Config) { f.StringToStringVar(at(c), name, nil, help) },
+		func(to, from *config.Config) { *at(to) = *at(from) }}
+}
+
 var serverKnobs = []knob{
 	text("listen", "127.0.0.1:6443", "address of the API, host:port; on loopback, the node's address is served too", func(c *config.Config) *string { return &c.Server.Listen }),
 	text("advertise", "", "address by which nodes and pods reach the API (default: that of the default route's interface)", func(c *config.Config) *string { return &c.Server.Advertise }),
@@ -50,6 +55,7 @@ var serverKnobs = []knob{
 var nodeKnobs = []knob{
 	text("node-name", "", "name of this node (default: the host's name)", func(c *config.Config) *string { return &c.Node.Name }),
 	text("node-ip", "", "address of this node (default: that of the default route's interface)", func(c *config.Config) *string { return &c.Node.IP }),
+	pairs("node-label", "labels of this node, key=value", func(c *config.Config) *map[string]string { return &c.Node.Labels }),
 	number("max-pods", 110, "how many pods may run here", func(c *config.Config) *int { return &c.Node.MaxPods }),
 	text("container-runtime-endpoint", "", "CRI socket to use instead of the carried containerd", func(c *config.Config) *string { return &c.Node.RuntimeEndpoint }),
 	text("cni-conf-dir", "", "folder with one's own CNI configuration instead of Lighter's pod network", func(c *config.Config) *string { return &c.Node.CNIConfDir }),

@@ -31,6 +31,9 @@ func (s *settings) given(cmd *cobra.Command) (out []string) {
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			value = strings.Join(list.GetSlice(), ",")
 		}
+		if f.Value.Type() == "stringToString" {
+			value = strings.Trim(value, "[]") // it shows [key=value,...] and reads key=value,...
+		}
 		out = append(out, "--"+f.Name+"="+value)
 	})
 	return out
