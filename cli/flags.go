@@ -49,7 +49,7 @@ var serverKnobs = []knob{
 	text("cluster-domain", "cluster.local", "domain of cluster DNS", func(c *config.Config) *string { return &c.Server.Domain }),
 	text("node-ports", "30000-32767", "range of node ports, first-last", func(c *config.Config) *string { return &c.Server.NodePorts }),
 	text("load-balancer-cidr", "", "network that LoadBalancer Services get addresses from (default: the nodes' own addresses)", func(c *config.Config) *string { return &c.Server.LoadBalancerCIDR }),
-	number("node-monitor-grace-seconds", 40, "how many seconds a node may be silent before it is NotReady", func(c *config.Config) *int { return &c.Server.NodeMonitorGrace }),
+	number("node-monitor-grace-seconds", 40, "how many seconds a node may be silent before it is NotReady; at least 11", func(c *config.Config) *int { return &c.Server.NodeMonitorGrace }),
 }
 
 var nodeKnobs = []knob{
@@ -57,7 +57,7 @@ var nodeKnobs = []knob{
 	text("node-ip", "", "address of this node (default: that of the default route's interface)", func(c *config.Config) *string { return &c.Node.IP }),
 	pairs("node-label", "labels of this node, key=value", func(c *config.Config) *map[string]string { return &c.Node.Labels }),
 	number("max-pods", 110, "how many pods may run here", func(c *config.Config) *int { return &c.Node.MaxPods }),
-	text("container-runtime-endpoint", "", "CRI socket to use instead of the carried containerd", func(c *config.Config) *string { return &c.Node.RuntimeEndpoint }),
+	text("container-runtime-endpoint", "", "CRI socket to use instead of the carried containerd; its CNI configuration is then yours", func(c *config.Config) *string { return &c.Node.RuntimeEndpoint }),
 	text("cni-conf-dir", "", "folder with one's own CNI configuration instead of Lighter's pod network", func(c *config.Config) *string { return &c.Node.CNIConfDir }),
 	text("cgroup-parent", "", "cgroup above all pods (default /lighter/<node name>)", func(c *config.Config) *string { return &c.Node.CgroupParent }),
 	text("bridge", "lighter0", "network interface that pods are attached to", func(c *config.Config) *string { return &c.Node.Bridge }),

@@ -173,6 +173,9 @@ func (c *Config) check() error {
 			bad("load-balancer-cidr", p, "a network, such as 192.168.7.0/24")
 		}
 	}
+	if c.Server.NodeMonitorGrace < 11 {
+		bad("node-monitor-grace-seconds", fmt.Sprint(c.Server.NodeMonitorGrace), "at least 11: a node reports every 10 seconds")
+	}
 	if c.Node.IP != "" {
 		if _, err := netip.ParseAddr(c.Node.IP); err != nil {
 			bad("node-ip", c.Node.IP, "an IP address")

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestComplete(t *testing.T) {
+	tests := map[string]struct {
+		change func(*Config)
+		want   string // part of the error; "" is none
+	}{
+		"nothing given":               {func(*Config) {}, ""},
+		"listen without a port":       {func(c *Config) { c.Server.Listen = "127.0.0.1" }, "host:port"},
+		"a store nobody knows":        {func(c *Config) { c.Server.Store = "paper" }, "embedded, etcd or memory"},
+		"etcd without endpoints":      {func(c *Config) { c.Server.Store = "etcd" }, "--etcd-endpoints"},
+		"a part that is none":         {func(c *Config) { c.Server.Disable = []string{"kubelet"} }, "scheduler, controllers"},
+		"a network with host bits":    {func(c *Config) { c.Server.PodCIDR = "10.244.0.1/16" }, "pod-cidr"},
+		"node ports the wrong way":    {func(c *Config) { c.Server.NodePorts = "32000-31000" }, "node-ports"},
+		"an address that is none":     {func(c *Config) { c.Node.IP = "here" }, "node-ip"},
+		"less patience than a report": {func(c *Config) { c.Server.NodeMonitorGrace = 5 }, "at least 11"},
+		"a level that is none":        {func(c *Config) { c.Log = "loud" }, "debug, info"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var c Config
+			tt.change(&c)
+			err := c.Complete()
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if _, err := Load(path, false); err != nil {
+		t.Errorf("no file is no error unless it was named: %v", err)
+	}
+	if _, err := Load(path, true); err == nil {
+		t.Error("a file that was named must be there")
+	}
+	if err := os.WriteFile(path, []byte("server:\n  listen: 0.0.0.0:7443\n  lissten: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path, true); err == nil || !strings.Contains(err.Error(), "lissten") {
+		t.Errorf("an unknown key is named: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("server:\n  listen: 0.0.0.0:7443\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(path, true); err != nil || c.Server.Listen != "0.0.0.0:7443" {
+		t.Errorf("got %q, %v", c.Server.Listen, err)
+	}
+}
