@@ -103,14 +103,36 @@ func (s *Server) toKubelet(w http.ResponseWriter, r *http.Request, t *route) err
 	}
 	to := &url.URL{Scheme: "https", Host: host, Path: path, RawQuery: query.Encode()}
 	if t.subresource == "log" && wsstream.IsWebSocketRequest(r) {
-		return s.logToSocket(w, r, to)
+		return s.logToSocket(w, r, to, pod.Name)
 	}
-	s.forward(w, r, to, s.Kubelet.Kubelet, nil)
+	var change func(*http.Response) error
+	if t.subresource == "log" {
+		change = func(resp *http.Response) error {
+			if resp.StatusCode < 200 || resp.StatusCode > 206 {
+				return logError(resp, pod.Name)
+			}
+			return nil
+		}
+	}
+	s.forward(w, r, to, s.Kubelet.Kubelet, change)
 	return nil
 }
 
+// logError is the Status for what a kubelet says in plain text about a log that it does not give.
+func logError(resp *http.Response, pod string) error {
+	raw, _ := io.ReadAll(io.LimitReader(resp.Body, 2048))
+	text := strings.TrimSpace(string(raw))
+	switch resp.StatusCode {
+	case http.StatusInternalServerError:
+		return apierrors.NewInternalError(errors.New(text))
+	case http.StatusBadRequest:
+		return apierrors.NewBadRequest(text)
+	}
+	return apierrors.NewGenericServerResponse(resp.StatusCode, "", corev1.Resource("pods/log"), pod, text, 0, false)
+}
+
 // logToSocket sends a log as the messages of a WebSocket.
-func (s *Server) logToSocket(w http.ResponseWriter, r *http.Request, from *url.URL) error {
+func (s *Server) logToSocket(w http.ResponseWriter, r *http.Request, from *url.URL, pod string) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
@@ -123,8 +145,7 @@ func (s *Server) logToSocket(w http.ResponseWriter, r *http.Request, from *url.U
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 2048)) // what is there of the reason
-		return apierrors.NewGenericServerResponse(resp.StatusCode, "get", corev1.Resource("pods/log"), "", string(text), 0, false)
+		return logError(resp, pod)
 	}
 	if o, ok := w.(*statusWriter); ok {
 		o.code, w = http.StatusSwitchingProtocols, o.ResponseWriter // the library wants the connection itself
@@ -333,6 +354,10 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, to *url.URL, tr
 		FlushInterval:  -1, // logs that are followed show up at once
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if errors.Is(err, context.Canceled) {
+				return
+			}
+			if known := apierrors.APIStatus(nil); errors.As(err, &known) { // from change
+				s.fail(w, r, err)
 				return
 			}
 			s.fail(w, r, apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err)))

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
@@ -216,7 +217,8 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			obj = wanted.DeepCopyObject().(api.Object)
 		}
 		if obj.GetResourceVersion() != "" {
-			return nil, apierrors.NewInternalError(errors.New("resourceVersion should not be set on objects to be created"))
+			return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, // without a reason, as upstream's
+				Message: "resourceVersion should not be set on objects to be created"}}
 		}
 		t := store.Txn{Class: class(req.Info)}
 		if req.Info.Namespaced {

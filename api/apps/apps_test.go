@@ -108,7 +108,9 @@ func TestValidation(t *testing.T) {
   volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]`, "", ``},
 		"a selector that does not match its template": {Deployment, strings.Replace(selected, "matchLabels: {app: web}", "matchLabels: {app: other}", 1), "",
 			"spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`"},
-		"no selector": {Deployment, "spec:" + template, "", `spec.selector: Required value`},
+		"no selector": {Deployment, "spec:" + template, "", `
+spec.selector: Required value
+spec.template.metadata.labels: Invalid value: {"app":"web"}: ` + "`selector` does not match template `labels`"},
 		"an empty selector": {Deployment, "spec:\n  selector: {}" + template, "", `
 spec.selector: Invalid value: {}: empty selector is invalid for deployment`},
 		"negative replicas": {Deployment, selected + "\n  replicas: -1", "", `spec.replicas: Invalid value: -1: must be greater than or equal to 0`},

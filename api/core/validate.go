@@ -59,7 +59,7 @@ func needDNSLabel(value string, path *field.Path) field.ErrorList {
 // empty; kind is the workload's name in the message ("deployment").
 func ValidateSelector(s *metav1.LabelSelector, path *field.Path, kind string) (labels.Selector, field.ErrorList) {
 	if s == nil {
-		return nil, required(path, "")
+		return labels.Nothing(), required(path, "") // which matches no template: a second complaint, as upstream's
 	}
 	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
 	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {

@@ -1,0 +1,34 @@
+package apiserver
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// A kubelet's refusal in plain text becomes a Status whose message a user can act upon.
+func TestLogError(t *testing.T) {
+	for name, c := range map[string]struct {
+		code    int
+		reason  metav1.StatusReason
+		message string
+	}{
+		"the container has no log yet": {400, metav1.StatusReasonBadRequest, "it waits"},
+		"the runtime fails":            {500, metav1.StatusReasonInternalError, "Internal error occurred: it waits"},
+		"the pod has gone":             {404, metav1.StatusReasonNotFound, "the server could not find the requested resource ( pods/log a)"},
+	} {
+		err := logError(&http.Response{StatusCode: c.code, Body: io.NopCloser(strings.NewReader("it waits\n"))}, "a")
+		known, ok := err.(apierrors.APIStatus)
+		if !ok {
+			t.Fatalf("%s: %v is no Status", name, err)
+		}
+		got := known.Status()
+		if int(got.Code) != c.code || got.Reason != c.reason || got.Message != c.message {
+			t.Errorf("%s: %d %s %q, want %d %s %q", name, got.Code, got.Reason, got.Message, c.code, c.reason, c.message)
+		}
+	}
+}
