@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"time"
 
@@ -217,7 +216,7 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			obj = wanted.DeepCopyObject().(api.Object)
 		}
 		if obj.GetResourceVersion() != "" {
-			return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, // without a reason, as upstream's
+			return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: 500, // without a reason, as upstream's
 				Message: "resourceVersion should not be set on objects to be created"}}
 		}
 		t := store.Txn{Class: class(req.Info)}
