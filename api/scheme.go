@@ -23,6 +23,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -38,7 +39,7 @@ var Scheme = sync.OnceValue(func() *runtime.Scheme {
 		eventsv1.AddToScheme, coordinationv1.AddToScheme, nodev1.AddToScheme, schedulingv1.AddToScheme,
 		storagev1.AddToScheme, rbacv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 		certificatesv1.AddToScheme, admissionregistrationv1.AddToScheme, flowcontrolv1.AddToScheme,
-		resourcev1.AddToScheme,
+		resourcev1.AddToScheme, storagemigrationv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err) // two types under one kind: a bug

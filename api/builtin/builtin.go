@@ -25,6 +25,7 @@ import (
 	"github.com/lighter-k8s/lighter/api/resource"
 	"github.com/lighter-k8s/lighter/api/scheduling"
 	"github.com/lighter-k8s/lighter/api/storage"
+	"github.com/lighter-k8s/lighter/api/storagemigration"
 )
 
 // Group is one API group with its served versions, the preferred one first.
@@ -59,6 +60,7 @@ var groups = []Group{
 	{"discovery.k8s.io", v1},
 	{"resource.k8s.io", v1},
 	{"flowcontrol.apiserver.k8s.io", v1},
+	{"storagemigration.k8s.io", v1},
 }
 
 // All lists the resources, by group in the order of Groups. The records are
@@ -84,5 +86,6 @@ func All() []*api.Info {
 		discovery.All,
 		resource.All,
 		flowcontrol.All,
+		storagemigration.All,
 	)
 }

@@ -18,9 +18,10 @@ import (
 
 // Became GA in 1.37, after the published documents. Source: APILifecycleIntroduced of k8s.io/api v0.37.
 var since137 = map[string]bool{
-	"certificates.k8s.io/v1/clustertrustbundles":    true,
-	"certificates.k8s.io/v1/podcertificaterequests": true,
-	"resource.k8s.io/v1/devicetaintrules":           true,
+	"certificates.k8s.io/v1/clustertrustbundles":          true,
+	"certificates.k8s.io/v1/podcertificaterequests":       true,
+	"resource.k8s.io/v1/devicetaintrules":                 true,
+	"storagemigration.k8s.io/v1/storageversionmigrations": true,
 }
 
 // Served by parts of their own, not by records.

@@ -1,0 +1,51 @@
+// Package storagemigration holds the record of storagemigration.k8s.io/v1.
+package storagemigration
+
+import (
+	storagemigrationv1 "k8s.io/api/storagemigration/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// All lists the group's resources.
+var All = []*api.Info{StorageVersionMigration}
+
+// StorageVersionMigration asks for all objects of a resource to be written again in its storage version.
+var StorageVersionMigration = api.Define(api.Resource[*storagemigrationv1.StorageVersionMigration]{
+	Group: storagemigrationv1.GroupName, Version: "v1", Plural: "storageversionmigrations", Scope: api.Cluster,
+	Prepare: func(m, old *storagemigrationv1.StorageVersionMigration) {
+		if old == nil {
+			m.Status = storagemigrationv1.StorageVersionMigrationStatus{}
+		}
+	},
+	Validate: func(m, old *storagemigrationv1.StorageVersionMigration) (errs field.ErrorList) {
+		path := field.NewPath("spec", "resource")
+		if old != nil {
+			return apivalidation.ValidateImmutableField(m.Spec.Resource, old.Spec.Resource, path)
+		}
+		if m.Spec.Resource.Resource == "" {
+			errs = append(errs, field.Required(path.Child("resource"), "resource is required"))
+		} else {
+			for _, text := range validation.IsDNS1035Label(m.Spec.Resource.Resource) {
+				errs = append(errs, field.Invalid(path.Child("resource"), m.Spec.Resource.Resource, text))
+			}
+		}
+		if g := m.Spec.Resource.Group; g != "" {
+			for _, text := range validation.IsDNS1123Subdomain(g) {
+				errs = append(errs, field.Invalid(path.Child("group"), g, text))
+			}
+		}
+		return errs
+	},
+	GenerationOf: func(m *storagemigrationv1.StorageVersionMigration) any { return &m.Spec },
+	Status: &api.Status[*storagemigrationv1.StorageVersionMigration]{
+		Copy: func(dst, src *storagemigrationv1.StorageVersionMigration) { dst.Status = *src.Status.DeepCopy() },
+		Validate: func(m, _ *storagemigrationv1.StorageVersionMigration) field.ErrorList {
+			return metav1validation.ValidateConditions(m.Status.Conditions, field.NewPath("status", "conditions"))
+		},
+	},
+})
