@@ -1,7 +1,6 @@
 package managed
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -119,20 +118,56 @@ func diffItems(s *shape, l, r reflect.Value) (d delta) {
 	if s.kind == listing {
 		return diffList(s, l, r)
 	}
-	keys := map[string][2]reflect.Value{}
-	for side, m := range [2]reflect.Value{l, r} {
-		if !m.IsValid() {
-			continue
-		}
-		for it := m.MapRange(); it.Next(); {
-			key := it.Key().String()
-			pair := keys[key]
-			pair[side] = it.Value()
-			keys[key] = pair
+	if s.elem.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
+		return diffTexts(l, r)
+	}
+	var keys []string
+	for _, m := range [2]reflect.Value{l, r} {
+		if m.IsValid() {
+			for it := m.MapRange(); it.Next(); {
+				keys = append(keys, it.Key().String())
+			}
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		d.add("f:"+key, compare(s.elem, keys[key][0], keys[key][1]))
+	slices.Sort(keys)
+	at := func(m reflect.Value, key string) reflect.Value {
+		if !m.IsValid() {
+			return m
+		}
+		return m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key()))
+	}
+	for _, key := range slices.Compact(keys) {
+		d.add("f:"+key, compare(s.elem, at(l, key), at(r, key)))
+	}
+	return d
+}
+
+var texts = reflect.TypeFor[map[string]string]()
+
+// diffTexts is diffItems for labels, annotations and the like, which every object has.
+func diffTexts(l, r reflect.Value) (d delta) {
+	var lm, rm map[string]string
+	if l.IsValid() {
+		lm = l.Interface().(map[string]string)
+	}
+	if r.IsValid() {
+		rm = r.Interface().(map[string]string)
+	}
+	keys := make([]string, 0, 8)
+	for key, old := range lm {
+		if value, here := rm[key]; !here || value != old {
+			keys = append(keys, key)
+		}
+	}
+	for key := range rm {
+		if _, here := lm[key]; !here {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		_, here := rm[key]
+		d.add("f:"+key, delta{tookIt: here, goneIt: !here})
 	}
 	return d
 }

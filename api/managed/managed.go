@@ -118,9 +118,12 @@ func same(a, b metav1.ManagedFieldsEntry) bool {
 
 // subtracted is e without the fields that changed; false: nothing is left of it.
 func subtracted(e metav1.ManagedFieldsEntry, change *set) (metav1.ManagedFieldsEntry, bool) {
+	if change.apartFrom(e.FieldsV1.GetRawBytes()) {
+		return e, true
+	}
 	had, err := parse(e.FieldsV1.GetRawBytes())
 	if err != nil {
-		return e, false // given has made sure that this is not so
+		return e, false // nobody can read it
 	}
 	rest, changed := had.subtract(change)
 	if rest.empty() {
@@ -147,9 +150,6 @@ func given(live, said []metav1.ManagedFieldsEntry, subresource string) []metav1.
 		if !valid(e) || e.FieldsV1 == nil {
 			ok, _ := canonical(live)
 			return ok
-		}
-		if _, err := parse(e.FieldsV1.GetRawBytes()); err != nil {
-			return nil
 		}
 	}
 	return live

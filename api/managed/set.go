@@ -1,6 +1,7 @@
 package managed
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,6 +101,21 @@ func (s *set) subtract(o *set) (*set, bool) {
 		return s, false
 	}
 	return out, true
+}
+
+// apartFrom tells, without parsing it, that FieldsV1 has no path of s: it does not have a key that such a path needs.
+func (s *set) apartFrom(raw []byte) bool {
+	if s.empty() {
+		return true
+	}
+	var quoted []byte
+	for _, e := range s.elems {
+		quoted = appendQuoted(quoted[:0], e.key)
+		if bytes.Contains(raw, quoted) && (e.member || !e.sub.apartFrom(raw)) {
+			return false
+		}
+	}
+	return true
 }
 
 // without is s without an element and all below it.
@@ -258,9 +274,7 @@ func (p *parser) string() (string, bool) {
 			if !escaped {
 				return p.text[from : p.at-1], true
 			}
-			var s string
-			err := json.Unmarshal([]byte(p.text[from-1:p.at]), &s)
-			return s, err == nil
+			return unquote(p.text[from-1 : p.at])
 		case '\\':
 			escaped = true
 			p.at++
@@ -268,4 +282,23 @@ func (p *parser) string() (string, bool) {
 		p.at++
 	}
 	return "", false
+}
+
+// unquote reads a JSON string with escapes, of which those of quotes are by far the most common.
+func unquote(quoted string) (string, bool) {
+	inner := quoted[1 : len(quoted)-1]
+	b := make([]byte, 0, len(inner))
+	for i := 0; i < len(inner); i++ {
+		c := inner[i]
+		if c == '\\' {
+			if i++; inner[i] != '"' && inner[i] != '\\' {
+				var s string
+				err := json.Unmarshal([]byte(quoted), &s)
+				return s, err == nil
+			}
+			c = inner[i]
+		}
+		b = append(b, c)
+	}
+	return string(b), true
 }
