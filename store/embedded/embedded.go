@@ -255,7 +255,7 @@ func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	o.Levels[len(o.Levels)-1].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
-	o.L0CompactionThreshold = 8
+	o.L0CompactionThreshold = 16
 	o.Experimental.FileCacheShards = 1
 	o.Experimental.CompactionScheduler = scheduler{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), s}
 	return o
