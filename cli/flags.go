@@ -43,6 +43,8 @@ var serverKnobs = []knob{
 	text("etcd-ca", "", "PEM file with the authority of etcd's certificates", func(c *config.Config) *string { return &c.Server.Etcd.CA }),
 	text("etcd-cert", "", "PEM file with our certificate for etcd", func(c *config.Config) *string { return &c.Server.Etcd.Cert }),
 	text("etcd-key", "", "PEM file with its key", func(c *config.Config) *string { return &c.Server.Etcd.Key }),
+	text("encryption-provider-config", "", "EncryptionConfiguration file that says what is encrypted in the store, and how; read again when it changes (default: Secrets, with a key of our own, where Lighter keeps the store)", func(c *config.Config) *string { return &c.Server.Encrypt.ProviderConfig }),
+	list("encrypt-resources", "resources to encrypt in the store with a key of our own, such as secrets,configmaps or '*.*'; none: nothing", func(c *config.Config) *[]string { return &c.Server.Encrypt.Resources }),
 	list("disable", "parts to leave out: scheduler, controllers, cloud-controllers", func(c *config.Config) *[]string { return &c.Server.Disable }),
 	text("pod-cidr", "10.244.0.0/16", "network of all pods; each node gets a /24 of it", func(c *config.Config) *string { return &c.Server.PodCIDR }),
 	text("service-cidr", "10.96.0.0/12", "network of the Services' cluster addresses", func(c *config.Config) *string { return &c.Server.ServiceCIDR }),

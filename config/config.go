@@ -43,9 +43,33 @@ type Server struct {
 	// NodePorts is the range of node ports, "first-last"; default 30000-32767.
 	NodePorts string `json:"nodePorts,omitempty"`
 	// LoadBalancerCIDR is where the local cloud takes addresses of LoadBalancer Services from; default: nodes' own addresses.
-	LoadBalancerCIDR string `json:"loadBalancerCIDR,omitempty"`
+	LoadBalancerCIDR string  `json:"loadBalancerCIDR,omitempty"`
+	Encrypt          Encrypt `json:"encrypt,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
+}
+
+// Encrypt is what is encrypted in the cluster store.
+type Encrypt struct {
+	// ProviderConfig is upstream's EncryptionConfiguration file; Resources and a key of our own count for nothing beside it.
+	ProviderConfig string `json:"providerConfig,omitempty"`
+	// Resources are encrypted with a key that is made at the first start: "secrets", "deployments.apps", "*.apps", "*.*"; "none" for
+	// nothing. Default: secrets, where Lighter itself keeps the store; nothing on an external etcd and in memory.
+	Resources []string `json:"resources,omitempty"`
+}
+
+// OwnStore tells whether the store is on disks that Lighter itself looks after.
+func (s *Server) OwnStore() bool { return s.Store == "embedded" }
+
+// Encrypted are the resources that are encrypted with a key of our own; none where the user's file says it.
+func (s *Server) Encrypted() []string {
+	switch {
+	case s.Encrypt.ProviderConfig != "", slices.Equal(s.Encrypt.Resources, []string{"none"}):
+		return nil
+	case len(s.Encrypt.Resources) == 0 && s.OwnStore():
+		return []string{"secrets"}
+	}
+	return s.Encrypt.Resources
 }
 
 // Etcd is an external cluster store.
@@ -157,6 +181,12 @@ func (c *Config) check() error {
 	}
 	if c.Server.Store == "etcd" && len(c.Server.Etcd.Endpoints) == 0 {
 		bad("store", c.Server.Store, "--etcd-endpoints beside it")
+	}
+	if r := c.Server.Encrypt.Resources; len(r) > 1 && slices.Contains(r, "none") {
+		bad("encrypt-resources", strings.Join(r, ","), "none, or resources")
+	}
+	if e := c.Server.Encrypt; e.ProviderConfig != "" && len(e.Resources) > 0 {
+		bad("encrypt-resources", strings.Join(e.Resources, ","), "either these or --encryption-provider-config, whose file has them")
 	}
 	for _, d := range c.Server.Disable {
 		if !slices.Contains([]string{"scheduler", "controllers", "cloud-controllers"}, d) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,6 +45,29 @@ type State struct {
 type Progress struct {
 	mu    sync.Mutex
 	state State
+	tasks map[string]http.HandlerFunc
+}
+
+// Serve answers requests for a path of the control socket, from now on.
+func (p *Progress) Serve(path string, h http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tasks == nil {
+		p.tasks = map[string]http.HandlerFunc{}
+	}
+	p.tasks[path] = h
+}
+
+// task runs what Serve set.
+func (p *Progress) task(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	h := p.tasks[r.URL.Path]
+	p.mu.Unlock()
+	if h == nil {
+		http.Error(w, "this Lighter does not do that, or not yet; see 'lighter status'", http.StatusNotFound)
+		return
+	}
+	h(w, r)
 }
 
 // NewProgress begins a start.
@@ -134,6 +158,7 @@ func Control(ctx context.Context, dataDir string, p *Progress, stop func(), log 
 		w.WriteHeader(http.StatusAccepted)
 		stop()
 	})
+	mux.HandleFunc("/", p.task)
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- web.Serve(l) }()
@@ -145,6 +170,89 @@ func Control(ctx context.Context, dataDir string, p *Progress, stop func(), log 
 		<-done
 		return err
 	}
+}
+
+// reply answers with JSON, or an error's text.
+func reply(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client is gone if it fails
+}
+
+// told is one line of an answer that goes on while the work does.
+type told struct {
+	Text  string `json:"text,omitempty"`
+	Error string `json:"error,omitempty"`
+	Done  bool   `json:"done,omitempty"`
+}
+
+// tell runs work and sends what it says as it says it, and how it ended.
+func tell(w http.ResponseWriter, work func(say func(format string, args ...any)) error) {
+	out := json.NewEncoder(w)
+	send := func(t told) {
+		_ = out.Encode(t)
+		_ = http.NewResponseController(w).Flush() // as above
+	}
+	end := told{Done: true}
+	if err := work(func(format string, args ...any) { send(told{Text: fmt.Sprintf(format, args...)}) }); err != nil {
+		end.Error = err.Error()
+	}
+	send(end)
+}
+
+// AskTo has the Lighter that runs from a data directory do something, and says what it says. Errors: ErrNotRunning.
+func AskTo(ctx context.Context, dataDir, path string, say func(string)) error {
+	resp, err := call(ctx, dataDir, http.MethodPost, path)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := refused(resp); err != nil {
+		return err
+	}
+	for in := json.NewDecoder(resp.Body); ; {
+		var t told
+		if err := in.Decode(&t); err != nil {
+			return fmt.Errorf("it ended before it was done: %w; repeat the command to go on", err)
+		}
+		switch {
+		case t.Error != "":
+			return errors.New(t.Error)
+		case t.Done:
+			return nil
+		}
+		say(t.Text)
+	}
+}
+
+// refused is the error of an answer that is none.
+func refused(resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what is there of it
+	return errors.New(strings.TrimSpace(string(text)))
+}
+
+// AskEncryption returns what the server that runs from a data directory encrypts. Errors: ErrNotRunning.
+func AskEncryption(ctx context.Context, dataDir string) (s EncryptionStatus, err error) {
+	err = ask(ctx, dataDir, "/encryption", &s)
+	return s, err
+}
+
+func ask(ctx context.Context, dataDir, path string, into any) error {
+	resp, err := call(ctx, dataDir, http.MethodGet, path)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := refused(resp); err != nil {
+		return err
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
 }
 
 // ErrNotRunning: no Lighter answers for the data directory.
@@ -168,12 +276,7 @@ func call(ctx context.Context, dataDir, method, path string) (*http.Response, er
 // Ask returns the state of the Lighter that runs from a data directory. Errors: ErrNotRunning.
 func Ask(ctx context.Context, dataDir string) (State, error) {
 	var s State
-	resp, err := call(ctx, dataDir, http.MethodGet, "/state")
-	if err != nil {
-		return s, err
-	}
-	defer resp.Body.Close()
-	err = json.NewDecoder(resp.Body).Decode(&s)
+	err := ask(ctx, dataDir, "/state", &s)
 	return s, err
 }
 

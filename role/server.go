@@ -50,14 +50,15 @@ type Server struct {
 	Direct  *direct.Server
 	API     *apiserver.Server
 
-	services *registry.Services
-	tokens   *authn.Tokens
-	bearer   authn.Bearer
-	authn    authn.Authenticator
-	rbac     *authz.RBAC
-	store    store.Store
-	state    *watch.State
-	address  netip.Addr // where nodes and pods reach the API
+	services   *registry.Services
+	tokens     *authn.Tokens
+	bearer     authn.Bearer
+	authn      authn.Authenticator
+	rbac       *authz.RBAC
+	store      store.Store
+	encryption *encryption
+	state      *watch.State
+	address    netip.Addr // where nodes and pods reach the API
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -71,10 +72,14 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	if s.PKI, err = openPKI(c); err != nil {
 		return nil, err
 	}
+	infos := builtin.All()
 	if s.store, err = openStore(ctx, c, dir, log); err != nil {
 		return nil, err
 	}
-	infos := builtin.All()
+	if s.encryption, err = openEncryption(ctx, c, s.store, infos, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	s.store = s.encryption.store
 	s.state = watch.New(s.store, log, time.Now, infos)
 	if err := s.state.Load(ctx); err != nil {
 		return nil, errors.Join(err, s.store.Close())
@@ -106,6 +111,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
+	s.API.Measure(s.encryption.metrics.all()...)
 	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
 	return s, nil
 }
@@ -117,6 +123,7 @@ func Serve(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 		return err
 	}
 	p.Done("store and state")
+	s.Control(p)
 	return s.Run(ctx, func() {
 		p.Done("control plane")
 		if err := s.WriteKubeconfig(); err != nil {
@@ -190,6 +197,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	g.Go(func() error { return s.compact(ctx) })
+	g.Go(func() error { return s.encryption.run(ctx, s.state) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
