@@ -48,7 +48,7 @@ var rooms = []room{
 	{"crd", "watch client", "", "records made from definitions in the cluster"},
 	{"aggregate", "authn authz client", "", "groups of other servers, found through client"},
 	{"watch", "store", "store/memory", "newest objects and recent events of the store"},
-	{"backup", "store", "store/memory", "snapshots of the store"},
+	{"backup", "store store/encrypt", "store/memory", "snapshots of the store"},
 
 	{"client", "", "", "the one door to the cluster: its contract knows nobody"},
 	{"client/direct", "client authz registry watch", "...", "the door inside the server's process"},
