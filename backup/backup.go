@@ -3,7 +3,8 @@
 // which keys it needs. role decides when to save and where to; files and S3 are its business.
 //
 //	backup.go  Save         read.go     Verify, Open    frames.go  the file's bytes
-//	sealed.go  the cluster's authority and keys, behind a passphrase    keep.go  names, and which backups go
+//	sealed.go  the authority and the keys, behind a passphrase
+//	keep.go    names, and which backups go    shelf.go  where they lie    s3.go  in a bucket
 package backup
 
 import (

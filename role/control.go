@@ -259,10 +259,14 @@ func ask(ctx context.Context, dataDir, path string, into any) error {
 var ErrNotRunning = errors.New("not running")
 
 func call(ctx context.Context, dataDir, method, path string) (*http.Response, error) {
+	return callWith(ctx, dataDir, method, path, nil)
+}
+
+func callWith(ctx context.Context, dataDir, method, path string, body io.Reader) (*http.Response, error) {
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dial(ctx, dataDir)
 	}}}
-	r, err := http.NewRequestWithContext(ctx, method, "http://lighter"+path, nil)
+	r, err := http.NewRequestWithContext(ctx, method, "http://lighter"+path, body)
 	if err != nil {
 		return nil, err
 	}

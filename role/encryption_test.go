@@ -62,6 +62,15 @@ func tryServe(t testing.TB, dir string, change func(*config.Config)) (*server, e
 		t.Fatal(err)
 	}
 	s := &server{t: t, config: c, log: &bytes.Buffer{}}
+	lock, err := role.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if s.end == nil {
+			lock.Close()
+		}
+	}()
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p := role.NewProgress(role.State{})
@@ -75,7 +84,7 @@ func tryServe(t testing.TB, dir string, change func(*config.Config)) (*server, e
 		<-control
 		return nil, err
 	case <-time.After(30 * time.Second):
-		t.Fatal("not ready")
+		t.Fatalf("not ready: %s", s.log)
 	}
 	ended := false
 	s.end = func() {
@@ -85,6 +94,7 @@ func tryServe(t testing.TB, dir string, change func(*config.Config)) (*server, e
 			cancel()
 			<-served
 			<-control
+			lock.Close()
 		}
 	}
 	t.Cleanup(s.end)

@@ -13,10 +13,12 @@ import (
 
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/encrypt"
+	"github.com/lighter-k8s/lighter/watch"
 )
 
-// serversKey is where servers that share a store say which keys they have.
-const serversKey = "/lighter/encryption/servers/"
+// serversKey is where servers that share a store say which keys they have. It lies where the API's keys do, because the
+// state in memory follows those alone and waits for the newest revision.
+const serversKey = watch.Prefix + "lighter/encryption/servers/"
 
 // announcement is what one server says.
 type announcement struct {
@@ -258,28 +260,22 @@ func (e *encryption) forget(ctx context.Context, name string) error {
 	return err
 }
 
-// Control makes the server answer the commands that work on a running one.
-func (s *Server) Control(p *Progress) {
-	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) {
-		status, err := s.encryption.status(r.Context())
-		reply(w, status, err)
-	})
-	p.Serve("/encryption/rotate", func(w http.ResponseWriter, r *http.Request) {
-		tell(w, func(say func(string, ...any)) error {
-			if name := r.FormValue("forget"); name != "" {
-				if err := s.encryption.forget(r.Context(), name); err != nil {
-					return err
-				}
-			}
-			if r.FormValue("rewrite") != "" {
-				if err := s.encryption.look(r.Context()); err != nil {
-					return err
-				}
-				n, err := s.encryption.store.Rewrite(r.Context())
-				say("%d values are rewritten", n)
+// serveRotate answers 'lighter certs rotate-encryption-key'.
+func (e *encryption) serveRotate(w http.ResponseWriter, r *http.Request) {
+	tell(w, func(say func(string, ...any)) error {
+		if name := r.FormValue("forget"); name != "" {
+			if err := e.forget(r.Context(), name); err != nil {
 				return err
 			}
-			return s.encryption.rotate(r.Context(), r.FormValue("last"), say)
-		})
+		}
+		if r.FormValue("rewrite") == "" {
+			return e.rotate(r.Context(), r.FormValue("last"), say)
+		}
+		if err := e.look(r.Context()); err != nil {
+			return err
+		}
+		n, err := e.store.Rewrite(r.Context())
+		say("%d values are rewritten", n)
+		return err
 	})
 }

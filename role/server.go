@@ -73,8 +73,14 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 		return nil, err
 	}
 	infos := builtin.All()
+	if err := finishRestore(dir, log); err != nil {
+		return nil, err
+	}
 	if s.store, err = openStore(ctx, c, dir, log); err != nil {
 		return nil, err
+	}
+	if err := sameStore(ctx, c, dir, s.store, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
 	}
 	if s.encryption, err = openEncryption(ctx, c, s.store, infos, log); err != nil {
 		return nil, errors.Join(err, s.store.Close())
@@ -211,6 +217,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error {
 		if err := s.bootstrap(ctx); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
+		}
+		if c := s.Config; c.Server.Store != "memory" {
+			if err := (lineage{Store: c.Server.Store}).write(filepath.Join(c.DataDir, "server")); err != nil {
+				return err
+			}
 		}
 		s.API.SetReady(s.checks())
 		if ready != nil {
@@ -361,6 +372,16 @@ func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logg
 		return etcd.Open(ctx, cfg)
 	}
 	return embedded.Open(filepath.Join(dir, "store"), embedded.Options{Logger: log})
+}
+
+// Control makes the server answer the commands that work on a running one.
+func (s *Server) Control(p *Progress) {
+	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) {
+		status, err := s.encryption.status(r.Context())
+		reply(w, status, err)
+	})
+	p.Serve("/encryption/rotate", s.encryption.serveRotate)
+	p.Serve("/backup", s.serveBackup)
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.
