@@ -90,7 +90,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	if err := s.state.Load(ctx); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
-	reg := registry.New(s.store, s.state, log, time.Now)
+	reg := registry.New(s.store, s.state, log, time.Now, infos)
 	byResource := map[schema.GroupVersionResource]*api.Info{}
 	for _, i := range infos {
 		byResource[i.GroupVersionResource] = i
