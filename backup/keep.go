@@ -30,9 +30,14 @@ func Time(name string) time.Time {
 	return at
 }
 
+// Scheduled tells whether a backup of that name was made by itself.
+func Scheduled(name string) bool {
+	return strings.HasPrefix(name, scheduled) && strings.HasSuffix(name, Suffix)
+}
+
 // Surplus are those of the names that go when the newest keep of what was made by schedule stay.
 func Surplus(names []string, keep int) []string {
-	mine := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !strings.HasPrefix(n, scheduled) || !strings.HasSuffix(n, Suffix) })
+	mine := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !Scheduled(n) })
 	slices.Sort(mine)
 	return mine[:max(0, len(mine)-keep)]
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -117,16 +118,29 @@ func backupRestore() *cobra.Command {
 	var s settings
 	var secret string
 	var margin int64
+	var all bool
+	var u role.Undo
 	cmd := &cobra.Command{
-		Use: "restore FILE | s3://BUCKET/[PREFIX/]NAME.backup", Short: "Restore the cluster's state from a backup",
+		Use: "restore [FILE | s3://BUCKET/[PREFIX/]NAME.backup]", Short: "Restore the cluster's state, or one object or namespace of it",
 		Long: `Restore all objects of a backup into the data directory of a cluster that does not run, or into an empty etcd
 (--store etcd). The backup is checked first, and that the keys are at hand which its values need; only then is something changed.
 Objects keep their UIDs; revisions go on above all that clients have seen, so that they list again. The store before is
-moved aside, not removed. Interrupted at any moment, either the store before or the restored one is there.`,
+moved aside, not removed. Interrupted at any moment, either the store before or the restored one is there.
+
+With --object, or --namespace and --all, one object or those of a namespace are brought back while the server runs: from its
+history (--at: five to ten minutes are kept) or from a backup (--from). They are written as an administrator would: what is
+there is updated and keeps its UID, what is gone is created and gets a new one, and what controllers make is left to them.`,
 		Example: "  lighter down && lighter backup restore /backups/monday.backup && lighter up\n" +
-			"  lighter backup restore --passphrase-file pass.txt s3://backups/shop/monday.backup",
-		Args: cobra.ExactArgs(1),
+			"  lighter backup restore --passphrase-file pass.txt s3://backups/shop/monday.backup\n" +
+			"  lighter backup restore --object deployment/web -n shop --at 5m --dry-run\n  lighter backup restore -n shop --all --from /backups/monday.backup",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if u.Object != "" || u.Namespace != "" || all {
+				return s.undo(cmd, u, all, args)
+			}
+			if len(args) != 1 || u.At != "" || u.From != "" || u.DryRun {
+				return usageError{errors.New("want a backup to restore the whole cluster from, or --object, or --namespace with --all")}
+			}
 			c, log, err := s.load(cmd)
 			if err != nil {
 				return err
@@ -143,5 +157,39 @@ moved aside, not removed. Interrupted at any moment, either the store before or 
 	s.knobs(cmd, serverKnobs)
 	cmd.Flags().StringVar(&secret, "passphrase-file", "", passphraseHelp+": they replace those of the data directory")
 	cmd.Flags().Int64Var(&margin, "revision-margin", 0, "how far to raise the revision above the newest that is known (default: 10000 where the store before is there, else 1000000000; into etcd 100000)")
+	cmd.Flags().StringVar(&u.Object, "object", "", "one object, kind/name, such as deployment/web")
+	cmd.Flags().StringVarP(&u.Namespace, "namespace", "n", "", "its namespace, or with --all the one whose objects are restored")
+	cmd.Flags().BoolVar(&all, "all", false, "all objects of the namespace, and itself")
+	cmd.Flags().StringVar(&u.At, "at", "", "as of when: how long ago (5m), a time, or a revision")
+	cmd.Flags().StringVar(&u.From, "from", "", "a backup instead of the store's history")
+	cmd.Flags().BoolVar(&u.DryRun, "dry-run", false, "only show what would change")
+	cmd.Flags().BoolVar(&u.Owned, "owned", false, "with --all: what controllers made too")
 	return cmd
+}
+
+// undo restores one object or namespace while the server runs.
+func (s *settings) undo(cmd *cobra.Command, u role.Undo, all bool, args []string) error {
+	switch {
+	case all == (u.Object != ""):
+		return usageError{errors.New("want either --object or --all")}
+	case len(args) == 1 && u.From == "":
+		u.From = args[0]
+	}
+	if (u.At == "") == (u.From == "") {
+		return usageError{errors.New("want either --at or --from")}
+	}
+	c, _, err := s.load(cmd)
+	if err != nil {
+		return err
+	}
+	if u.From != "" {
+		path, done, err := role.LocalBackup(cmd.Context(), c, u.From)
+		if err != nil {
+			return err
+		}
+		defer done()
+		u.From = path
+	}
+	err = role.AskToUndo(cmd.Context(), s.DataDir, u, func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) })
+	return s.notRunning(err)
 }

@@ -224,3 +224,31 @@ func verify(ctx context.Context, s backup.Shelf, name string) (backup.Info, erro
 	info, err := backup.Verify(r)
 	return info, errors.Join(err, r.Close())
 }
+
+// LocalBackup gives the path of a backup on this machine; one that is elsewhere is fetched, until done is called.
+func LocalBackup(ctx context.Context, c *config.Config, from string) (path string, done func(), err error) {
+	s, name, err := Place(c, from)
+	if err != nil {
+		return "", nil, err
+	}
+	if name == "" {
+		return "", nil, errors.New(from + " is a place for backups: name one of them; see 'lighter backup list'")
+	}
+	if _, ok := s.(backup.Folder); ok {
+		return s.Where(name), func() {}, nil
+	}
+	in, err := s.Get(ctx, name)
+	if err != nil {
+		return "", nil, err
+	}
+	defer in.Close()
+	file, err := os.CreateTemp("", "lighter-*"+backup.Suffix)
+	if err != nil {
+		return "", nil, err
+	}
+	_, err = io.Copy(file, in)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return "", nil, errors.Join(err, os.Remove(file.Name()))
+	}
+	return file.Name(), func() { _ = os.Remove(file.Name()) }, nil
+}

@@ -38,6 +38,7 @@ type State struct {
 	Listen    string    `json:"listen,omitempty"`
 	Bridge    string    `json:"bridge,omitempty"`
 	Cgroup    string    `json:"cgroupParent,omitempty"`
+	Snapshot  *Snapshot `json:"snapshot,omitempty"`         // the last backup by schedule
 	Container string    `json:"containerRuntime,omitempty"` // its socket
 }
 
@@ -46,6 +47,13 @@ type Progress struct {
 	mu    sync.Mutex
 	state State
 	tasks map[string]http.HandlerFunc
+}
+
+// Saved notes how a backup by schedule went.
+func (p *Progress) Saved(s Snapshot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.Snapshot = &s
 }
 
 // Serve answers requests for a path of the control socket, from now on.
@@ -205,7 +213,11 @@ func tell(w http.ResponseWriter, work func(say func(format string, args ...any))
 
 // AskTo has the Lighter that runs from a data directory do something, and says what it says. Errors: ErrNotRunning.
 func AskTo(ctx context.Context, dataDir, path string, say func(string)) error {
-	resp, err := call(ctx, dataDir, http.MethodPost, path)
+	return askTo(ctx, dataDir, path, nil, say)
+}
+
+func askTo(ctx context.Context, dataDir, path string, body io.Reader, say func(string)) error {
+	resp, err := callWith(ctx, dataDir, http.MethodPost, path, body)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,12 @@ func (r Restore) Run(ctx context.Context, c *config.Config, log *slog.Logger) (e
 	if err := finishRestore(dir, log); err != nil && !errors.Is(err, errHalfEtcd) {
 		return err
 	}
-	file, err := r.fetch(ctx, c, dir)
+	path, done, err := LocalBackup(ctx, c, r.From)
+	if err != nil {
+		return err
+	}
+	defer done()
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -89,35 +94,6 @@ func (r Restore) Run(ctx context.Context, c *config.Config, log *slog.Logger) (e
 	}
 	r.cluster(c, info, files)
 	return nil
-}
-
-// fetch opens the backup; one that is not a file is copied first.
-func (r Restore) fetch(ctx context.Context, c *config.Config, dir string) (*os.File, error) {
-	s, name, err := Place(c, r.From)
-	if err != nil {
-		return nil, err
-	}
-	if name == "" {
-		return nil, fmt.Errorf("%s is a place for backups: name one of them; see 'lighter backup list'", r.From)
-	}
-	if _, ok := s.(backup.Folder); ok {
-		return os.Open(s.Where(name))
-	}
-	in, err := s.Get(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	file, err := os.CreateTemp(dir, ".fetched-*")
-	if err != nil {
-		return nil, err
-	}
-	os.Remove(file.Name()) // it lives while it is open
-	if _, err := io.Copy(file, in); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	_, err = file.Seek(0, io.SeekStart)
-	return file, err
 }
 
 func (r Restore) unseal(info backup.Info) (backup.Files, error) {

@@ -57,6 +57,8 @@ type Server struct {
 	rbac       *authz.RBAC
 	store      store.Store
 	encryption *encryption
+	snapshots  *snapshots
+	timeline   *timeline
 	state      *watch.State
 	address    netip.Addr // where nodes and pods reach the API
 }
@@ -117,7 +119,8 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
-	s.API.Measure(s.encryption.metrics.all()...)
+	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
+	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
 	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
 	return s, nil
 }
@@ -204,6 +207,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.snapshots.run(ctx) })
+	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -382,6 +387,8 @@ func (s *Server) Control(p *Progress) {
 	})
 	p.Serve("/encryption/rotate", s.encryption.serveRotate)
 	p.Serve("/backup", s.serveBackup)
+	p.Serve("/undo", s.serveUndo)
+	s.snapshots.tell = p.Saved
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.
