@@ -50,14 +50,17 @@ type Server struct {
 	Direct  *direct.Server
 	API     *apiserver.Server
 
-	services *registry.Services
-	tokens   *authn.Tokens
-	bearer   authn.Bearer
-	authn    authn.Authenticator
-	rbac     *authz.RBAC
-	store    store.Store
-	state    *watch.State
-	address  netip.Addr // where nodes and pods reach the API
+	services   *registry.Services
+	tokens     *authn.Tokens
+	bearer     authn.Bearer
+	authn      authn.Authenticator
+	rbac       *authz.RBAC
+	store      store.Store
+	encryption *encryption
+	snapshots  *snapshots
+	timeline   *timeline
+	state      *watch.State
+	address    netip.Addr // where nodes and pods reach the API
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -71,10 +74,20 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	if s.PKI, err = openPKI(c); err != nil {
 		return nil, err
 	}
+	infos := builtin.All()
+	if err := finishRestore(dir, log); err != nil {
+		return nil, err
+	}
 	if s.store, err = openStore(ctx, c, dir, log); err != nil {
 		return nil, err
 	}
-	infos := builtin.All()
+	if err := sameStore(ctx, c, dir, s.store, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	if s.encryption, err = openEncryption(ctx, c, s.store, infos, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	s.store = s.encryption.store
 	s.state = watch.New(s.store, log, time.Now, infos)
 	if err := s.state.Load(ctx); err != nil {
 		return nil, errors.Join(err, s.store.Close())
@@ -106,6 +119,8 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
+	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
+	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
 	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
 	return s, nil
 }
@@ -117,6 +132,7 @@ func Serve(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 		return err
 	}
 	p.Done("store and state")
+	s.Control(p)
 	return s.Run(ctx, func() {
 		p.Done("control plane")
 		if err := s.WriteKubeconfig(); err != nil {
@@ -190,6 +206,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	g.Go(func() error { return s.compact(ctx) })
+	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.snapshots.run(ctx) })
+	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -203,6 +222,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error {
 		if err := s.bootstrap(ctx); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
+		}
+		if c := s.Config; c.Server.Store != "memory" {
+			if err := (lineage{Store: c.Server.Store}).write(filepath.Join(c.DataDir, "server")); err != nil {
+				return err
+			}
 		}
 		s.API.SetReady(s.checks())
 		if ready != nil {
@@ -353,6 +377,18 @@ func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logg
 		return etcd.Open(ctx, cfg)
 	}
 	return embedded.Open(filepath.Join(dir, "store"), embedded.Options{Logger: log})
+}
+
+// Control makes the server answer the commands that work on a running one.
+func (s *Server) Control(p *Progress) {
+	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) {
+		status, err := s.encryption.status(r.Context())
+		reply(w, status, err)
+	})
+	p.Serve("/encryption/rotate", s.encryption.serveRotate)
+	p.Serve("/backup", s.serveBackup)
+	p.Serve("/undo", s.serveUndo)
+	s.snapshots.tell = p.Saved
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.

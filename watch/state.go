@@ -71,6 +71,8 @@ type table struct {
 	bytes    int                         // that events hold
 	since    uint64                      // events later than this revision are all in events
 	watchers map[*Watcher]struct{}
+
+	unreadable map[string]Unreadable // by key, as items; nil while there is none
 }
 
 // New makes the memory for the given resources; Load fills it.
@@ -135,9 +137,10 @@ func (s *State) Load(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
-		item, err := newItem(t.info, key, e, nil)
+		item, err := read(t, key, e, nil)
 		if err != nil {
-			return fmt.Errorf("load state: %s: %w", e.Key, err)
+			s.lose(t, key, e, err)
+			continue
 		}
 		t.set(key, nil, item)
 	}
@@ -215,18 +218,17 @@ func (s *State) apply(batch []store.Event) {
 		}
 		old, _ := t.items.Get(key)
 		ev := &Event{Revision: revision, Old: old, at: s.now()}
+		delete(t.unreadable, key)
 		if e.Value != nil {
 			o := offer{e.Key, revision}
 			obj := s.offers[o]
 			delete(s.offers, o)
-			item, err := newItem(t.info, key, e.Entry, obj)
-			if err != nil {
-				// Never serve what cannot be read; say which. The older state is not shown either.
-				s.log.Error("stored object unreadable", "object", e.Key, "rev", revision, "err", err)
-				continue
+			var err error
+			if ev.New, err = read(t, key, e.Entry, obj); err != nil {
+				s.lose(t, key, e.Entry, err) // and do not go on to show the older state: for who watches it is gone
 			}
-			ev.New = item
-		} else if old == nil {
+		}
+		if ev.New == nil && old == nil {
 			continue
 		}
 		t.set(key, old, ev.New)
