@@ -190,6 +190,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	g.Go(func() error { return s.compact(ctx) })
+	g.Go(func() error { return boundHeap(ctx) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(apiserver.Gather(l), "", ""); !errors.Is(err, http.ErrServerClosed) {
