@@ -65,6 +65,7 @@ type Bound struct {
 	Limit int64
 	After string // from the page before
 	At    uint64 // the revision to show exactly; 0: the newest that memory has
+	Left  int64  // how many items were left for this page and later ones, as the page before said; 0: not known
 }
 
 // List lists what memory shows, or the store's history where an older revision is asked for.
@@ -114,11 +115,19 @@ func (r *Registry) history(ctx context.Context, i *api.Info, f watch.Filter, b B
 			if !f.Match(item) {
 				continue
 			}
-			if b.Limit > 0 && int64(len(p.Items)) == b.Limit {
+			if b.Limit == 0 || int64(len(p.Items)) < b.Limit {
+				p.Items = append(p.Items, item)
+				continue
+			}
+			switch {
+			case f.Labels != nil || f.Fields != nil || f.Name != "":
 				p.Remaining = -1
 				return p, nil
+			case b.Left > 0:
+				p.Remaining = b.Left - int64(len(p.Items))
+				return p, nil
 			}
-			p.Items = append(p.Items, item)
+			p.Remaining++ // counted once, for the first page
 		}
 		if len(entries) < historyChunk {
 			return p, nil
