@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/lighter-k8s/lighter/store"
@@ -249,6 +250,12 @@ func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
 			},
 		},
 	}
+	// Most of what is written is overwritten or forgotten before it gets far: it is compressed at the bottom only.
+	for i := range len(o.Levels) - 1 {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+	}
+	o.Levels[len(o.Levels)-1].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
+	o.L0CompactionThreshold = 16
 	o.Experimental.FileCacheShards = 1
 	o.Experimental.CompactionScheduler = scheduler{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), s}
 	return o
