@@ -115,16 +115,20 @@ func storedResources(infos []*api.Info) map[string]string {
 	return out
 }
 
-// load reads the file.
+// load reads the file; nil when it is the one in use.
 func (e *encryption) load() (*encrypt.Keys, error) {
 	data, err := os.ReadFile(e.path)
-	if err == nil {
-		var keys *encrypt.Keys
-		if keys, err = encrypt.Parse(data, e.stored); err == nil {
-			return keys, nil
-		}
+	if err == nil && e.store != nil && encrypt.Hash(data) == e.store.Keys().Hash {
+		return nil, nil
 	}
-	return nil, fmt.Errorf("encryption configuration %s: %w", e.path, err)
+	var keys *encrypt.Keys
+	if err == nil {
+		keys, err = encrypt.Parse(data, e.stored)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encryption configuration %s: %w", e.path, err)
+	}
+	return keys, nil
 }
 
 // ownKeys makes the cluster's own file at the first start, and makes it say which resources are encrypted.
@@ -289,9 +293,9 @@ func (e *encryption) reload(ctx context.Context, parts *sync.WaitGroup) error {
 	if err != nil {
 		return e.refuse(err)
 	}
-	if keys.Hash == e.store.Keys().Hash {
+	if keys == nil {
 		e.failed = ""
-		return keys.Close()
+		return nil
 	}
 	if err := keys.Ready(ctx); err != nil {
 		return e.refuse(errors.Join(err, keys.Close()))
