@@ -63,9 +63,9 @@ func (s *State) Lost() []string {
 }
 
 // read makes the Item of an entry, unless it cannot be read.
-func read(t *table, key string, e store.Entry, obj api.Object) (*Item, error) {
+func (s *State) read(t *table, key string, e store.Entry, obj api.Object) (*Item, error) {
 	if e.Err != nil {
 		return nil, e.Err
 	}
-	return newItem(t.info, key, e, obj)
+	return newItem(t.info, key, e, obj, s.hot)
 }
