@@ -135,6 +135,38 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
+// A backup from before a rotation is restored with the key that is kept for it, and one of its objects brought back.
+func TestBackupOlderThanTheKey(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "a.backup")
+	s := serve(t, dir, nil)
+	s.put("a", canary)
+	save(t, s.config, file, "")
+	s.put("a", "changed")
+	if out, err := s.rotate(""); err != nil {
+		t.Fatalf("%s%v", out, err)
+	}
+	if out, err := s.undo(role.Undo{Object: "secret/a", From: file}); err != nil {
+		t.Errorf("undo: %s%v", out, err)
+	}
+	s.has("brought back", map[string]string{"a": canary})
+	s.put("a", "changed again")
+	s.end()
+	if said, err := restore(conf(t, dir, nil), file, ""); err != nil {
+		t.Fatalf("%s%v", said, err)
+	}
+	s = serve(t, dir, nil)
+	s.has("restored", map[string]string{"a": canary})
+	if out, err := s.rotate(""); err != nil { // the old key is in use again; it goes as in any rotation
+		t.Errorf("%s%v", out, err)
+	}
+	status, err := role.AskEncryption(t.Context(), dir)
+	if err != nil || len(status.Keys) != 2 || status.Stale > 0 {
+		t.Errorf("%+v, %v", status, err)
+	}
+	s.has("rotated", map[string]string{"a": canary})
+}
+
 // What cannot end well is refused before anything is touched.
 func TestRestoreRefuses(t *testing.T) {
 	dir, other, files := t.TempDir(), t.TempDir(), t.TempDir()
@@ -315,6 +347,11 @@ func TestMigration(t *testing.T) {
 	s.end()
 	if _, err := tryServe(t, dir, toEtcd); err == nil || !strings.Contains(err.Error(), "lighter backup save") {
 		t.Fatalf("changed store: %v", err)
+	}
+	plain := func(c *config.Config) { toEtcd(c); c.Server.Encrypt.Resources = nil }
+	save(t, conf(t, dir, nil), filepath.Join(files, "x.backup"), "")
+	if _, err := restore(conf(t, dir, plain), filepath.Join(files, "x.backup"), ""); err == nil || !strings.Contains(err.Error(), "--encrypt-resources") {
+		t.Errorf("into an etcd whose servers would not decrypt: %v", err)
 	}
 	for i, change := range []func(*config.Config){toEtcd, nil} {
 		file := filepath.Join(files, fmt.Sprintf("%d.backup", i))

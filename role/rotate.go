@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/encrypt"
 	"github.com/lighter-k8s/lighter/watch"
@@ -160,6 +162,76 @@ func (f ownFile) next() string {
 	return stepDrop
 }
 
+// retiredFile holds keys that only backups need any more. Whoever rotated because a key became known removes it, with these backups.
+func retiredFile(path string) string { return strings.TrimSuffix(path, ".yaml") + "-retired.yaml" }
+
+// retired are the keys that were in use once.
+func retired(path string) ([]encrypt.Secret, error) {
+	data, err := os.ReadFile(retiredFile(path))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := encrypt.Read(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", retiredFile(path), err)
+	}
+	keys, _, _, err := ownParts(c)
+	return keys, err
+}
+
+// retire keeps keys for backups.
+func retire(path string, keys []encrypt.Secret) error {
+	old, err := retired(path)
+	if err != nil {
+		return err
+	}
+	return writeEncryption(retiredFile(path), ownConfiguration(nil, []string{"*.*"}, without(append(slices.Clone(keys), old...))))
+}
+
+// without leaves out what is there twice.
+func without(keys []encrypt.Secret) (out []encrypt.Secret) {
+	for _, k := range keys {
+		if !slices.ContainsFunc(out, func(o encrypt.Secret) bool { return o.Name == k.Name }) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// withRetired is the cluster's own file with keys that were in use once as further reading keys; names are those that are wanted.
+func withRetired(path string, names []string) (*encrypt.Configuration, error) {
+	old, err := retired(path)
+	if err != nil {
+		return nil, err
+	}
+	old = slices.DeleteFunc(old, func(k encrypt.Secret) bool { return !slices.Contains(names, "aesgcm:v1:"+k.Name) })
+	f, err := readOwn(path)
+	if errors.Is(err, os.ErrNotExist) && len(old) > 0 {
+		return ownConfiguration([]string{"secrets"}, nil, old), nil
+	}
+	return ownConfiguration(f.resources, f.before, without(append(f.keys, old...))), err
+}
+
+// everKeys read what any key of the cluster wrote, those of old too, in whatever resource.
+func (e *encryption) everKeys() (*encrypt.Keys, error) {
+	f, err := readOwn(e.path)
+	if err != nil {
+		return nil, err
+	}
+	old, err := retired(e.path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := yaml.Marshal(ownConfiguration([]string{"*.*"}, nil, without(append(f.keys, old...))))
+	if err != nil {
+		return nil, err
+	}
+	return encrypt.Parse(data, e.stored)
+}
+
 // change writes the file with other keys and has this server use it.
 func (e *encryption) change(ctx context.Context, f ownFile, keys []encrypt.Secret) error {
 	if err := writeEncryption(e.path, ownConfiguration(f.resources, f.before, keys)); err != nil {
@@ -226,11 +298,14 @@ func (e *encryption) rotate(ctx context.Context, last string, say func(format st
 					strings.Join(count.Unreadable[:min(3, len(count.Unreadable))], ", "))
 			}
 			f.before = nil
+			if err := retire(e.path, f.keys[1:]); err != nil {
+				return err
+			}
 			if err := e.change(ctx, f, f.keys[:1]); err != nil {
 				return err
 			}
 			for _, old := range f.keys[1:] {
-				say("%s is gone: backups made until now need it, from a copy of the file or of a backup with a passphrase", old.Name)
+				say("%s is no longer in use; it is kept in %s for backups made until now", old.Name, retiredFile(e.path))
 			}
 		}
 		if err != nil || step == last || step == stepDrop {

@@ -206,8 +206,14 @@ func (s *Server) fromBackup(ctx context.Context, path string, keys []string, exa
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	reads := s.encryption.store.Keys()
+	if s.encryption.own { // which may be older than the last rotation
+		if reads, err = s.encryption.everKeys(); err != nil {
+			return nil, err
+		}
+	}
 	for i, e := range out {
-		if out[i].Value, _, err = s.encryption.store.Keys().Open(ctx, e.Key, e.Value); err != nil {
+		if out[i].Value, _, err = reads.Open(ctx, e.Key, e.Value); err != nil {
 			return nil, err
 		}
 	}
