@@ -105,6 +105,9 @@ func (s *Server) undo(ctx context.Context, u Undo, say func(string, ...any)) err
 	failed := 0
 	for _, p := range all {
 		done, err := p.bring(ctx, c, u.DryRun)
+		for try := 0; try < 5 && (apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err)); try++ { // a controller was quicker
+			done, err = p.bring(ctx, c, u.DryRun)
+		}
 		if err != nil {
 			failed++
 			done = "not restored: " + err.Error()
