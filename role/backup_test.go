@@ -300,6 +300,9 @@ func TestChangedStoreIsRefused(t *testing.T) {
 	s.end()
 	s = serve(t, t.TempDir(), func(c *config.Config) { c.Server.Store = "memory" })
 	s.put("a", "1")
+	if info := save(t, s.config, filepath.Join(t.TempDir(), "memory.backup"), ""); info.Engine != "memory" || info.Entries == 0 {
+		t.Errorf("a backup of memory: %+v", info)
+	}
 }
 
 // startEtcd runs a real etcd for the test.

@@ -14,22 +14,24 @@ import (
 
 // journal says what a restore is about to do, so that a start after a crash can end it. It lies in <data>/server.
 type journal struct {
-	Engine string      `json:"engine"`
-	Fill   []string    `json:"fill,omitempty"` // folders that are being filled, and go if it does not come to more
-	Ready  bool        `json:"ready"`          // they are whole: the moves are made
-	Moves  [][2]string `json:"moves,omitempty"`
+	Engine string   `json:"engine"`
+	Fill   []string `json:"fill,omitempty"`  // folders that are being filled, and go if it does not come to more
+	Ready  bool     `json:"ready"`           // they are whole: the names take their places
+	Names  []string `json:"names,omitempty"` // that come from the folder restoring
+	Aside  string   `json:"aside,omitempty"` // what is there under such a name gets this at its end
 }
 
 const (
 	journalName = "restore.json"
-	asideFormat = "before-20060102T150405Z" // what is moved aside ends with it
+	restoring   = "restoring"                   // the folder that is being filled
+	asideFormat = "before-20060102T150405.000Z" // what is moved aside ends with it
 )
 
-// install adds the moves by which the cluster's files take their places.
-func (j *journal) install(files backup.Files, aside string) {
+// install adds the cluster's files.
+func (j *journal) install(files backup.Files) {
 	for _, name := range clusterFiles {
 		if _, ok := files[name]; ok {
-			j.Moves = append(j.Moves, [2]string{name, name + "." + aside}, [2]string{"restoring/" + name, name})
+			j.Names = append(j.Names, name)
 		}
 	}
 }
@@ -52,19 +54,22 @@ func readJournal(dir string) (j journal, err error) {
 	return j, err
 }
 
-// finish makes the moves that are not made yet: one is made when its target is there, or its source is not.
+// finish puts everything in its place. It may be repeated after a crash: what is no longer in the folder restoring has its place.
 func (j journal) finish(dir string) error {
-	for _, m := range j.Moves {
-		from, to := filepath.Join(dir, m[0]), filepath.Join(dir, m[1])
-		_, gone := os.Lstat(from)
-		_, free := os.Lstat(to)
-		if gone != nil || free == nil {
+	for _, name := range j.Names {
+		from, to := filepath.Join(dir, restoring, name), filepath.Join(dir, name)
+		if _, err := os.Lstat(from); err != nil {
 			continue
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return err
 		}
-		if err := errors.Join(os.Rename(from, to), syncDir(filepath.Dir(to))); err != nil {
+		if _, err := os.Lstat(to); err == nil {
+			if err := os.Rename(to, to+"."+j.Aside); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(os.Rename(from, to), syncDir(filepath.Dir(to)), syncDir(filepath.Dir(from))); err != nil {
 			return err
 		}
 	}

@@ -181,12 +181,12 @@ func (r Restore) intoEmbedded(ctx context.Context, c *config.Config, dir string,
 		margin = r.Margin
 	}
 	aside := time.Now().UTC().Format(asideFormat)
-	j := journal{Engine: "embedded", Fill: []string{"restoring"}, Moves: [][2]string{{"store", "store." + aside}, {"restoring/store", "store"}}}
-	j.install(files, aside)
+	j := journal{Engine: "embedded", Fill: []string{restoring}, Names: []string{"store"}, Aside: aside}
+	j.install(files)
 	if err := j.write(dir); err != nil {
 		return err
 	}
-	fill := filepath.Join(dir, "restoring")
+	fill := filepath.Join(dir, restoring)
 	at, err := r.fill(ctx, c, fill, above+store.Revision(margin), info, stream, files, log)
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w; the cluster is as before", err), os.RemoveAll(fill), j.remove(dir))
@@ -293,9 +293,9 @@ func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, inf
 	if r.Margin > 0 {
 		margin = r.Margin
 	}
-	j := journal{Engine: "etcd", Fill: []string{"restoring"}}
-	j.install(files, time.Now().UTC().Format(asideFormat))
-	if err := errors.Join(j.write(dir), lay(filepath.Join(dir, "restoring"), files)); err != nil {
+	j := journal{Engine: "etcd", Fill: []string{restoring}, Aside: time.Now().UTC().Format(asideFormat)}
+	j.install(files)
+	if err := errors.Join(j.write(dir), lay(filepath.Join(dir, restoring), files)); err != nil {
 		return err
 	}
 	at, err := s.Restore(ctx, stream, above+store.Revision(margin))
@@ -303,7 +303,7 @@ func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, inf
 		err = complete(ctx, s, info)
 	}
 	if err != nil {
-		return errors.Join(err, empty(ctx, s), os.RemoveAll(filepath.Join(dir, "restoring")), j.remove(dir))
+		return errors.Join(err, empty(ctx, s), os.RemoveAll(filepath.Join(dir, restoring)), j.remove(dir))
 	}
 	j.Ready = true
 	if err := errors.Join(j.write(dir), j.finish(dir)); err != nil {
