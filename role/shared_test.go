@@ -49,7 +49,7 @@ func TestRotationOfSeveralServers(t *testing.T) {
 		}
 	}
 	for _, behind := range []string{"cannot read with", "does not write with"} {
-		out, err := a.rotate("")
+		out, err := a.rotate("&byhand=1")
 		if err == nil || !strings.Contains(err.Error(), behind) {
 			t.Fatalf("%s: %s%v", behind, out, err)
 		}
@@ -63,15 +63,34 @@ func TestRotationOfSeveralServers(t *testing.T) {
 		give()
 		look()
 	}
-	if out, err := a.rotate(""); err != nil {
+	if out, err := a.rotate("&byhand=1"); err != nil {
 		t.Fatalf("%s%v", out, err)
 	}
 	b.has("rotated", want)
 	give()
 	look()
 	b.has("rotated there too", want)
+
+	// By itself, begun at either server: the others get the key through the store.
+	for _, s := range []*server{a, b, a} {
+		if out, err := s.rotate(""); err != nil {
+			t.Fatalf("by itself: %s%v", out, err)
+		}
+		a.has("by itself", want)
+		b.has("by itself", want)
+	}
 	b.end()
-	out, err := a.rotate("")
+	if out, err := a.rotate("add"); err != nil { // while the other is away
+		t.Errorf("%s%v", out, err)
+	}
+	b = serve(t, two, shared)
+	b.has("back", want)
+	if out, err := b.rotate(""); err != nil {
+		t.Errorf("gone on with at the other server: %s%v", out, err)
+	}
+	a.has("at the end", want)
+	b.end()
+	out, err := a.rotate("&byhand=1")
 	if err == nil || !strings.Contains(err.Error(), "--forget ") {
 		t.Fatalf("the second server is gone: %s%v", out, err)
 	}
