@@ -1,5 +1,5 @@
 // Package equal tells whether two values of the API's types mean the same, exactly as apimachinery's
-// equality.Semantic.DeepEqual does (a test compares the two), without its allocations: a comparison is made once for
+// equality.Semantic.DeepEqual does (a test compares the two), without its allocations: a Comparison is made once for
 // each type and walks the memory of both values. It is called on every update, for what raises a generation and for what must not change.
 package equal
 
@@ -16,6 +16,31 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// Comparison compares two values of one type, by their addresses.
+type Comparison func(a, b unsafe.Pointer) bool
+
+// Rules are what makes two values the same. They keep the comparisons that were made by them.
+type Rules struct {
+	Special map[reflect.Type]Comparison
+	// NilDiffers tells nil slices and maps from empty ones.
+	NilDiffers bool
+	// Others compares what is neither special nor made of plain values: maps and interfaces.
+	Others func(a, b any) bool
+
+	made sync.Map // reflect.Type -> Comparison
+}
+
+var semantic = Rules{Others: equality.Semantic.DeepEqual, Special: map[reflect.Type]Comparison{
+	reflect.TypeFor[resource.Quantity](): func(a, b unsafe.Pointer) bool {
+		return (*resource.Quantity)(a).Cmp(*(*resource.Quantity)(b)) == 0
+	},
+	reflect.TypeFor[metav1.Time]():      func(a, b unsafe.Pointer) bool { return (*metav1.Time)(a).Equal((*metav1.Time)(b)) },
+	reflect.TypeFor[metav1.MicroTime](): func(a, b unsafe.Pointer) bool { return (*metav1.MicroTime)(a).Equal((*metav1.MicroTime)(b)) },
+	reflect.TypeFor[corev1.ResourceList](): func(a, b unsafe.Pointer) bool {
+		return maps.EqualFunc(*(*corev1.ResourceList)(a), *(*corev1.ResourceList)(b), func(x, y resource.Quantity) bool { return x.Cmp(y) == 0 })
+	},
+}}
+
 // Semantic tells whether a and b have the same type and mean the same: nil is an empty slice or map, quantities are
 // compared by their amount and times by their instant.
 func Semantic(a, b any) bool {
@@ -31,43 +56,28 @@ func Semantic(a, b any) bool {
 		if p == nil || q == nil || p == q {
 			return p == q
 		}
-		return of(t.Elem())(p, q)
+		return semantic.Of(t.Elem())(p, q)
 	}
 	// Interfaces hold no address that may be taken: a copy of each has one.
 	p, q := reflect.New(t), reflect.New(t)
 	p.Elem().Set(reflect.ValueOf(a))
 	q.Elem().Set(reflect.ValueOf(b))
-	return of(t)(p.UnsafePointer(), q.UnsafePointer())
+	return semantic.Of(t)(p.UnsafePointer(), q.UnsafePointer())
 }
 
-// comparison compares two values of one type, by their addresses.
-type comparison func(a, b unsafe.Pointer) bool
-
-var made sync.Map // reflect.Type -> comparison
-
-func of(t reflect.Type) comparison {
-	if c, ok := made.Load(t); ok {
-		return c.(comparison)
+// Of gives the comparison of a type's values.
+func (r *Rules) Of(t reflect.Type) Comparison {
+	if c, ok := r.made.Load(t); ok {
+		return c.(Comparison)
 	}
-	c := build(t)
-	made.Store(t, c)
+	c := r.build(t)
+	r.made.Store(t, c)
 	return c
 }
 
-func build(t reflect.Type) comparison {
-	switch t {
-	case reflect.TypeFor[resource.Quantity]():
-		return func(a, b unsafe.Pointer) bool { return (*resource.Quantity)(a).Cmp(*(*resource.Quantity)(b)) == 0 }
-	case reflect.TypeFor[metav1.Time]():
-		return func(a, b unsafe.Pointer) bool { return (*metav1.Time)(a).Equal((*metav1.Time)(b)) }
-	case reflect.TypeFor[metav1.MicroTime]():
-		return func(a, b unsafe.Pointer) bool { return (*metav1.MicroTime)(a).Equal((*metav1.MicroTime)(b)) }
-	case reflect.TypeFor[map[string]string]():
-		return func(a, b unsafe.Pointer) bool { return maps.Equal(*(*map[string]string)(a), *(*map[string]string)(b)) }
-	case reflect.TypeFor[corev1.ResourceList]():
-		return func(a, b unsafe.Pointer) bool {
-			return maps.EqualFunc(*(*corev1.ResourceList)(a), *(*corev1.ResourceList)(b), func(x, y resource.Quantity) bool { return x.Cmp(y) == 0 })
-		}
+func (r *Rules) build(t reflect.Type) Comparison {
+	if c := r.Special[t]; c != nil {
+		return c
 	}
 	switch t.Kind() {
 	case reflect.Bool, reflect.Int8, reflect.Uint8:
@@ -83,36 +93,45 @@ func build(t reflect.Type) comparison {
 	case reflect.String:
 		return func(a, b unsafe.Pointer) bool { return *(*string)(a) == *(*string)(b) }
 	case reflect.Pointer:
-		c := lazy(t.Elem())
+		c := r.lazy(t.Elem())
 		return func(a, b unsafe.Pointer) bool {
 			p, q := *(*unsafe.Pointer)(a), *(*unsafe.Pointer)(b)
 			return p == q || p != nil && q != nil && c(p, q)
 		}
+	case reflect.Map:
+		if t == reflect.TypeFor[map[string]string]() {
+			return func(a, b unsafe.Pointer) bool {
+				x, y := *(*map[string]string)(a), *(*map[string]string)(b)
+				return (!r.NilDiffers || (x == nil) == (y == nil)) && maps.Equal(x, y)
+			}
+		}
 	case reflect.Slice:
-		return slice(t)
+		return r.slice(t)
 	case reflect.Struct:
-		return structure(t)
+		return r.structure(t)
 	}
-	// Maps of other kinds, interfaces, floats: rare.
 	return func(a, b unsafe.Pointer) bool {
-		return equality.Semantic.DeepEqual(reflect.NewAt(t, a).Interface(), reflect.NewAt(t, b).Interface())
+		return r.Others(reflect.NewAt(t, a).Elem().Interface(), reflect.NewAt(t, b).Elem().Interface())
 	}
 }
 
-// lazy is of, looked up at the first use: types may contain themselves.
-func lazy(t reflect.Type) comparison {
-	get := sync.OnceValue(func() comparison { return of(t) })
+// lazy is Of, looked up at the first use: types may contain themselves.
+func (r *Rules) lazy(t reflect.Type) Comparison {
+	get := sync.OnceValue(func() Comparison { return r.Of(t) })
 	return func(a, b unsafe.Pointer) bool { return get()(a, b) }
 }
 
-func slice(t reflect.Type) comparison {
+func (r *Rules) slice(t reflect.Type) Comparison {
 	if t.Elem().Kind() == reflect.Uint8 {
-		return func(a, b unsafe.Pointer) bool { return bytes.Equal(*(*[]byte)(a), *(*[]byte)(b)) }
+		return func(a, b unsafe.Pointer) bool {
+			x, y := *(*[]byte)(a), *(*[]byte)(b)
+			return (!r.NilDiffers || (x == nil) == (y == nil)) && bytes.Equal(x, y)
+		}
 	}
-	c, size := lazy(t.Elem()), t.Elem().Size()
+	c, size := r.lazy(t.Elem()), t.Elem().Size()
 	return func(a, b unsafe.Pointer) bool {
 		x, y := *(*[]struct{})(a), *(*[]struct{})(b) // only their headers count
-		if len(x) != len(y) {
+		if len(x) != len(y) || r.NilDiffers && (x == nil) != (y == nil) {
 			return false
 		}
 		p, q := unsafe.Pointer(unsafe.SliceData(x)), unsafe.Pointer(unsafe.SliceData(y))
@@ -128,10 +147,10 @@ func slice(t reflect.Type) comparison {
 	}
 }
 
-func structure(t reflect.Type) comparison {
+func (r *Rules) structure(t reflect.Type) Comparison {
 	type part struct {
 		offset uintptr
-		same   comparison
+		same   Comparison
 	}
 	var parts []part
 	for n := range t.NumField() {
@@ -139,7 +158,7 @@ func structure(t reflect.Type) comparison {
 		if f.PkgPath != "" { // not exported: DeepEqual panics at these, so there are none that count
 			continue
 		}
-		parts = append(parts, part{f.Offset, of(f.Type)})
+		parts = append(parts, part{f.Offset, r.Of(f.Type)})
 	}
 	return func(a, b unsafe.Pointer) bool {
 		for n := range parts {

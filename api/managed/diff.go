@@ -4,9 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"unsafe"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
@@ -34,43 +33,45 @@ func diffOf(t reflect.Type, old, obj api.Object) (took, gone *set) {
 	if old == nil {
 		old = reflect.New(t.Elem()).Interface().(api.Object)
 	}
-	d := diffStruct(shapeOf(t.Elem()), reflect.ValueOf(old).Elem(), reflect.ValueOf(obj).Elem())
+	d := diffStruct(shapeOf(t.Elem()), reflect.ValueOf(old).UnsafePointer(), reflect.ValueOf(obj).UnsafePointer())
 	return d.took, d.gone
 }
 
-// compare tells how r differs from l; an invalid Value is not there.
-func compare(s *shape, l, r reflect.Value) (d delta) {
-	switch s.kind {
-	case structure, mapping, listing:
-		lv, rv := deref(l), deref(r) // invalid when nil
-		if s.kind == structure {
-			d = diffStruct(s, lv, rv)
-		} else if hasItems(lv) || hasItems(rv) {
-			d = diffItems(s, lv, rv)
+// compare tells how what is at r differs from what is at l; nil: nothing is there.
+func (s *slot) compare(l, r unsafe.Pointer) (d delta) {
+	if l != nil && r != nil && s.same(l, r) {
+		return delta{oldHere: true, newHere: true}
+	}
+	switch s.shape.kind {
+	case structure:
+		d = diffStruct(s.shape, s.deref(l), s.deref(r))
+	case mapping, listing:
+		if lv, rv := s.value(l), s.value(r); hasItems(lv) || hasItems(rv) {
+			d = diffItems(s.shape, lv, rv)
 			d.oldHere, d.newHere = true, true
 		}
-		if !d.oldHere && !d.newHere {
-			return whole(l, r) // both empty: null and empty are told apart
-		}
-		d.tookIt, d.goneIt = !l.IsValid(), !r.IsValid()
-		return d
 	}
-	return whole(l, r)
+	if !d.oldHere && !d.newHere { // a leaf, or both empty: null and empty are told apart
+		return delta{tookIt: r != nil, goneIt: r == nil}
+	}
+	d.tookIt, d.goneIt = l == nil, r == nil
+	return d
 }
 
-// whole compares what is owned as a whole.
-func whole(l, r reflect.Value) delta {
-	switch {
-	case !l.IsValid():
-		return delta{tookIt: true}
-	case !r.IsValid():
-		return delta{goneIt: true}
+// deref follows the slot's pointers from its address to a value's; nil: there is none.
+func (s *slot) deref(p unsafe.Pointer) unsafe.Pointer {
+	for t := s.typ; p != nil && t.Kind() == reflect.Pointer; t = t.Elem() {
+		p = *(*unsafe.Pointer)(p)
 	}
-	return delta{tookIt: !equal(l, r)}
+	return p
 }
 
-// deref follows pointers; nil gives an invalid Value.
-func deref(v reflect.Value) reflect.Value {
+// value is what is at p, behind pointers; an invalid Value when there is nothing.
+func (s *slot) value(p unsafe.Pointer) reflect.Value {
+	if p == nil {
+		return reflect.Value{}
+	}
+	v := reflect.NewAt(s.typ, p).Elem()
 	for v.IsValid() && v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
@@ -83,32 +84,25 @@ func hasItems(v reflect.Value) bool { return v.IsValid() && v.Len() > 0 }
 func (d *delta) add(key string, c delta) {
 	if c.tookIt || !c.took.empty() {
 		if d.took == nil {
-			d.took = &set{}
+			d.took = &set{make([]elem, 0, 4)}
 		}
 		d.took.elems = append(d.took.elems, elem{key, c.tookIt, c.took})
 	}
 	if c.goneIt || !c.gone.empty() {
 		if d.gone == nil {
-			d.gone = &set{}
+			d.gone = &set{make([]elem, 0, 4)}
 		}
 		d.gone.elems = append(d.gone.elems, elem{key, c.goneIt, c.gone})
 	}
 }
 
-func diffStruct(s *shape, l, r reflect.Value) (d delta) {
+func diffStruct(s *shape, l, r unsafe.Pointer) (d delta) {
 	for n := range s.fields {
 		f := &s.fields[n]
-		var lf, rf reflect.Value
-		var lp, rp bool
-		if l.IsValid() {
-			lf, lp = f.in(l)
-		}
-		if r.IsValid() {
-			rf, rp = f.in(r)
-		}
-		d.oldHere, d.newHere = d.oldHere || lp, d.newHere || rp
-		if lp || rp {
-			d.add(f.key, compare(f.shape, lf, rf))
+		lf, rf := f.in(l), f.in(r)
+		d.oldHere, d.newHere = d.oldHere || lf != nil, d.newHere || rf != nil
+		if lf != nil || rf != nil {
+			d.add(f.key, f.compare(lf, rf))
 		}
 	}
 	return d
@@ -118,7 +112,7 @@ func diffItems(s *shape, l, r reflect.Value) (d delta) {
 	if s.kind == listing {
 		return diffList(s, l, r)
 	}
-	if s.elem.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
+	if s.elem.shape.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
 		return diffTexts(l, r)
 	}
 	var keys []string
@@ -130,14 +124,20 @@ func diffItems(s *shape, l, r reflect.Value) (d delta) {
 		}
 	}
 	slices.Sort(keys)
-	at := func(m reflect.Value, key string) reflect.Value {
+	at := func(m reflect.Value, key string) unsafe.Pointer { // of a copy: what maps hold has no address
 		if !m.IsValid() {
-			return m
+			return nil
 		}
-		return m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key()))
+		v := m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key()))
+		if !v.IsValid() {
+			return nil
+		}
+		c := reflect.New(s.elem.typ)
+		c.Elem().Set(v)
+		return c.UnsafePointer()
 	}
 	for _, key := range slices.Compact(keys) {
-		d.add("f:"+key, compare(s.elem, at(l, key), at(r, key)))
+		d.add("f:"+key, s.elem.compare(at(l, key), at(r, key)))
 	}
 	return d
 }
@@ -175,19 +175,19 @@ func diffTexts(l, r reflect.Value) (d delta) {
 // item is what lists have at one path element: several are duplicates.
 type item struct {
 	key  string
-	l, r []reflect.Value
+	l, r []unsafe.Pointer
 }
 
 // diffList compares lists whose items have names: by key fields, or by their value.
 func diffList(s *shape, l, r reflect.Value) (d delta) {
 	var items []item
-	gather := func(list reflect.Value, put func(*item, reflect.Value)) {
+	gather := func(list reflect.Value, put func(*item, unsafe.Pointer)) {
 		if !list.IsValid() {
 			return
 		}
 	next:
 		for n := range list.Len() {
-			v := list.Index(n)
+			v := list.Index(n).Addr().UnsafePointer()
 			key, ok := s.name(v)
 			if !ok {
 				continue
@@ -202,12 +202,12 @@ func diffList(s *shape, l, r reflect.Value) (d delta) {
 			put(&items[len(items)-1], v)
 		}
 	}
-	gather(l, func(i *item, v reflect.Value) { i.l = append(i.l, v) })
-	gather(r, func(i *item, v reflect.Value) { i.r = append(i.r, v) })
+	gather(l, func(i *item, v unsafe.Pointer) { i.l = append(i.l, v) })
+	gather(r, func(i *item, v unsafe.Pointer) { i.r = append(i.r, v) })
 	slices.SortFunc(items, func(a, b item) int { return compareKeys(a.key, b.key) })
-	one := func(vs []reflect.Value) reflect.Value {
+	one := func(vs []unsafe.Pointer) unsafe.Pointer {
 		if len(vs) == 0 {
-			return reflect.Value{}
+			return nil
 		}
 		return vs[0]
 	}
@@ -215,17 +215,17 @@ func diffList(s *shape, l, r reflect.Value) (d delta) {
 		var c delta
 		switch {
 		case len(i.l) <= 1 && len(i.r) <= 1:
-			c = compare(s.elem, one(i.l), one(i.r))
+			c = s.elem.compare(one(i.l), one(i.r))
 		case len(i.l) >= 2 && len(i.r) >= 2: // duplicates are owned as a whole
-			c.tookIt = !slices.EqualFunc(i.l, i.r, equal)
+			c.tookIt = !slices.EqualFunc(i.l, i.r, s.elem.same)
 		case len(i.l) >= 2:
 			if len(i.r) == 1 {
-				c = compare(s.elem, reflect.Value{}, i.r[0])
+				c = s.elem.compare(nil, i.r[0])
 			}
 			c.goneIt = true
 		default:
 			if len(i.l) == 1 {
-				c = compare(s.elem, i.l[0], reflect.Value{})
+				c = s.elem.compare(i.l[0], nil)
 			}
 			c.tookIt = true
 		}
@@ -234,36 +234,39 @@ func diffList(s *shape, l, r reflect.Value) (d delta) {
 	return d
 }
 
-// name is the path element of a list's item; false: it has none, and nobody owns it.
-func (s *shape) name(v reflect.Value) (string, bool) {
-	v = deref(v)
-	if !v.IsValid() {
-		return "", false
-	}
+// name is the path element of the list's item at p; false: it has none, and nobody owns it.
+func (s *shape) name(p unsafe.Pointer) (string, bool) {
 	if len(s.keys) == 0 {
+		v := s.elem.value(p)
+		if !v.IsValid() {
+			return "", false
+		}
 		b, ok := appendScalar([]byte("v:"), v)
 		return string(b), ok
 	}
-	b := []byte("k:{")
+	if p = s.elem.deref(p); p == nil {
+		return "", false
+	}
+	b := append(make([]byte, 0, 64), "k:{"...)
 	for _, key := range s.keys {
-		for n := range s.elem.fields {
-			f := &s.elem.fields[n]
+		for n := range s.elem.shape.fields {
+			f := &s.elem.shape.fields[n]
 			if f.key[2:] != key {
 				continue
 			}
-			fv, here := f.in(v)
-			if fv = deref(fv); !here || !fv.IsValid() {
+			v := f.value(f.in(p))
+			if !v.IsValid() {
 				if f.byDefault == nil {
 					continue
 				}
-				fv = reflect.ValueOf(*f.byDefault)
+				v = reflect.ValueOf(*f.byDefault)
 			}
 			if len(b) > len("k:{") {
 				b = append(b, ',')
 			}
 			b = append(appendQuoted(b, key), ':')
 			var ok bool
-			if b, ok = appendScalar(b, fv); !ok {
+			if b, ok = appendScalar(b, v); !ok {
 				return "", false
 			}
 		}
@@ -310,100 +313,3 @@ func appendOdd(b []byte, v value.Value) ([]byte, bool) {
 	}
 	return append(b, text[2:]...), true
 }
-
-// equal tells whether two values are the same as JSON.
-func equal(l, r reflect.Value) bool {
-	switch l.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if l.IsNil() || r.IsNil() {
-			return l.IsNil() == r.IsNil()
-		}
-		return equal(l.Elem(), r.Elem())
-	case reflect.Bool:
-		return l.Bool() == r.Bool()
-	case reflect.String:
-		return l.String() == r.String()
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return l.Int() == r.Int()
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return l.Uint() == r.Uint()
-	case reflect.Float32, reflect.Float64:
-		return l.Float() == r.Float()
-	case reflect.Slice:
-		if l.IsNil() != r.IsNil() || l.Len() != r.Len() {
-			return false
-		}
-		for n := range l.Len() {
-			if !equal(l.Index(n), r.Index(n)) {
-				return false
-			}
-		}
-		return true
-	case reflect.Map:
-		if l.IsNil() != r.IsNil() || l.Len() != r.Len() {
-			return false
-		}
-		for it := l.MapRange(); it.Next(); {
-			other := r.MapIndex(it.Key())
-			if !other.IsValid() || !equal(it.Value(), other) {
-				return false
-			}
-		}
-		return true
-	case reflect.Struct:
-		return equalStruct(l, r)
-	}
-	return reflect.DeepEqual(l.Interface(), r.Interface())
-}
-
-func equalStruct(l, r reflect.Value) bool {
-	switch a := l.Interface().(type) {
-	case metav1.Time:
-		b := r.Interface().(metav1.Time)
-		return a.IsZero() && b.IsZero() || a.Unix() == b.Unix() && a.IsZero() == b.IsZero()
-	case metav1.MicroTime:
-		b := r.Interface().(metav1.MicroTime)
-		return a.IsZero() && b.IsZero() || a.UnixMicro() == b.UnixMicro() && a.IsZero() == b.IsZero()
-	case resource.Quantity:
-		b := r.Interface().(resource.Quantity)
-		return a.String() == b.String()
-	case intstr.IntOrString:
-		return a == r.Interface().(intstr.IntOrString)
-	}
-	s := shapeOfAny(l.Type())
-	if s == nil {
-		return reflect.DeepEqual(l.Interface(), r.Interface())
-	}
-	for n := range s.fields {
-		a, inL := s.fields[n].in(l)
-		b, inR := s.fields[n].in(r)
-		if inL != inR || inL && !equal(a, b) {
-			return false
-		}
-	}
-	return true
-}
-
-// shapeOfAny gives the fields of a struct, also of one that is owned as a whole; nil: it is written in its own way.
-func shapeOfAny(t reflect.Type) *shape {
-	if t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler) {
-		return nil
-	}
-	if s := shapeOf(t); s.kind == structure {
-		return s
-	}
-	shapes.Lock()
-	defer shapes.Unlock()
-	s := atomics[t]
-	if s == nil {
-		s = &shape{kind: structure, fields: fieldsOf(t, nil)}
-		if atomics == nil {
-			atomics = map[reflect.Type]*shape{}
-		}
-		atomics[t] = s
-	}
-	return s
-}
-
-// atomics are the fields of structs that are owned as a whole. Guarded by shapes.
-var atomics map[reflect.Type]*shape
