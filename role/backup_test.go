@@ -120,6 +120,15 @@ func TestBackupAndRestore(t *testing.T) {
 	if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 		t.Errorf("a list of what was seen before: %v", err)
 	}
+	w, err := s.typed.CoreV1().Secrets("default").Watch(t.Context(), metav1.ListOptions{ResourceVersion: fmt.Sprint(seen)})
+	if err == nil {
+		e := <-w.ResultChan()
+		err = apierrors.FromObject(e.Object)
+		w.Stop()
+	}
+	if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+		t.Errorf("a watch from what was seen before: %v", err)
+	}
 	s.end()
 	if aside, err := filepath.Glob(filepath.Join(dir, "server", "store.before-*")); err != nil || len(aside) != 1 {
 		t.Errorf("the store before: %v, %v", aside, err)

@@ -15,7 +15,7 @@ func TestJournal(t *testing.T) {
 	j := journal{Engine: "embedded", Fill: []string{restoring}, Names: []string{"store"}, Aside: "before"}
 	j.install(map[string][]byte{"pki/ca.key": nil, "pki/sa.key": nil})
 	moves := [][2]string{{"store", "store.before"}, {"restoring/store", "store"}, {"pki/ca.key", "pki/ca.key.before"}, {"restoring/pki/ca.key", "pki/ca.key"}, {"restoring/pki/sa.key", "pki/sa.key"}}
-	make := func() string {
+	lay := func() string {
 		dir := t.TempDir()
 		for name, text := range files {
 			path := filepath.Join(dir, name)
@@ -42,7 +42,7 @@ func TestJournal(t *testing.T) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	for made := range len(moves) + 1 {
-		dir := make()
+		dir := lay()
 		j.Ready = true
 		if err := j.write(dir); err != nil {
 			t.Fatal(err)
@@ -59,7 +59,7 @@ func TestJournal(t *testing.T) {
 			t.Errorf("after %d moves: got %s, want %s", made, got, want)
 		}
 	}
-	dir := make()
+	dir := lay()
 	j.Ready = false
 	if err := errors.Join(j.write(dir), finishRestore(dir, log), finishRestore(dir, log)); err != nil {
 		t.Error(err)
