@@ -58,26 +58,47 @@ type Server struct {
 	store    store.Store
 	state    *watch.State
 	address  netip.Addr // where nodes and pods reach the API
+	member   *member    // of the servers' own etcd; nil: the store is another
+	identity string     // among several servers
+	wellness wellness
 }
 
 // KubernetesVersion is the version whose API is served.
 const KubernetesVersion = "v1.37.2"
 
 // NewServer opens the store and makes all parts, none of which runs yet.
-func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
+func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, err error) {
 	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
+	s.wellness.server = s
 	dir := filepath.Join(c.DataDir, "server")
-	var err error
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.member, err = openMember(ctx, c, log); err != nil {
+		return nil, err
+	}
 	if s.PKI, err = openPKI(c); err != nil {
 		return nil, err
 	}
-	if s.store, err = openStore(ctx, c, dir, log); err != nil {
+	if s.member != nil {
+		if err := s.member.start(ctx, s.PKI); err != nil {
+			return nil, err
+		}
+	}
+	if s.several() {
+		if s.identity, err = openIdentity(dir, c.Node.Name); err != nil {
+			return nil, err
+		}
+	}
+	if s.store, err = openStore(ctx, c, dir, s.member, log); err != nil {
 		return nil, err
 	}
 	infos := builtin.All()
 	s.state = watch.New(s.store, log, time.Now, infos)
 	if err := s.state.Load(ctx); err != nil {
-		return nil, errors.Join(err, s.store.Close())
+		return nil, err
 	}
 	reg := registry.New(s.store, s.state, log, time.Now)
 	byResource := map[schema.GroupVersionResource]*api.Info{}
@@ -86,7 +107,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.Direct = &direct.Server{Registry: reg, Resources: byResource}
 	if err := s.access(ctx); err != nil {
-		return nil, errors.Join(err, s.store.Close())
+		return nil, err
 	}
 	first, n, err := c.Ports()
 	if err != nil {
@@ -107,7 +128,19 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
+	if s.member != nil {
+		s.API.Pages = map[string]http.Handler{joinPath: s.member}
+	}
 	return s, nil
+}
+
+// close closes the store and then ends the member of its own.
+func (s *Server) close() (err error) {
+	if s.store != nil {
+		err = s.store.Close()
+	}
+	s.member.stop()
+	return err
 }
 
 // Serve runs a control plane alone until ctx ends. ready is called when it may be used.
@@ -153,7 +186,7 @@ func (s *Server) Client(user string, groups ...string) client.Client {
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	listeners, err := s.listen()
 	if err != nil {
-		return errors.Join(err, s.store.Close())
+		return errors.Join(err, s.close())
 	}
 	names := append([]string{s.services.Nth(1).String(), s.address.String()}, s.Config.Server.Names...)
 	if host, err := os.Hostname(); err == nil {
@@ -161,17 +194,22 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	serving, err := s.PKI.Serving(names...)
 	if err != nil {
-		return errors.Join(err, s.store.Close())
+		return errors.Join(err, s.close())
 	}
 	toKubelets, err := s.PKI.CA.Rotating(pki.APIServerToKubelet())
 	if err != nil {
-		return errors.Join(err, s.store.Close())
+		return errors.Join(err, s.close())
 	}
 	s.API.Kubelet = &apiserver.Tunnel{
 		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
 		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
 	}
-	web := &http.Server{Handler: s.API, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
+	handler := http.Handler(s.API)
+	if s.several() {
+		s.wellness.recover(context.WithoutCancel(ctx))
+		handler = s.wellness.gate(s.API)
+	}
+	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
@@ -201,10 +239,10 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return serving.Run(ctx, s.Log) })
 	g.Go(func() error { return toKubelets.Run(ctx, s.Log) })
 	g.Go(func() error {
-		if err := s.bootstrap(ctx); err != nil {
+		if err := s.bootstrapWith(ctx); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
-		s.API.SetReady(s.checks())
+		s.API.SetReady(s.wellness.checks())
 		if ready != nil {
 			ready()
 		}
@@ -212,6 +250,13 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		s.wellness.ending.Store(true)
+		if s.several() {
+			if err := s.unregister(ctx); err != nil {
+				s.Log.Warn("this server is still registered", "err", err)
+			}
+			time.Sleep(lameduck)
+		}
 		s.API.End()
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
@@ -222,13 +267,14 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	err = g.Wait()
 	end()
-	return errors.Join(err, <-followed, s.store.Close())
+	return errors.Join(err, <-followed, s.close())
 }
 
 // compactEvery is how long the store keeps what was overwritten, at least. Source: kube-apiserver, --etcd-compaction-interval.
 const compactEvery = 5 * time.Minute
 
-// compact lets the store forget, every five minutes, what was overwritten more than five minutes ago.
+// compact lets the store forget, every five minutes, what was overwritten more than five minutes ago. Several servers all
+// do, each up to what it showed itself five minutes before: none forgets more than that, whoever is first.
 func (s *Server) compact(ctx context.Context) error {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
@@ -261,11 +307,6 @@ func (s *Server) withCA(serving *pki.Rotating) func(*tls.ClientHelloInfo) (*tls.
 		full.Certificate = append(slices.Clip(c.Certificate), s.PKI.CA.Cert.Raw)
 		return &full, nil
 	}
-}
-
-// checks are what /readyz looks at.
-func (s *Server) checks() []apiserver.Check {
-	return []apiserver.Check{{Name: "store", Test: func(ctx context.Context) error { return s.state.Now(ctx) }}}
 }
 
 // listen opens the API's sockets: what was asked for and, where that is loopback, the node's address too.
@@ -337,7 +378,10 @@ func tlsFiles(ca, cert, key string) (*tls.Config, error) {
 	return t, nil
 }
 
-func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logger) (store.Store, error) {
+func openStore(ctx context.Context, c *config.Config, dir string, m *member, log *slog.Logger) (store.Store, error) {
+	if m != nil {
+		return etcd.Open(ctx, m.store())
+	}
 	switch c.Server.Store {
 	case "memory":
 		return memory.New(), nil
