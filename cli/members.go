@@ -72,6 +72,11 @@ func membersList() *cobra.Command {
 			if err := t.Flush(); err != nil {
 				return err
 			}
+			for _, one := range all {
+				if one.Err != nil && one.Name != "" {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %v\n", one.Name, one.Err)
+				}
+			}
 			need := voters/2 + 1
 			switch out := cmd.OutOrStdout(); {
 			case voters == 2:

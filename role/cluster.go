@@ -266,7 +266,7 @@ func (m *member) tidy(ctx context.Context, all *etcd.Members) error {
 	if err != nil {
 		return err
 	}
-	all.Ask(ctx, list, 3*time.Second)
+	all.Ask(ctx, list, 5*time.Second)
 	n := slices.IndexFunc(list, func(one etcd.Member) bool { return one.Peer == m.known().Peer })
 	if n < 0 || list[n].Err != nil {
 		return nil

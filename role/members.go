@@ -49,7 +49,7 @@ func (m *Members) State(ctx context.Context) ([]etcd.Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: do most servers run, and reach each other? If most are lost for good: 'lighter server --cluster-reset'", err)
 	}
-	m.Ask(ctx, all, 2*time.Second)
+	m.Ask(ctx, all, 5*time.Second)
 	return all, nil
 }
 

@@ -34,12 +34,19 @@ const (
 	lameduck = 2 * time.Second
 )
 
+var errIll = errors.New("the store did not answer for some seconds")
+
 var errEnding = errors.New("this server is about to stop")
 
 // checks are what /readyz looks at: the store answers, memory shows all that it has, and nobody told us to stop.
 func (w *wellness) checks() []apiserver.Check {
 	return []apiserver.Check{
-		{Name: "store", Test: w.probe},
+		{Name: "store", Test: func(ctx context.Context) error {
+			if w.server.several() && w.well.Load() == nil {
+				return errIll
+			}
+			return w.probe(ctx)
+		}},
 		{Name: "shutdown", Test: func(context.Context) error {
 			if w.ending.Load() {
 				return errEnding

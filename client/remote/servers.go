@@ -22,6 +22,9 @@ const ServerName = "kubernetes.default.svc"
 // silent for most of a second is pinged, and given up when it says nothing for most of the next: a machine that is gone sends no
 // farewell, and the next server is to be asked within two seconds.
 type Servers struct {
+	// Dial connects to a server; net.Dialer's DialContext unless it is set before the first request.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	tls *tls.Config
 
 	mu        sync.Mutex
@@ -41,7 +44,7 @@ const (
 func NewServers(config *tls.Config, addresses ...string) *Servers {
 	c := config.Clone()
 	c.ServerName = ServerName
-	s := &Servers{tls: c, addresses: slices.Clone(addresses), conns: map[net.Conn]string{}}
+	s := &Servers{tls: c, addresses: slices.Clone(addresses), conns: map[net.Conn]string{}, Dial: new(net.Dialer).DialContext}
 	s.transport = s.fresh(len(addresses) > 1)
 	return s
 }
@@ -125,8 +128,7 @@ func (s *Servers) dial(ctx context.Context, network, _ string) (net.Conn, error)
 		next++
 		pending++
 		go func() {
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, network, a)
+			conn, err := s.Dial(ctx, network, a)
 			results <- result{conn, a, err}
 		}()
 	}

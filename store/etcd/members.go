@@ -3,6 +3,7 @@ package etcd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,7 +42,7 @@ var (
 // Members changes and shows the members of an etcd cluster that Lighter runs. It must be closed.
 type Members struct {
 	client *clientv3.Client
-	config Config
+	tls    *tls.Config
 }
 
 // NewMembers does not wait for anybody: each call does, as long as its ctx.
@@ -53,7 +54,7 @@ func NewMembers(c Config) (*Members, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Members{client, c}, nil
+	return &Members{client, c.TLS}, nil
 }
 
 // Close ends the connections.
@@ -92,14 +93,7 @@ func (m *Members) Ask(ctx context.Context, all []Member, patience time.Duration)
 				one.Err = errors.New("it has not started yet")
 				return
 			}
-			// A client of its own: the shared one would wait for its turn at the endpoint.
-			c, err := clientv3.New(Config{Endpoints: []string{one.Client}, TLS: m.config.TLS}.options())
-			if err != nil {
-				one.Err = err
-				return
-			}
-			defer c.Close()
-			s, err := c.Status(ctx, one.Client)
+			s, err := m.client.Status(ctx, one.Client) // by a connection of its own
 			if err != nil {
 				one.Err = err
 				return
@@ -154,7 +148,7 @@ func busy(err error) error {
 
 // Hand moves the leadership from the member at an endpoint to another one.
 func (m *Members) Hand(ctx context.Context, from string, to uint64) error {
-	c, err := clientv3.New(Config{Endpoints: []string{from}, TLS: m.config.TLS}.options()) // only the leader itself can
+	c, err := clientv3.New(Config{Endpoints: []string{from}, TLS: m.tls}.options()) // only the leader itself can
 	if err != nil {
 		return err
 	}
@@ -165,12 +159,7 @@ func (m *Members) Hand(ctx context.Context, from string, to uint64) error {
 
 // Defragment gives the free pages of a member's file back to the disk. It answers nobody while it does.
 func (m *Members) Defragment(ctx context.Context, client string) error {
-	c, err := clientv3.New(Config{Endpoints: []string{client}, TLS: m.config.TLS}.options())
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.Defragment(ctx, client)
+	_, err := m.client.Defragment(ctx, client)
 	return err
 }
 
