@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -159,7 +160,7 @@ func BenchmarkProtobufList(b *testing.B) {
 	var w discard
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := api.NewProtobufList("v1", "PodList", nil, items).WriteTo(&w); err != nil {
+		if _, err := api.NewProtobufList("v1", "PodList", nil, slices.Values(items)).WriteTo(&w); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,7 +171,7 @@ func TestProtobufListIsKubernetesOwnForm(t *testing.T) {
 				t.Fatal(err)
 			}
 			meta, _ := list.ListMeta.Marshal()
-			l := api.NewProtobufList("v1", "PodList", meta, raws)
+			l := api.NewProtobufList("v1", "PodList", meta, slices.Values(raws))
 			n, err := l.WriteTo(&got)
 			if err != nil || int(n) != l.Size() || got.Len() != l.Size() {
 				t.Fatalf("wrote %d of %d: %v", n, l.Size(), err)

@@ -2,13 +2,14 @@ package api
 
 import (
 	"io"
+	"iter"
 )
 
 // ProtobufList is a list as a protobuf response: the messages of its items with
 // their lengths before them, in one envelope. It is written without copying large items.
 type ProtobufList struct {
 	head  []byte
-	items [][]byte
+	items iter.Seq[[]byte]
 	size  int
 }
 
@@ -18,10 +19,10 @@ const (
 )
 
 // NewProtobufList makes the list of the given kind ("v1", "PodList") from the
-// messages of its metadata (a metav1.ListMeta) and of its items, which it shares.
-func NewProtobufList(apiVersion, kind string, meta []byte, items [][]byte) *ProtobufList {
+// messages of its metadata (a metav1.ListMeta) and of its items, which are gone through twice.
+func NewProtobufList(apiVersion, kind string, meta []byte, items iter.Seq[[]byte]) *ProtobufList {
 	raw := 1 + varintSize(len(meta)) + len(meta)
-	for _, item := range items {
+	for item := range items {
 		raw += 1 + varintSize(len(item)) + len(item)
 	}
 	l := &ProtobufList{items: items}
@@ -38,7 +39,7 @@ func NewProtobufList(apiVersion, kind string, meta []byte, items [][]byte) *Prot
 func (l *ProtobufList) Size() int { return l.size }
 
 // chunk is how much WriteTo gathers before it writes; items from large on are written as they are.
-const chunk, large = 64 << 10, 16 << 10
+const chunk, large = 48 << 10, 16 << 10
 
 // WriteTo writes the body.
 func (l *ProtobufList) WriteTo(w io.Writer) (n int64, err error) {
@@ -51,7 +52,7 @@ func (l *ProtobufList) WriteTo(w io.Writer) (n int64, err error) {
 		m, err = w.Write(b)
 		n += int64(m)
 	}
-	for _, item := range l.items {
+	for item := range l.items {
 		buf = append(buf, tagListItem)
 		buf = appendVarint(buf, len(item))
 		if len(item) >= large {

@@ -174,6 +174,8 @@ type Info struct {
 
 	New     func() Object
 	NewList func() runtime.Object
+	// Type is the Go type of New's objects, without the pointer; nil: it is not known.
+	Type reflect.Type
 
 	Default        func(obj Object)
 	Prepare        func(obj, old Object)
@@ -214,7 +216,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Relaxed: r.Relaxed, Virtual: r.Virtual, Subresources: r.Subresources,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
 		ValidateName: r.ValidateName, StoreKey: r.Key,
-		New: func() Object { return reflect.New(t).Interface().(Object) },
+		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
 	}
 	i.fill()
 	if r.StoredIn != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -152,16 +151,28 @@ func (s *Server) answerItem(w http.ResponseWriter, r *http.Request, f form, i *a
 }
 
 func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media string, err error) {
-	if f.as == "" && i.Stored == i {
-		if f.media == typeProtobuf {
-			apiVersion, kind := gvkOf(i)
-			return api.Wrap(apiVersion, kind, item.Raw()), f.media, nil
+	switch {
+	case f.media == typeProtobuf && f.as == "" && i.Stored == i && !item.IsJSON():
+		apiVersion, kind := gvkOf(i)
+		return api.Wrap(apiVersion, kind, item.Raw()), f.media, nil
+	case f.media == typeProtobuf && f.as == "PartialObjectMetadata":
+		if _, ok := api.RawMeta(item.Raw()); ok {
+			start, end := api.MetaField(item.Raw())
+			return api.Wrap(partialKind.GroupVersion().String(), partialKind.Kind, item.Raw()[start:end]), f.media, nil
 		}
-		data, err := item.JSON()
+	case f.media != typeProtobuf && f.as == "" && i.Stored == i:
+		data, err := item.AppendJSON(nil)
 		if err != nil {
 			return nil, "", apierrors.NewInternalError(err)
 		}
-		body, err = dress(f, bytes.Clone(data))
+		body, err = dress(f, data)
+		return body, f.media, err
+	case f.media != typeProtobuf && f.as == "PartialObjectMetadata":
+		data, err := appendPartial(nil, item)
+		if err != nil {
+			return nil, "", apierrors.NewInternalError(err)
+		}
+		body, err = dress(f, data)
 		return body, f.media, err
 	}
 	obj, err := registry.Load(i, item)
@@ -171,22 +182,22 @@ func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media strin
 	return encodeObject(f, i, obj)
 }
 
+// appendPartial appends an item's PartialObjectMetadata as JSON.
+func appendPartial(dst []byte, item *watch.Item) ([]byte, error) {
+	dst, err := api.AppendMetaJSON(append(dst, partialPrefix...), item.Info, item.Raw())
+	return append(dst, '}'), err
+}
+
+var partialPrefix = `{"kind":"PartialObjectMetadata","apiVersion":"` + metav1.SchemeGroupVersion.String() + `","metadata":`
+
 func partial(obj api.Object) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: partialKind.Kind, APIVersion: partialKind.GroupVersion().String()}, ObjectMeta: *metaOf(obj)}
 }
 
 // metaOf copies an object's metadata, shallowly.
 func metaOf(o api.Object) *metav1.ObjectMeta {
-	if a, ok := o.(metav1.ObjectMetaAccessor); ok {
-		if m, ok := a.GetObjectMeta().(*metav1.ObjectMeta); ok {
-			c := *m
-			return &c
-		}
-	}
-	return &metav1.ObjectMeta{Name: o.GetName(), GenerateName: o.GetGenerateName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
-		ResourceVersion: o.GetResourceVersion(), Generation: o.GetGeneration(), CreationTimestamp: o.GetCreationTimestamp(),
-		DeletionTimestamp: o.GetDeletionTimestamp(), DeletionGracePeriodSeconds: o.GetDeletionGracePeriodSeconds(),
-		Labels: o.GetLabels(), Annotations: o.GetAnnotations(), OwnerReferences: o.GetOwnerReferences(), Finalizers: o.GetFinalizers()}
+	m, _ := api.MetaOf(o) // never fails
+	return m
 }
 
 // source is what a list is made of: items of memory or typed objects.
@@ -208,155 +219,4 @@ func (l source) meta() metav1.ListMeta {
 		m.RemainingItemCount = &l.remaining
 	}
 	return m
-}
-
-// all gives the typed objects in version i.
-func (l source) all(i *api.Info) ([]api.Object, error) {
-	if l.items == nil {
-		return l.objects, nil
-	}
-	out := make([]api.Object, len(l.items))
-	for n, item := range l.items {
-		obj, err := registry.Load(i, item)
-		if err != nil {
-			return nil, err
-		}
-		out[n] = obj
-	}
-	return out, nil
-}
-
-// answerList sends a list in the wanted form.
-func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *api.Info, l source) error {
-	apiVersion := i.GVK().GroupVersion().String()
-	switch f.as {
-	case "Table":
-		if f.media == typeProtobuf {
-			return notAcceptable()
-		}
-		t, err := table(i, l, r.URL.Query().Get("includeObject"))
-		if err != nil {
-			return err
-		}
-		body, err := encodeMeta(f, tableKind.GroupVersion().String(), tableKind.Kind, t)
-		if err != nil {
-			return err
-		}
-		send(w, r, http.StatusOK, f.media, body)
-		return nil
-	case "PartialObjectMetadata":
-		return notAcceptable()
-	case "PartialObjectMetadataList":
-		objs, err := l.all(i)
-		if err != nil {
-			return err
-		}
-		list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{Kind: partialsKind.Kind, APIVersion: partialsKind.GroupVersion().String()},
-			ListMeta: l.meta(), Items: make([]metav1.PartialObjectMetadata, len(objs))}
-		for n, o := range objs {
-			list.Items[n] = *partial(o)
-		}
-		body, err := encodeMeta(f, partialsKind.GroupVersion().String(), partialsKind.Kind, list)
-		if err != nil {
-			return err
-		}
-		send(w, r, http.StatusOK, f.media, body)
-		return nil
-	}
-	if f.media == typeProtobuf {
-		return s.protobufList(w, r, i, l)
-	}
-	var b bytes.Buffer
-	meta, err := json.Marshal(l.meta())
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(&b, `{"kind":%q,"apiVersion":%q,"metadata":%s,"items":[`, i.ListKind, apiVersion, meta)
-	prefix := len(api.JSONPrefix(i)) // items of a list do not repeat what they are
-	put := func(n int, data []byte) {
-		if n > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteByte('{')
-		b.Write(data[prefix:])
-	}
-	if i.Stored == i && l.items != nil {
-		for n, item := range l.items {
-			data, err := item.JSON()
-			if err != nil {
-				return apierrors.NewInternalError(err)
-			}
-			put(n, data)
-		}
-	} else {
-		objs, err := l.all(i)
-		if err != nil {
-			return err
-		}
-		for n, o := range objs {
-			data, err := api.EncodeJSON(i, o)
-			if err != nil {
-				return apierrors.NewInternalError(err)
-			}
-			put(n, data)
-		}
-	}
-	b.WriteString("]}")
-	body, err := dress(f, b.Bytes())
-	if err != nil {
-		return err
-	}
-	send(w, r, http.StatusOK, f.media, body)
-	return nil
-}
-
-// protobufList sends the items' bytes as they are in memory, each with its length before it.
-func (s *Server) protobufList(w http.ResponseWriter, r *http.Request, i *api.Info, l source) error {
-	raws := make([][]byte, 0, max(len(l.items), len(l.objects)))
-	if i.Stored == i && l.items != nil {
-		for _, item := range l.items {
-			raws = append(raws, item.Raw())
-		}
-	} else {
-		objs, err := l.all(i)
-		if err != nil {
-			return err
-		}
-		for _, o := range objs {
-			m, ok := o.(marshaler)
-			if !ok {
-				return notAcceptable()
-			}
-			raw, err := m.Marshal()
-			if err != nil {
-				return apierrors.NewInternalError(err)
-			}
-			raws = append(raws, raw)
-		}
-	}
-	meta := l.meta()
-	rawMeta, err := meta.Marshal()
-	if err != nil {
-		return apierrors.NewInternalError(err)
-	}
-	list := api.NewProtobufList(i.GVK().GroupVersion().String(), i.ListKind, rawMeta, raws)
-	h := w.Header()
-	h.Set("Content-Type", typeProtobuf)
-	h.Set("Cache-Control", "no-cache, private")
-	if list.Size() >= compressFrom && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-		h.Set("Content-Encoding", "gzip")
-		h.Add("Vary", "Accept-Encoding")
-		z := zippers.Get().(*gzip.Writer)
-		z.Reset(w)
-		defer zippers.Put(z)
-		if _, err := list.WriteTo(z); err == nil {
-			_ = z.Close() // the client is gone if it fails
-		}
-		return nil
-	}
-	h.Set("Content-Length", strconv.Itoa(list.Size()))
-	if r.Method != http.MethodHead {
-		_, _ = list.WriteTo(w) // the client is gone if it fails
-	}
-	return nil
 }

@@ -1,9 +1,14 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/lighter-k8s/lighter/registry"
+	"github.com/lighter-k8s/lighter/watch"
 )
 
 // get answers with one object, or its status or scale.
@@ -20,8 +25,16 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, t *route, q registr
 	if err := s.reach(r, version); err != nil {
 		return err
 	}
-	now := asked == "" // else what memory shows by now is new enough
-	item, err := s.Registry.Get(r.Context(), q, now)
+	var item *watch.Item
+	switch match := metav1.ResourceVersionMatch(t.query.Get("resourceVersionMatch")); {
+	case match == metav1.ResourceVersionMatchExact && version > 0: // more than Kubernetes offers
+		item, err = s.Registry.GetAt(r.Context(), q, version)
+	case match == "" || match == metav1.ResourceVersionMatchNotOlderThan && asked != "":
+		now := asked == "" // else what memory shows by now is new enough
+		item, err = s.Registry.Get(r.Context(), q, now)
+	default:
+		err = apierrors.NewBadRequest(fmt.Sprintf("resourceVersionMatch %q does not go with resourceVersion %q", match, asked))
+	}
 	if err != nil {
 		return err
 	}

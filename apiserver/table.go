@@ -9,15 +9,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/watch"
 )
 
-// table shows objects as kubectl get prints them. include is the request's includeObject:
+// table shows typed objects as kubectl get prints them. include is the request's includeObject:
 // None, Metadata (the default) or Object. Source: API concepts, Receiving resources as Tables.
 func table(i *api.Info, l source, include string) (*metav1.Table, error) {
-	objs, err := l.all(i)
-	if err != nil {
-		return nil, err
-	}
 	switch include {
 	case "", "None", "Metadata", "Object":
 	default:
@@ -25,9 +22,9 @@ func table(i *api.Info, l source, include string) (*metav1.Table, error) {
 	}
 	columns := i.Table()
 	t := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: tableKind.Kind, APIVersion: tableKind.GroupVersion().String()}, ListMeta: l.meta(),
-		Rows: make([]metav1.TableRow, 0, len(objs))}
+		Rows: make([]metav1.TableRow, 0, len(l.objects))}
 	if l.single {
-		t.ResourceVersion = objs[0].GetResourceVersion()
+		t.ResourceVersion = l.objects[0].GetResourceVersion()
 	}
 	for _, c := range columns {
 		d := metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Help}
@@ -36,30 +33,80 @@ func table(i *api.Info, l source, include string) (*metav1.Table, error) {
 		}
 		t.ColumnDefinitions = append(t.ColumnDefinitions, d)
 	}
-	for _, o := range objs {
-		row := metav1.TableRow{Cells: make([]any, len(columns))}
-		for n, c := range columns {
-			row.Cells[n] = c.Show(o)
+	rows := rows{i, columns, include}
+	for _, o := range l.objects {
+		inner, err := rows.inner(o)
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
 		}
-		var inner any
-		switch include {
-		case "", "Metadata":
-			inner = partial(o)
-		case "Object":
-			data, err := api.EncodeJSON(i, o)
-			if err != nil {
-				return nil, apierrors.NewInternalError(err)
-			}
-			row.Object = runtime.RawExtension{Raw: data}
-		}
-		if inner != nil {
-			data, err := json.Marshal(inner)
-			if err != nil {
-				return nil, apierrors.NewInternalError(err)
-			}
-			row.Object = runtime.RawExtension{Raw: data}
-		}
-		t.Rows = append(t.Rows, row)
+		t.Rows = append(t.Rows, metav1.TableRow{Cells: rows.cells(o), Object: runtime.RawExtension{Raw: inner}})
 	}
 	return t, nil
+}
+
+// rows makes the rows of a table, one by one.
+type rows struct {
+	info    *api.Info
+	columns []api.Column[api.Object]
+	include string
+}
+
+func (t rows) cells(o api.Object) []any {
+	cells := make([]any, len(t.columns))
+	for n, c := range t.columns {
+		cells[n] = c.Show(o)
+	}
+	return cells
+}
+
+// inner is what a row has of its object, as JSON; nil: nothing.
+func (t rows) inner(o api.Object) ([]byte, error) {
+	switch t.include {
+	case "", "Metadata":
+		return json.Marshal(partial(o))
+	case "Object":
+		return api.EncodeJSON(t.info, o)
+	}
+	return nil, nil
+}
+
+func (t rows) object(dst []byte, o api.Object) ([]byte, error) {
+	inner, err := t.inner(o)
+	if err != nil {
+		return dst, err
+	}
+	return t.row(dst, o, func(dst []byte) ([]byte, error) { return append(dst, inner...), nil })
+}
+
+// item shows what memory holds; the row's object does not come from the typed one.
+func (t rows) item(dst []byte, i *watch.Item) ([]byte, error) {
+	o, err := i.Lean()
+	if err != nil {
+		return dst, err
+	}
+	return t.row(dst, o, func(dst []byte) ([]byte, error) {
+		switch t.include {
+		case "", "Metadata":
+			return appendPartial(dst, i)
+		case "Object":
+			return i.AppendJSON(dst)
+		}
+		return dst, nil
+	})
+}
+
+func (t rows) row(dst []byte, o api.Object, inner func([]byte) ([]byte, error)) ([]byte, error) {
+	cells, err := json.Marshal(t.cells(o))
+	if err != nil {
+		return dst, err
+	}
+	dst = append(append(append(dst, `{"cells":`...), cells...), `,"object":`...)
+	at := len(dst)
+	if dst, err = inner(dst); err != nil {
+		return dst, err
+	}
+	if len(dst) == at {
+		dst = append(dst, "null"...)
+	}
+	return append(dst, '}'), nil
 }

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -76,70 +76,138 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 	if o.TimeoutSeconds != nil && *o.TimeoutSeconds > 0 {
 		limit = time.Duration(*o.TimeoutSeconds) * time.Second
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), limit)
-	defer cancel()
 	begin(w, f)
-	flush := http.NewResponseController(w)
+	sent := watcher.Begin()
+	if err := out.first(w, items, sent, initial && o.AllowWatchBookmarks); err != nil {
+		return s.endStream(w, out, err)
+	}
+	items = nil
+	return s.follow(w, r, out, watcher, &filter, time.Now().Add(limit), sent, o.AllowWatchBookmarks)
+}
+
+// first sends what is there already and, when it is wanted, the bookmark that says that this was all.
+func (o *stream) first(w http.ResponseWriter, items []*watch.Item, revision uint64, bookmark bool) error {
 	for _, item := range items {
-		if err := out.item(watch.Added, item); err != nil {
-			return s.endStream(w, out, err)
+		if err := o.item(watch.Added, item); err != nil {
+			return err
 		}
-		if out.buf.Len() > 64<<10 {
-			if _, err := out.buf.WriteTo(w); err != nil {
-				return nil // the client is gone
+		if o.buf.Len() > 32<<10 {
+			if _, err := o.buf.WriteTo(w); err != nil {
+				return errGone
 			}
 		}
 	}
-	sent := watcher.Begin()
-	if initial && o.AllowWatchBookmarks {
-		if err := out.bookmark(sent, true); err != nil {
-			return s.endStream(w, out, err)
+	if bookmark {
+		if err := o.bookmark(revision, true); err != nil {
+			return err
 		}
 	}
-	var tick <-chan time.Time
-	if o.AllowWatchBookmarks {
-		ticker := time.NewTicker(bookmarkEvery)
-		defer ticker.Stop()
-		tick = ticker.C
+	_, err := o.buf.WriteTo(w)
+	o.buf = bytes.Buffer{} // most watchers never need as much again
+	if err == nil {
+		err = http.NewResponseController(w).Flush()
 	}
+	if err != nil {
+		return errGone
+	}
+	return nil
+}
+
+var errGone = errors.New("the client is gone")
+
+// follow sends what happens until the client goes, the time is up or the watcher falls behind. A watcher who
+// waits holds no more than this function's frame: there may be many.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, out *stream, watcher *watch.Watcher, filter *watch.Filter, until time.Time, sent uint64, bookmarks bool) error {
+	pause := func() time.Duration {
+		left := time.Until(until)
+		if bookmarks {
+			left = min(left, bookmarkEvery)
+		}
+		return left
+	}
+	timer := time.NewTimer(pause())
+	defer timer.Stop()
+	flush, gone := http.NewResponseController(w), r.Context().Done()
 	var events []*watch.Event
 	for {
-		if out.buf.Len() > 0 {
-			if _, err := out.buf.WriteTo(w); err != nil {
-				return nil // the client is gone
-			}
-		}
-		if err := flush.Flush(); err != nil {
-			return nil
-		}
 		due := false
 		select {
 		case <-watcher.Wake():
-		case <-tick:
-			due = true
-		case <-ctx.Done():
+		case <-timer.C:
+			if due = true; time.Until(until) <= 0 {
+				return nil
+			}
+			timer.Reset(pause())
+		case <-gone:
 			return nil
 		case <-s.ending:
 			return nil
 		}
-		clear(events)
+		var err error
 		var upTo uint64
-		events, upTo, err = watcher.Take(events[:0])
-		if err != nil {
+		if events, upTo, err = watcher.Take(events[:0]); err != nil {
 			return s.endStream(w, out, err)
 		}
-		for _, e := range events {
-			if err := out.event(e, &filter); err != nil {
-				return s.endStream(w, out, err)
-			}
+		if err := out.events(w, events, filter); err != nil {
+			return s.endStream(w, out, err)
 		}
-		if due && upTo > sent {
+		clear(events)
+		if cap(events) > 16 {
+			events = nil
+		}
+		if due && bookmarks && upTo > sent && len(watcher.Wake()) == 0 {
 			if err := out.bookmark(upTo, false); err != nil {
 				return s.endStream(w, out, err)
 			}
+			if _, err := out.buf.WriteTo(w); err != nil {
+				return nil
+			}
+			out.buf = bytes.Buffer{}
 			sent = upTo
 		}
+		if err := flush.Flush(); err != nil {
+			return nil
+		}
 	}
+}
+
+var gathering = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &b }}
+
+// events sends several events in one write. One alone is written from where all watchers share it.
+func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.Filter) error {
+	var one []byte
+	var pooled *[]byte
+	for _, e := range events {
+		frame, err := o.event(e, f)
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(frame) == 0:
+		case one == nil:
+			one = frame
+		default:
+			if pooled == nil {
+				pooled = gathering.Get().(*[]byte)
+				*pooled = append((*pooled)[:0], one...)
+			}
+			*pooled = append(*pooled, frame...)
+		}
+	}
+	if pooled != nil {
+		one = *pooled
+		defer func() {
+			if cap(*pooled) <= 64<<10 {
+				gathering.Put(pooled)
+			}
+		}()
+	}
+	if one != nil {
+		if _, err := w.Write(one); err != nil {
+			return errGone
+		}
+	}
+	return nil
 }
 
 func begin(w http.ResponseWriter, f form) {
@@ -159,22 +227,36 @@ type stream struct {
 	buf  bytes.Buffer
 }
 
-func (o *stream) event(e *watch.Event, f *watch.Filter) error {
+// encoding numbers the encodings that watchers share; -1: the watcher's own.
+func (o *stream) encoding() int {
+	n := 0
+	switch {
+	case o.form.as == "PartialObjectMetadata" || o.form.as == "PartialObjectMetadataList":
+		n = 2 // the same in all versions
+	case o.form.as != "" || o.info.Stored != o.info:
+		return -1
+	}
+	if o.form.media == typeProtobuf {
+		n++
+	}
+	return n
+}
+
+// event gives an event as it goes to the watcher, or nothing.
+func (o *stream) event(e *watch.Event, f *watch.Filter) ([]byte, error) {
 	kind, item := e.For(f)
 	if item == nil {
-		return nil
+		return nil, nil
 	}
-	if o.form.as == "" && o.info.Stored == o.info {
-		frame, err := e.Frame(o.form.media == typeProtobuf, kind, func() ([]byte, error) {
-			var one stream
-			one.form, one.info = o.form, o.info
-			err := one.item(kind, item)
-			return one.buf.Bytes(), err
-		})
-		o.buf.Write(frame)
-		return err
+	encode := func() ([]byte, error) {
+		one := stream{form: o.form, info: o.info}
+		err := one.item(kind, item)
+		return one.buf.Bytes(), err
 	}
-	return o.item(kind, item)
+	if n := o.encoding(); n >= 0 {
+		return e.Frame(n, kind, encode)
+	}
+	return encode()
 }
 
 func (o *stream) item(kind watch.Type, item *watch.Item) error {
@@ -192,16 +274,21 @@ func (o *stream) frame(kind string, body []byte) error {
 	switch o.form.media {
 	case typeProtobuf:
 		e := metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: body}}
-		data, err := e.Marshal()
-		if err != nil {
+		size := e.Size()
+		o.buf.Grow(4 + size)
+		b := o.buf.AvailableBuffer()[:4+size]
+		binary.BigEndian.PutUint32(b, uint32(size))
+		if _, err := e.MarshalToSizedBuffer(b[4:]); err != nil {
 			return err
 		}
-		var size [4]byte
-		binary.BigEndian.PutUint32(size[:], uint32(len(data)))
-		o.buf.Write(size[:])
-		o.buf.Write(data)
+		o.buf.Write(b)
 	default:
-		fmt.Fprintf(&o.buf, `{"type":"%s","object":%s}`+"\n", kind, bytes.TrimSuffix(body, []byte("\n")))
+		o.buf.Grow(len(body) + 40)
+		o.buf.WriteString(`{"type":"`)
+		o.buf.WriteString(kind)
+		o.buf.WriteString(`","object":`)
+		o.buf.Write(bytes.TrimSuffix(body, []byte("\n")))
+		o.buf.WriteString("}\n")
 	}
 	return nil
 }
@@ -254,7 +341,10 @@ func (o *stream) fail(w http.ResponseWriter, status metav1.Status) error {
 
 // endStream tells the client why its stream ends.
 func (s *Server) endStream(w http.ResponseWriter, o *stream, err error) error {
-	if errors.Is(err, watch.ErrExpired) {
+	switch {
+	case errors.Is(err, errGone):
+		return nil
+	case errors.Is(err, watch.ErrExpired):
 		return o.expired(w, 0)
 	}
 	s.Log.Warn("watch ended", "object", o.info.Resource, "err", err)

@@ -20,6 +20,9 @@ func (r *Registry) Get(ctx context.Context, req Request, now bool) (*watch.Item,
 	}
 	item := r.State.Get(req.Info.Stored, req.Namespace, req.Name)
 	if item == nil {
+		if lost := r.State.Unreadable(req.Info.Stored, watch.Filter{Namespace: req.Namespace, Name: req.Name}); lost != nil {
+			return nil, storeRead(req.Info, req.Name, lost...)
+		}
 		return nil, apierrors.NewNotFound(req.Info.GroupResource(), req.Name)
 	}
 	return item, nil
@@ -70,67 +73,95 @@ type Bound struct {
 // List lists what memory shows, or the store's history where an older revision is asked for.
 // Errors: 410 Expired when that revision is no longer kept.
 func (r *Registry) List(ctx context.Context, i *api.Info, f watch.Filter, b Bound) (Page, error) {
-	var items []*watch.Item
-	var revision uint64
+	var p Page
 	if b.At == 0 || b.At == r.State.Revision() {
-		items, revision = r.State.List(i.Stored, f)
+		p.Items, p.Remaining, p.Revision = r.State.ListPage(i.Stored, f, watch.Page{After: b.After, Limit: b.Limit})
+		if lost := r.State.Unreadable(i.Stored, f); lost != nil {
+			return Page{}, storeRead(i, "", lost...)
+		}
 	}
-	if b.At != 0 && b.At != revision {
+	if b.At != 0 && b.At != p.Revision {
 		var err error
-		if items, err = r.history(ctx, i.Stored, f, b.At); err != nil {
+		if p, err = r.history(ctx, i.Stored, f, b); err != nil {
 			return Page{}, err
 		}
-		revision = b.At
 	}
-	p := Page{Revision: revision}
-	if b.After != "" {
-		n := 0
-		for n < len(items) && pageKey(items[n]) <= b.After {
-			n++
-		}
-		items = items[n:]
+	if p.Remaining != 0 {
+		p.Next = p.Items[len(p.Items)-1].Key()
 	}
-	if b.Limit > 0 && int64(len(items)) > b.Limit {
-		p.Remaining = int64(len(items)) - b.Limit
-		items = items[:b.Limit]
-		p.Next = pageKey(items[b.Limit-1])
-	}
-	p.Items = items
 	return p, nil
 }
 
-// pageKey orders items as lists do: namespace, then name ("/" sorts before what names may hold, save - and .).
-func pageKey(i *watch.Item) string {
-	if i.Namespace == "" {
-		return i.Name
-	}
-	return i.Namespace + "/" + i.Name
-}
+// historyChunk is how many entries of the store's history are read at once.
+const historyChunk = 500
 
-// history reads a resource as of an older revision from the store.
-func (r *Registry) history(ctx context.Context, i *api.Info, f watch.Filter, at uint64) ([]*watch.Item, error) {
-	prefix := watch.Prefix + i.StoreKey + "/"
+// history reads a resource as of an older revision from the store, in chunks: no more of it is held than the answer.
+func (r *Registry) history(ctx context.Context, i *api.Info, f watch.Filter, b Bound) (Page, error) {
+	p := Page{Revision: b.At}
+	resource := watch.Prefix + i.StoreKey + "/"
+	prefix := resource
 	if i.Namespaced && f.Namespace != "" {
 		prefix += f.Namespace + "/"
 	}
-	entries, _, err := r.Store.List(ctx, prefix, store.Page{At: store.Revision(at)})
+	from := store.Page{At: store.Revision(b.At), Limit: historyChunk}
+	if b.After != "" {
+		from.After = resource + b.After
+	}
+	for {
+		entries, _, err := r.Store.List(ctx, prefix, from)
+		if err != nil {
+			return p, r.past(err, b.At)
+		}
+		for n, e := range entries {
+			if e.Err != nil {
+				return p, storeRead(i, "", watch.Unreadable{Key: e.Key, Revision: uint64(e.Revision), Err: e.Err})
+			}
+			item, err := watch.NewItem(i, e)
+			if err != nil {
+				return p, apierrors.NewInternalError(err)
+			}
+			if !f.Match(item) {
+				continue
+			}
+			if b.Limit > 0 && int64(len(p.Items)) == b.Limit {
+				if p.Remaining = -1; len(entries) < historyChunk && f.Labels == nil && f.Fields == nil && f.Name == "" {
+					p.Remaining = int64(len(entries) - n) // all that follow are at hand
+				}
+				return p, nil
+			}
+			p.Items = append(p.Items, item)
+		}
+		if len(entries) < historyChunk {
+			return p, nil
+		}
+		from.After = entries[len(entries)-1].Key
+	}
+}
+
+// past is what a client is told when the store cannot show a revision.
+func (r *Registry) past(err error, at uint64) error {
 	switch {
 	case errors.Is(err, store.ErrCompacted):
-		return nil, apierrors.NewResourceExpired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
+		return apierrors.NewResourceExpired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
 	case errors.Is(err, store.ErrFuture):
-		return nil, TooLarge(at, r.State.Revision())
+		return TooLarge(at, r.State.Revision())
+	}
+	return unavailable(err)
+}
+
+// GetAt returns the object as it was at a revision. Errors: 410 Expired when that revision is no longer kept.
+func (r *Registry) GetAt(ctx context.Context, req Request, at uint64) (*watch.Item, error) {
+	i := req.Info.Stored
+	e, err := r.Store.Get(ctx, watch.Key(i, req.Namespace, req.Name), store.Revision(at))
+	switch {
 	case err != nil:
-		return nil, unavailable(err)
+		return nil, r.past(err, at)
+	case e.Revision == 0:
+		return nil, apierrors.NewNotFound(req.Info.GroupResource(), req.Name)
 	}
-	var out []*watch.Item
-	for _, e := range entries {
-		item, err := watch.NewItem(i, e)
-		if err != nil {
-			return nil, apierrors.NewInternalError(err)
-		}
-		if f.Match(item) {
-			out = append(out, item)
-		}
+	item, err := watch.NewItem(i, e)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
 	}
-	return out, nil
+	return item, nil
 }

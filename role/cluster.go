@@ -185,7 +185,7 @@ func tryShared(ctx context.Context, web *http.Client, at string) (got *shared, a
 }
 
 // follow keeps what is known of the members, until ctx ends: where they are, and how many.
-func (m *member) follow(ctx context.Context, store *etcd.Store) error {
+func (m *member) follow(ctx context.Context) error {
 	all, err := etcd.NewMembers(m.store())
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (m *member) follow(ctx context.Context, store *etcd.Store) error {
 		list, err := all.List(asking)
 		cancel()
 		if err == nil {
-			voters = m.learn(list, store, voters)
+			voters = m.learn(list, voters)
 		}
 		select {
 		case <-tick.C:
@@ -218,7 +218,7 @@ func (m *member) follow(ctx context.Context, store *etcd.Store) error {
 }
 
 // learn takes in who the members are and says what their number means.
-func (m *member) learn(list []etcd.Member, store *etcd.Store, before int) (voters int) {
+func (m *member) learn(list []etcd.Member, before int) (voters int) {
 	f := m.known()
 	var others []string
 	id := f.ID
@@ -238,7 +238,7 @@ func (m *member) learn(list []etcd.Member, store *etcd.Store, before int) (voter
 		if err := m.change(func(f *memberFile) { f.ID, f.Others = id, others }); err != nil {
 			m.log.Error("the members were not noted", "err", err)
 		}
-		store.SetEndpoints(append([]string{m.own()}, others...)...)
+		m.engine.SetEndpoints(append([]string{m.own()}, others...)...)
 	}
 	if voters != before {
 		m.log.Info("servers of this cluster", "object", voters)

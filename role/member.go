@@ -35,6 +35,7 @@ type member struct {
 	etcd   *runtime.Etcd
 	tls    *tls.Config // as a client of the members
 	certs  []*pki.Rotating
+	engine *etcd.Store
 
 	mu   sync.Mutex
 	file memberFile
@@ -76,6 +77,7 @@ func openMember(ctx context.Context, c *config.Config, log *slog.Logger) (*membe
 	m := &member{config: c, log: log.With("part", "etcd"), dir: filepath.Join(c.DataDir, "server"), done: make(chan struct{})}
 	err := m.load()
 	if err == nil {
+		c.Server.Store, c.Server.ClusterInit = "etcd", c.Server.Join == ""
 		m.adopt()
 		return m, nil
 	}
@@ -84,10 +86,6 @@ func openMember(ctx context.Context, c *config.Config, log *slog.Logger) (*membe
 	}
 	if !c.Server.ClusterInit && c.Server.Join == "" {
 		return nil, nil
-	}
-	if _, err := os.Stat(filepath.Join(m.dir, "store")); err == nil {
-		return nil, fmt.Errorf("%s holds a cluster on the embedded store, which an etcd member does not take over: "+
-			"copy it with 'lighter backup save' here and 'lighter backup restore' into a new data directory", c.DataDir)
 	}
 	host, _, err := net.SplitHostPort(c.Server.Listen)
 	if err != nil {
@@ -110,6 +108,56 @@ func openMember(ctx context.Context, c *config.Config, log *slog.Logger) (*membe
 		return nil, err
 	}
 	return m, m.save()
+}
+
+// enterCluster makes the data directory one of a cluster's servers, if that is asked for and it is none yet.
+func enterCluster(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	dir := filepath.Join(c.DataDir, "server")
+	if l, err := readLineage(dir); err == nil && l.Store == "embedded" && (c.Server.ClusterInit || c.Server.Join != "") {
+		return fmt.Errorf("the cluster of %[1]s is in the embedded store, which an etcd does not take over by itself. To copy it:\n"+
+			"  lighter backup save --data-dir %[1]s cluster.backup\n  lighter backup restore --data-dir %[1]s --cluster-init cluster.backup", c.DataDir)
+	}
+	_, err := openMember(ctx, c, log)
+	return err
+}
+
+// memberStore is the store of a server that is one of several: its end is that of the member.
+type memberStore struct {
+	*etcd.Store
+	member *member
+}
+
+// openMemberStore starts the member and waits, as long as ctx, until most of them agree.
+func openMemberStore(ctx context.Context, c *config.Config, log *slog.Logger) (*memberStore, error) {
+	m, err := openMember(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return nil, errors.New("the cluster is in etcd: give --etcd-endpoints")
+	}
+	p, err := openPKI(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.start(ctx, p); err != nil {
+		m.stop()
+		return nil, err
+	}
+	s, err := etcd.Open(ctx, m.store())
+	if err != nil {
+		m.stop()
+		return nil, err
+	}
+	m.engine = s
+	return &memberStore{s, m}, nil
+}
+
+// Close ends the store and then the member.
+func (s *memberStore) Close() error {
+	err := s.Store.Close()
+	s.member.stop()
+	return err
 }
 
 // adopt takes the settings that are the same on all servers from the cluster.

@@ -40,7 +40,6 @@ import (
 	"github.com/lighter-k8s/lighter/controller/ttlafterfinished"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/scheduler"
-	"github.com/lighter-k8s/lighter/store/etcd"
 )
 
 // parts runs what acts in the cluster beside the API, until ctx ends.
@@ -54,7 +53,7 @@ func (s *Server) parts(ctx context.Context) error {
 		g.Go(func() error { return s.wellness.watch(ctx) })
 	}
 	if s.member != nil {
-		g.Go(func() error { return s.member.follow(ctx, s.store.(*etcd.Store)) })
+		g.Go(func() error { return s.member.follow(ctx) })
 	}
 	off := func(part string) bool { return slices.Contains(s.Config.Server.Disable, part) }
 	lead := func(lease, user string, parts func(context.Context, *errgroup.Group, fence)) {

@@ -50,64 +50,71 @@ type Server struct {
 	Direct  *direct.Server
 	API     *apiserver.Server
 
-	services *registry.Services
-	tokens   *authn.Tokens
-	bearer   authn.Bearer
-	authn    authn.Authenticator
-	rbac     *authz.RBAC
-	store    store.Store
-	state    *watch.State
-	address  netip.Addr // where nodes and pods reach the API
-	member   *member    // of the servers' own etcd; nil: the store is another
-	identity string     // among several servers
-	wellness wellness
+	services   *registry.Services
+	tokens     *authn.Tokens
+	bearer     authn.Bearer
+	authn      authn.Authenticator
+	rbac       *authz.RBAC
+	store      store.Store
+	encryption *encryption
+	snapshots  *snapshots
+	timeline   *timeline
+	state      *watch.State
+	address    netip.Addr // where nodes and pods reach the API
+	member     *member    // of the servers' own etcd; nil: the store is another
+	identity   string     // among several servers
+	wellness   wellness
 }
 
 // KubernetesVersion is the version whose API is served.
 const KubernetesVersion = "v1.37.2"
 
 // NewServer opens the store and makes all parts, none of which runs yet.
-func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Server, err error) {
+func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
 	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
 	s.wellness.server = s
 	dir := filepath.Join(c.DataDir, "server")
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	if s.member, err = openMember(ctx, c, log); err != nil {
+	err := enterCluster(ctx, c, log)
+	if err != nil {
 		return nil, err
 	}
 	if s.PKI, err = openPKI(c); err != nil {
 		return nil, err
 	}
-	if s.member != nil {
-		if err := s.member.start(ctx, s.PKI); err != nil {
-			return nil, err
-		}
+	infos := builtin.All()
+	if err := finishRestore(dir, log); err != nil {
+		return nil, err
+	}
+	if s.store, err = openStore(ctx, c, dir, log); err != nil {
+		return nil, err
+	}
+	if err := sameStore(ctx, c, dir, s.store, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	if s.encryption, err = openEncryption(ctx, c, s.store, infos, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	if m, ok := s.store.(*memberStore); ok {
+		s.member, s.encryption.name = m.member, m.member.known().Name
 	}
 	if s.several() {
 		if s.identity, err = openIdentity(dir, c.Node.Name); err != nil {
-			return nil, err
+			return nil, errors.Join(err, s.store.Close())
 		}
 	}
-	if s.store, err = openStore(ctx, c, dir, s.member, log); err != nil {
-		return nil, err
-	}
-	infos := builtin.All()
+	s.store = s.encryption.store
 	s.state = watch.New(s.store, log, time.Now, infos)
 	if err := s.state.Load(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.store.Close())
 	}
-	reg := registry.New(s.store, s.state, log, time.Now)
+	reg := registry.New(s.store, s.state, log, time.Now, infos)
 	byResource := map[schema.GroupVersionResource]*api.Info{}
 	for _, i := range infos {
 		byResource[i.GroupVersionResource] = i
 	}
 	s.Direct = &direct.Server{Registry: reg, Resources: byResource}
 	if err := s.access(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.store.Close())
 	}
 	first, n, err := c.Ports()
 	if err != nil {
@@ -127,20 +134,13 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Serv
 	}
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
+	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
+	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
 	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
 	}
 	return s, nil
-}
-
-// close closes the store and then ends the member of its own.
-func (s *Server) close() (err error) {
-	if s.store != nil {
-		err = s.store.Close()
-	}
-	s.member.stop()
-	return err
 }
 
 // Serve runs a control plane alone until ctx ends. ready is called when it may be used.
@@ -150,6 +150,7 @@ func Serve(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 		return err
 	}
 	p.Done("store and state")
+	s.Control(p)
 	return s.Run(ctx, func() {
 		p.Done("control plane")
 		if err := s.WriteKubeconfig(); err != nil {
@@ -186,7 +187,7 @@ func (s *Server) Client(user string, groups ...string) client.Client {
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	listeners, err := s.listen()
 	if err != nil {
-		return errors.Join(err, s.close())
+		return errors.Join(err, s.store.Close())
 	}
 	names := append([]string{s.services.Nth(1).String(), s.address.String()}, s.Config.Server.Names...)
 	if host, err := os.Hostname(); err == nil {
@@ -194,11 +195,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	serving, err := s.PKI.Serving(names...)
 	if err != nil {
-		return errors.Join(err, s.close())
+		return errors.Join(err, s.store.Close())
 	}
 	toKubelets, err := s.PKI.CA.Rotating(pki.APIServerToKubelet())
 	if err != nil {
-		return errors.Join(err, s.close())
+		return errors.Join(err, s.store.Close())
 	}
 	s.API.Kubelet = &apiserver.Tunnel{
 		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
@@ -228,6 +229,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	g.Go(func() error { return s.compact(ctx) })
+	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.snapshots.run(ctx) })
+	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -241,6 +245,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error {
 		if err := s.bootstrapWith(ctx); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
+		}
+		if c := s.Config; c.Server.Store != "memory" {
+			if err := (lineage{Store: c.Server.Store}).write(filepath.Join(c.DataDir, "server")); err != nil {
+				return err
+			}
 		}
 		s.API.SetReady(s.wellness.checks())
 		if ready != nil {
@@ -267,7 +276,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	err = g.Wait()
 	end()
-	return errors.Join(err, <-followed, s.close())
+	return errors.Join(err, <-followed, s.store.Close())
 }
 
 // compactEvery is how long the store keeps what was overwritten, at least. Source: kube-apiserver, --etcd-compaction-interval.
@@ -378,14 +387,14 @@ func tlsFiles(ca, cert, key string) (*tls.Config, error) {
 	return t, nil
 }
 
-func openStore(ctx context.Context, c *config.Config, dir string, m *member, log *slog.Logger) (store.Store, error) {
-	if m != nil {
-		return etcd.Open(ctx, m.store())
-	}
+func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logger) (store.Store, error) {
 	switch c.Server.Store {
 	case "memory":
 		return memory.New(), nil
 	case "etcd":
+		if len(c.Server.Etcd.Endpoints) == 0 {
+			return openMemberStore(ctx, c, log)
+		}
 		cfg := etcd.Config{Endpoints: c.Server.Etcd.Endpoints}
 		if e := c.Server.Etcd; e.CA != "" || e.Cert != "" {
 			t, err := tlsFiles(e.CA, e.Cert, e.Key)
@@ -397,6 +406,18 @@ func openStore(ctx context.Context, c *config.Config, dir string, m *member, log
 		return etcd.Open(ctx, cfg)
 	}
 	return embedded.Open(filepath.Join(dir, "store"), embedded.Options{Logger: log})
+}
+
+// Control makes the server answer the commands that work on a running one.
+func (s *Server) Control(p *Progress) {
+	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) {
+		status, err := s.encryption.status(r.Context())
+		reply(w, status, err)
+	})
+	p.Serve("/encryption/rotate", s.encryption.serveRotate)
+	p.Serve("/backup", s.serveBackup)
+	p.Serve("/undo", s.serveUndo)
+	s.snapshots.tell = p.Saved
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.

@@ -2,10 +2,14 @@ package test
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/test/rig"
 )
 
@@ -94,7 +98,7 @@ func TestServersJoin(t *testing.T) {
 			t.Errorf("on %s: %q", s.IP, got)
 		}
 	}
-	if out := follow(third, 2); !strings.Contains(out, "1 more may fail") {
+	if out := members(third); !strings.Contains(out, third.IP.String()) || !strings.Contains(out, "writes need 2 of 3 servers") {
 		t.Errorf("three members:\n%s", out)
 	}
 
@@ -149,4 +153,129 @@ func TestServersJoin(t *testing.T) {
 	if out := members(first); !strings.Contains(out, "one server") {
 		t.Errorf("alone:\n%s", out)
 	}
+}
+
+// TestServersFailOver kills and stops the server that leads the controllers, while a node hangs on it: another one leads
+// within 5 s, at once after a stop in order; the Service leads to live servers; the node stays.
+func TestServersFailOver(t *testing.T) {
+	x := newTrio(t)
+	first := x.servers[0]
+	agent := rig.New(x.wire.Machine(), "agent", "--server", apiOf(first), "--token", tokenOf(first))
+	agent.Up()
+	agent.Eventually(10*time.Second, "the agent knows all servers", func() error {
+		data, err := os.ReadFile(agent.Dir + "/agent/servers.json")
+		for _, s := range x.servers {
+			if err == nil && !strings.Contains(string(data), s.IP.String()+":6443") {
+				err = fmt.Errorf("%s", data)
+			}
+		}
+		return err
+	})
+	live := func(c *rig.Cluster, want ...*rig.Cluster) {
+		t.Helper()
+		c.Eventually(15*time.Second, "the Service leads to live servers", func() error {
+			for _, kind := range []string{"endpointslice/kubernetes -o jsonpath={.endpoints[*].addresses[0]}", "endpoints/kubernetes -o jsonpath={.subsets[*].addresses[*].ip}"} {
+				out, err := c.TryKubectl(append([]string{"get"}, strings.Fields(kind)...)...)
+				if err != nil {
+					return err
+				}
+				for _, s := range x.servers {
+					if strings.Contains(out+" ", s.IP.String()+" ") != slices.Contains(want, s) {
+						return fmt.Errorf("%s: %s", kind, out)
+					}
+				}
+			}
+			return nil
+		})
+	}
+	live(first, x.servers...)
+
+	// holder is who holds a Lease, asked on a server.
+	lease := func(on *rig.Cluster, name string) (holder string) {
+		l, err := client.Leases.Get(t.Context(), on.Client, "kube-system", name)
+		if err == nil && l.Spec.HolderIdentity != nil {
+			holder = *l.Spec.HolderIdentity
+		}
+		return holder
+	}
+	leases := []string{"kube-controller-manager", "kube-scheduler", "cloud-controller-manager"}
+	identity := func(s *rig.Cluster) string {
+		data, err := os.ReadFile(s.Dir + "/server/identity")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(data))
+	}
+	// changed waits until none of the leases is the victim's, and a Deployment that was made after it went gets its pod on the node.
+	changed := func(victim *rig.Cluster, began time.Time, name string) time.Duration {
+		t.Helper()
+		on := x.servers[(slices.Index(x.servers, victim)+1)%3]
+		was := identity(victim)
+		on.Eventually(20*time.Second, "another server leads", func() error {
+			for _, l := range leases {
+				if h := lease(on, l); h == was || h == "" {
+					return fmt.Errorf("%s is held by %q", l, h)
+				}
+			}
+			return nil
+		})
+		took := time.Since(began)
+		on.Eventually(20*time.Second, "controllers and scheduler act", func() error {
+			if out, err := on.TryKubectl("create", "deployment", name, "--image=none.example/none"); err != nil && !strings.Contains(out, "already exists") {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			out, err := on.TryKubectl("get", "pods", "-l", "app="+name, "-o", "jsonpath={.items[*].spec.nodeName}")
+			if err == nil && out != agent.Name {
+				err = fmt.Errorf("bound to %q", out)
+			}
+			return err
+		})
+		t.Logf("another server leads %s after the first one went, its controllers and scheduler have placed a pod after %s", took, time.Since(began))
+		return took
+	}
+	victim := func() *rig.Cluster {
+		holder := lease(first, leases[0])
+		for _, s := range x.servers {
+			if identity(s) == holder {
+				return s
+			}
+		}
+		t.Fatalf("nobody leads: %q", holder)
+		return nil
+	}
+
+	v := victim()
+	began := time.Now()
+	v.Crash()
+	if took := changed(v, began, "killed"); took > 5*time.Second {
+		t.Errorf("another server led only %s after the kill", took)
+	}
+	others := slices.DeleteFunc(slices.Clone(x.servers), func(s *rig.Cluster) bool { return s == v })
+	live(others[0], others...)
+	t.Logf("the dead server was out of the Service after %s", time.Since(began))
+	node := func() string {
+		return others[0].Kubectl("get", "node", agent.Name, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}")
+	}
+	others[0].Eventually(20*time.Second, "the node's lease is renewed through another server", func() error {
+		l, err := client.Leases.Get(t.Context(), others[0].Client, "kube-node-lease", agent.Name)
+		if err == nil && !l.Spec.RenewTime.After(began.Add(3*time.Second)) {
+			err = fmt.Errorf("renewed %s", l.Spec.RenewTime)
+		}
+		return err
+	})
+	if got := node(); got != "True" {
+		t.Errorf("the node is %q", got)
+	}
+	v.Up()
+	live(v, x.servers...)
+
+	first = others[0]
+	v = victim()
+	began = time.Now()
+	done := make(chan struct{})
+	go func() { v.Signal(syscall.SIGTERM); close(done) }()
+	if took := changed(v, began, "stopped"); took > 2*time.Second {
+		t.Errorf("another server led only %s after a stop in order", took)
+	}
+	<-done
 }

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"strings"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/fields"
@@ -10,49 +11,71 @@ import (
 	"github.com/lighter-k8s/lighter/store"
 )
 
-// Item is one object at one revision: its encoded form with the little that
-// finding it needs beside it. The typed object and other encodings are made when somebody asks, once,
-// and shared by all. An Item never changes; its users must not write to anything it hands out.
+// Item is one object at one revision: its encoded form with the little that finding it needs beside it. The typed
+// object is made when somebody asks, once, shared by all who hold it, and gone when nobody does. An Item never
+// changes; its users must not write to anything it hands out.
 type Item struct {
 	Info      *api.Info // of the stored version
 	Namespace string
 	Name      string
 	Revision  uint64
-	Labels    labels.Set
+	key       string // in the table: "namespace/name" or "name"
+	labels    []api.Label
 	owner     string // UID of the controlling owner
 	node      string // spec.nodeName, of pods
-	raw       []byte // protobuf message (or JSON for custom resources) with resourceVersion set
+	raw       []byte // protobuf message (or JSON for custom resources) with resourceVersion set; labels and owner share it
 
-	object atomic.Pointer[api.Object]
+	hot    *hot
+	object atomic.Pointer[held]
+}
+
+// newItem makes the Item of a stored value; obj, if not nil, is its typed object.
+func newItem(info *api.Info, key string, e store.Entry, obj api.Object, h *hot) (*Item, error) {
+	raw, _, _, err := api.RawStored(e.Value)
+	if err != nil {
+		return nil, err
+	}
+	i := &Item{Info: info, Revision: uint64(e.Revision), key: key, Name: key, raw: api.WithVersion(raw, uint64(e.Revision)), hot: h}
+	if info.Namespaced {
+		i.Namespace, i.Name, _ = strings.Cut(key, "/")
+	}
+	if i.labels, i.owner, err = api.Index(i.raw); err != nil {
+		return nil, err
+	}
+	if info.StoreKey == "pods" {
+		i.node = api.Text(i.raw, 2, 10) // spec.nodeName
+	}
+	if obj != nil {
+		i.keep(obj)
+	}
+	return i, nil
+}
+
+// NewItem makes the Item of an entry that was read from the store's history.
+func NewItem(info *api.Info, e store.Entry) (*Item, error) {
+	return newItem(info, e.Key[len(Prefix)+len(info.StoreKey)+1:], e, nil, nil)
 }
 
 // Raw is the object in the stored version's binary encoding, resourceVersion included, without envelope.
 func (i *Item) Raw() []byte { return i.raw }
 
+// Key is "namespace/name", or "name"; lists are in its order.
+func (i *Item) Key() string { return i.key }
+
 // Object is the typed object.
 func (i *Item) Object() (api.Object, error) {
-	if o := i.object.Load(); o != nil {
-		return *o, nil
+	if o := i.held(); o != nil {
+		return o, nil
 	}
 	o, err := api.DecodeRaw(i.Info, i.raw)
 	if err != nil {
 		return nil, err
 	}
-	i.object.Store(&o)
-	return o, nil
+	return i.keep(o), nil
 }
 
-// JSON is the object as JSON, kind and apiVersion first.
-func (i *Item) JSON() ([]byte, error) {
-	o, err := i.Object()
-	if err != nil {
-		return nil, err
-	}
-	return api.EncodeJSON(i.Info, o)
-}
-
-// release lets go of the typed object of an item that is no longer the newest: few will ask again.
-func (i *Item) release() { i.object.Store(nil) }
+// AppendJSON appends the object as JSON, kind and apiVersion first.
+func (i *Item) AppendJSON(dst []byte) ([]byte, error) { return api.AppendJSON(dst, i.Info, i.raw) }
 
 // field gives the value of a selectable field, and whether there is such a field.
 func (i *Item) field(name string) (string, bool) {
@@ -76,6 +99,24 @@ func (i *Item) field(name string) (string, bool) {
 	return f(o), true
 }
 
+// label gives the value of a label.
+func (i *Item) label(key string) (string, bool) { return labelSet(i.labels).Lookup(key) }
+
+// labelSet is labels.Labels over an item's few labels.
+type labelSet []api.Label
+
+func (l labelSet) Lookup(key string) (string, bool) {
+	for n := range l {
+		if l[n].Key == key {
+			return l[n].Value, true
+		}
+	}
+	return "", false
+}
+
+func (l labelSet) Has(key string) bool   { _, ok := l.Lookup(key); return ok }
+func (l labelSet) Get(key string) string { v, _ := l.Lookup(key); return v }
+
 // Filter narrows a list or watch. The zero Filter takes all.
 type Filter struct {
 	Namespace string // "" is all
@@ -92,7 +133,7 @@ func (f *Filter) Match(i *Item) bool {
 	case i == nil,
 		f.Namespace != "" && f.Namespace != i.Namespace,
 		f.Name != "" && f.Name != i.Name,
-		f.Labels != nil && !f.Labels.Empty() && !f.Labels.Matches(i.Labels):
+		f.Labels != nil && !f.Labels.Empty() && !f.Labels.Matches(labelSet(i.labels)):
 		return false
 	}
 	if f.Fields != nil {
@@ -108,7 +149,7 @@ func (f *Filter) Match(i *Item) bool {
 
 // field is the value of a field as the filter's version names it.
 func (f *Filter) field(i *Item, name string) string {
-	if f.Info == nil || f.Info.Stored == f.Info || name == "metadata.name" || name == "metadata.namespace" {
+	if f.own() || name == "metadata.name" || name == "metadata.namespace" {
 		got, _ := i.field(name)
 		return got
 	}
@@ -122,7 +163,16 @@ func (f *Filter) field(i *Item, name string) string {
 	return ""
 }
 
-// NewItem makes the Item of an entry that was read from the store's history.
-func NewItem(info *api.Info, e store.Entry) (*Item, error) {
-	return newItem(info, e.Key[len(Prefix)+len(info.StoreKey)+1:], e, nil)
+// own tells whether Fields are named as the stored version names them.
+func (f *Filter) own() bool { return f.Info == nil || f.Info.Stored == f.Info }
+
+// Lean is the typed object for those who only show it: perhaps without its managed fields, and not kept.
+func (i *Item) Lean() (api.Object, error) {
+	if o := i.held(); o != nil {
+		return o, nil
+	}
+	return api.DecodeLean(i.Info, i.raw)
 }
+
+// IsJSON tells whether Raw is JSON.
+func (i *Item) IsJSON() bool { return len(i.raw) > 0 && i.raw[0] == '{' }

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -10,37 +9,151 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 )
 
-// scan walks the part of a snapshot that the filter can take.
-func scan(snap *btree.Map[string, *Item], i *api.Info, f Filter) []*Item {
+// Page bounds a list.
+type Page struct {
+	After string // keys greater than this only
+	Limit int64  // at most so many items; 0: all
+}
+
+// List returns the objects that the filter takes, by key, and the revision they are the state of.
+// It holds no lock while it filters.
+func (s *State) List(i *api.Info, f Filter) ([]*Item, uint64) {
+	items, _, revision := s.ListPage(i, f, Page{})
+	return items, revision
+}
+
+// ListPage is List in pieces; remaining is how many items follow, -1 when there are some but nobody counted.
+func (s *State) ListPage(i *api.Info, f Filter, p Page) (items []*Item, remaining int64, revision uint64) {
+	s.mu.Lock()
+	t := s.tables[i.StoreKey]
+	if t == nil {
+		defer s.mu.Unlock()
+		return nil, 0, s.revision
+	}
+	view := s.look(t, &f)
+	revision = s.revision
+	s.mu.Unlock()
+	items, remaining = view.page(&f, p)
+	return items, remaining, revision
+}
+
+// look is what a filter has to be held against, taken while s.mu is held for writing.
+type look struct {
+	state *State
+	info  *api.Info
+	items []*Item                   // what an index gave, or
+	snap  *btree.Map[string, *Item] // the whole table
+	key   indexKey                  // of an index to be made
+	index *index
+}
+
+func (s *State) look(t *table, f *Filter) look {
+	v := look{state: s, info: t.info}
+	if f.Name != "" && (f.Namespace != "" || !t.info.Namespaced) {
+		if i, ok := t.items.Get(treeKey(t.info, f.Namespace, f.Name)); ok {
+			v.items = []*Item{i}
+		}
+		return v
+	}
+	if f.Labels != nil || f.Fields != nil {
+		var ok bool
+		if v.items, ok = t.found(f, s.now()); ok {
+			return v
+		}
+		v.key, v.index = t.wanted(f, s.now())
+	}
+	v.snap = t.snapshot()
+	return v
+}
+
+// page filters, without any lock.
+func (v *look) page(f *Filter, p Page) (out []*Item, remaining int64) {
+	if v.index != nil {
+		v.state.build(v.key, v.index, v.snap)
+	}
+	if v.snap == nil {
+		items := sorted(slices.DeleteFunc(v.items, func(i *Item) bool { return !f.Match(i) }))
+		if p.After != "" {
+			n, _ := slices.BinarySearchFunc(items, p.After+"\x00", func(i *Item, key string) int { return strings.Compare(i.key, key) })
+			items = items[n:]
+		}
+		if p.Limit > 0 && int64(len(items)) > p.Limit {
+			return items[:p.Limit], int64(len(items)) - p.Limit
+		}
+		return items, 0
+	}
 	from := ""
-	if i.Namespaced && f.Namespace != "" {
+	if v.info.Namespaced && f.Namespace != "" {
 		from = f.Namespace + "/"
 	}
-	var out []*Item
-	if f.Labels == nil && f.Fields == nil && f.Name == "" && from == "" {
-		out = make([]*Item, 0, snap.Len())
+	start := from
+	if p.After != "" {
+		start = max(start, p.After+"\x00")
 	}
-	snap.Ascend(from, func(key string, item *Item) bool {
-		if from != "" && !strings.HasPrefix(key, from) {
+	all := f.Labels == nil && f.Fields == nil && f.Name == ""
+	if all && from == "" && p.After == "" && p.Limit == 0 {
+		out = make([]*Item, 0, v.snap.Len())
+	}
+	more := ""
+	v.snap.Ascend(start, func(key string, i *Item) bool {
+		switch {
+		case from != "" && !strings.HasPrefix(key, from):
 			return false
-		}
-		if f.Match(item) {
-			out = append(out, item)
+		case !f.Match(i):
+		case p.Limit > 0 && int64(len(out)) == p.Limit:
+			more = key
+			return false
+		default:
+			out = append(out, i)
 		}
 		return true
 	})
-	return out
-}
-
-func keep(items []*Item, f Filter) []*Item {
-	return slices.DeleteFunc(items, func(i *Item) bool { return !f.Match(i) })
-}
-
-// sorted lists an index's set by key.
-func sorted(set map[string]*Item) []*Item {
-	out := make([]*Item, 0, len(set))
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		out = append(out, set[key])
+	switch {
+	case more == "":
+		return out, 0
+	case !all:
+		return out, -1
 	}
-	return out
+	end := v.snap.Len()
+	if from != "" {
+		end = rank(v.snap, from[:len(from)-1]+"0") // the character behind "/"
+	}
+	return out, int64(end - rank(v.snap, more))
+}
+
+// rank is how many keys are less than key.
+func rank(m *btree.Map[string, *Item], key string) int {
+	lo, hi := 0, m.Len()
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if k, _, _ := m.GetAt(mid); k < key {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// By returns the items whose index ("owner" or "node") has the value, by key.
+func (s *State) By(i *api.Info, index, value string) []*Item {
+	s.mu.RLock()
+	t := s.tables[i.StoreKey]
+	var in set
+	switch {
+	case t == nil:
+	case index == "owner":
+		in = t.owners[value]
+	case index == "node" && t.nodes != nil:
+		in = t.nodes[value]
+	default:
+		s.mu.RUnlock()
+		panic("watch: no index " + index + " on " + i.Resource)
+	}
+	out := make([]*Item, 0, len(in))
+	for _, i := range in {
+		out = append(out, i)
+	}
+	s.mu.RUnlock()
+	return sorted(out)
 }

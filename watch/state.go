@@ -14,10 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidwall/btree"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/store"
 )
@@ -27,13 +23,6 @@ const Prefix = "/registry/"
 
 // ErrExpired: the revision to watch from is older than the events that are kept (HTTP 410).
 var ErrExpired = errors.New("too old resource version")
-
-// keepBytes and keepFor bound a resource's events: those beyond keepBytes go first;
-// those older than keepFor go when new ones come.
-const (
-	keepBytes = 16 << 20
-	keepFor   = 5 * time.Minute
-)
 
 // State is the memory of one server. All methods are safe for concurrent use.
 type State struct {
@@ -47,6 +36,11 @@ type State struct {
 	failed   error             // Run ended: nothing newer will come
 	waiting  []waiter
 	offers   map[offer]api.Object
+	hot      *hot
+	bytes    int       // that the tables' events hold
+	busiest  *table    // gives its oldest events first
+	tidied   time.Time // when events were last dropped for their age
+	woken    []*Watcher
 }
 
 type waiter struct {
@@ -59,23 +53,9 @@ type offer struct {
 	revision uint64
 }
 
-// table is one resource. Guarded by State.mu.
-type table struct {
-	info     *api.Info
-	items    *btree.Map[string, *Item]   // by "namespace/name" or "name"
-	shared   *btree.Map[string, *Item]   // a copy handed out, while nothing changed since
-	owners   map[string]map[string]*Item // controlling owner's UID -> key -> item
-	nodes    map[string]map[string]*Item // spec.nodeName -> key -> item; pods only
-	events   []*Event                    // oldest first
-	first    uint64                      // sequence number of events[0]
-	bytes    int                         // that events hold
-	since    uint64                      // events later than this revision are all in events
-	watchers map[*Watcher]struct{}
-}
-
 // New makes the memory for the given resources; Load fills it.
 func New(s store.Store, log *slog.Logger, now func() time.Time, infos []*api.Info) *State {
-	st := &State{store: s, log: log, now: now, tables: map[string]*table{}, offers: map[offer]api.Object{}}
+	st := &State{store: s, log: log, now: now, tables: map[string]*table{}, offers: map[offer]api.Object{}, hot: &hot{}}
 	for _, i := range infos {
 		st.Add(i)
 	}
@@ -89,12 +69,7 @@ func (s *State) Add(i *api.Info) {
 	if i.Virtual || i.Stored != i || s.tables[i.StoreKey] != nil {
 		return
 	}
-	t := &table{info: i, items: btree.NewMap[string, *Item](32), owners: map[string]map[string]*Item{},
-		since: s.revision, watchers: map[*Watcher]struct{}{}}
-	if i.StoreKey == "pods" {
-		t.nodes = map[string]map[string]*Item{}
-	}
-	s.tables[i.StoreKey] = t
+	s.tables[i.StoreKey] = newTable(i, s.hot, s.revision)
 }
 
 // Key is where an object of the resource is stored.
@@ -135,11 +110,12 @@ func (s *State) Load(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
-		item, err := newItem(t.info, key, e, nil)
+		item, err := s.read(t, key, e, nil)
 		if err != nil {
-			return fmt.Errorf("load state: %s: %w", e.Key, err)
+			s.lose(t, key, e, err)
+			continue
 		}
-		t.set(key, nil, item)
+		t.put(nil, item)
 	}
 	s.revision = uint64(at)
 	for _, t := range s.tables {
@@ -173,8 +149,14 @@ func (s *State) Run(ctx context.Context) error {
 	}
 	s.waiting = nil
 	for _, t := range s.tables {
-		for w := range t.watchers {
-			w.poke()
+		wake := func(f *feed) {
+			for w := range f.watchers {
+				w.poke()
+			}
+		}
+		wake(&t.log)
+		for _, f := range t.feeds {
+			wake(f)
 		}
 	}
 	s.mu.Unlock()
@@ -198,7 +180,7 @@ func (s *State) Offer(key string, revision uint64, obj api.Object) {
 	}
 	if t, k := s.split(key); t != nil {
 		if i, ok := t.items.Get(k); ok && i.Revision == revision {
-			i.object.CompareAndSwap(nil, &obj)
+			i.keep(obj)
 		}
 	}
 }
@@ -207,7 +189,7 @@ func (s *State) Offer(key string, revision uint64, obj api.Object) {
 func (s *State) apply(batch []store.Event) {
 	revision := uint64(batch[0].Revision)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	woken := s.woken[:0]
 	for _, e := range batch {
 		t, key := s.split(e.Key)
 		if t == nil {
@@ -215,26 +197,23 @@ func (s *State) apply(batch []store.Event) {
 		}
 		old, _ := t.items.Get(key)
 		ev := &Event{Revision: revision, Old: old, at: s.now()}
+		delete(t.unreadable, key)
 		if e.Value != nil {
 			o := offer{e.Key, revision}
 			obj := s.offers[o]
 			delete(s.offers, o)
-			item, err := newItem(t.info, key, e.Entry, obj)
-			if err != nil {
-				// Never serve what cannot be read; say which. The older state is not shown either.
-				s.log.Error("stored object unreadable", "object", e.Key, "rev", revision, "err", err)
-				continue
+			var err error
+			if ev.New, err = s.read(t, key, e.Entry, obj); err != nil {
+				s.lose(t, key, e.Entry, err) // and do not go on to show the older state: for who watches it is gone
 			}
-			ev.New = item
-		} else if old == nil {
+		}
+		if ev.New == nil && old == nil {
 			continue
 		}
-		t.set(key, old, ev.New)
-		t.append(ev)
-		if old != nil {
-			old.release()
-		}
+		t.put(old, ev.New)
+		woken = s.append(t, ev, woken)
 	}
+	s.trim()
 	s.revision = revision
 	rest := s.waiting[:0]
 	for _, w := range s.waiting {
@@ -244,112 +223,14 @@ func (s *State) apply(batch []store.Event) {
 			rest = append(rest, w)
 		}
 	}
+	clear(s.waiting[len(rest):])
 	s.waiting = rest
-}
-
-// set puts item (nil: nothing) where old was.
-func (t *table) set(key string, old, item *Item) {
-	t.shared = nil
-	if old != nil {
-		t.index(key, old, false)
+	s.mu.Unlock()
+	for _, w := range woken { // without the lock, which they need first of all
+		w.poke()
 	}
-	if item == nil {
-		t.items.Delete(key)
-		return
-	}
-	t.items.Set(key, item)
-	t.index(key, item, true)
-}
-
-// index adds or removes an item where it is found by owner and node.
-func (t *table) index(key string, i *Item, add bool) {
-	put := func(m map[string]map[string]*Item, value string) {
-		if value == "" {
-			return
-		}
-		switch set := m[value]; {
-		case add && set == nil:
-			m[value] = map[string]*Item{key: i}
-		case add:
-			set[key] = i
-		default:
-			delete(set, key)
-			if len(set) == 0 {
-				delete(m, value)
-			}
-		}
-	}
-	put(t.owners, i.owner)
-	if t.nodes != nil {
-		put(t.nodes, i.node)
-	}
-}
-
-// append adds an event to the log and wakes whom it may concern.
-func (t *table) append(e *Event) {
-	t.events = append(t.events, e)
-	t.bytes += e.size()
-	drop := 0
-	for drop < len(t.events)-1 && (t.bytes > keepBytes || e.at.Sub(t.events[drop].at) > keepFor) {
-		t.since = t.events[drop].Revision
-		t.bytes -= t.events[drop].size()
-		t.events[drop] = nil
-		drop++
-	}
-	t.events = t.events[drop:]
-	t.first += uint64(drop)
-	for w := range t.watchers {
-		if w.concerns(e) {
-			w.poke()
-		}
-	}
-}
-
-// newItem makes the Item of a stored value; obj, if not nil, is its typed object.
-func newItem(info *api.Info, key string, e store.Entry, obj api.Object) (*Item, error) {
-	raw, _, _, err := api.RawStored(e.Value)
-	if err != nil {
-		return nil, err
-	}
-	i := &Item{Info: info, Revision: uint64(e.Revision), raw: api.WithVersion(raw, uint64(e.Revision))}
-	i.Name = key
-	if info.Namespaced {
-		i.Namespace, i.Name, _ = strings.Cut(key, "/")
-	}
-	var meta metav1.Object = obj
-	if obj != nil {
-		i.object.Store(&obj)
-	} else {
-		var m metav1.PartialObjectMetadata
-		if err := m.Unmarshal(raw); err != nil {
-			return nil, err
-		}
-		meta = &m
-	}
-	i.Labels = meta.GetLabels()
-	if info.StoreKey == "pods" {
-		if i.node, err = nodeOf(i); err != nil {
-			return nil, err
-		}
-	}
-	for _, o := range meta.GetOwnerReferences() {
-		if o.Controller != nil && *o.Controller {
-			i.owner = string(o.UID)
-		}
-	}
-	return i, nil
-}
-
-// nodeOf reads a pod's node, by which pods are indexed.
-func nodeOf(i *Item) (string, error) {
-	o, err := i.Object()
-	if err != nil {
-		return "", err
-	}
-	if f := i.Info.Fields["spec.nodeName"]; f != nil {
-		return f(o), nil
-	}
-	return "", nil
+	clear(woken)
+	s.woken = woken[:0]
 }
 
 // Revision is the newest revision that the state shows.
@@ -420,52 +301,6 @@ func treeKey(i *api.Info, namespace, name string) string {
 		return namespace + "/" + name
 	}
 	return name
-}
-
-// snapshot is the table as it is now, for good. s.mu must be held, for writing unless shared is set.
-func (t *table) snapshot() *btree.Map[string, *Item] {
-	if t.shared == nil {
-		t.shared = t.items.Copy()
-	}
-	return t.shared
-}
-
-// List returns the objects that the filter takes, by namespace and name, and the revision they
-// are the state of. It holds no lock while it filters.
-func (s *State) List(i *api.Info, f Filter) ([]*Item, uint64) {
-	s.mu.Lock()
-	t := s.tables[i.StoreKey]
-	if t == nil {
-		defer s.mu.Unlock()
-		return nil, s.revision
-	}
-	revision := s.revision
-	if f.Fields != nil && t.nodes != nil {
-		if node, ok := f.Fields.RequiresExactMatch("spec.nodeName"); ok {
-			items := sorted(t.nodes[node])
-			s.mu.Unlock()
-			return keep(items, f), revision
-		}
-	}
-	snap := t.snapshot()
-	s.mu.Unlock()
-	return scan(snap, i, f), revision
-}
-
-// By returns the items whose index ("owner" or "node") has the value, by namespace and name.
-func (s *State) By(i *api.Info, index, value string) []*Item {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	t := s.tables[i.StoreKey]
-	switch {
-	case t == nil:
-		return nil
-	case index == "owner":
-		return sorted(t.owners[value])
-	case index == "node" && t.nodes != nil:
-		return sorted(t.nodes[value])
-	}
-	panic("watch: no index " + index + " on " + i.Resource)
 }
 
 // Info is the record of a stored resource by its StoreKey, or nil.

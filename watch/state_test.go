@@ -77,9 +77,14 @@ func (r *rig) put(namespace, name string, p *corev1.Pod) uint64 {
 // told is what a watcher with the filter was told by the events that it can take now.
 func told(t testing.TB, w *watch.Watcher, f *watch.Filter) (out []string, upTo uint64) {
 	t.Helper()
-	events, upTo, err := w.Take(nil)
-	if err != nil {
-		t.Fatal(err)
+	var events []*watch.Event
+	for more := true; more; {
+		before := len(events)
+		var err error
+		if events, upTo, err = w.Take(events); err != nil {
+			t.Fatal(err)
+		}
+		more = len(events) > before // a Take gives some only
 	}
 	for _, e := range events {
 		if kind, item := e.For(f); item != nil {

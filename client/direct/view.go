@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tidwall/btree"
+
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/registry"
@@ -110,23 +112,26 @@ func (v *view) Subscribe(ctx context.Context, f func(client.Change)) {
 }
 
 func (v *view) follow(ctx context.Context, f func(client.Change)) {
-	known := map[string]client.Object{} // what f was told, to tell it the difference after a gap
-	key := func(o client.Object) string { return o.GetNamespace() + "/" + o.GetName() }
+	known := btree.NewMap[string, *watch.Item](32) // what f was told, to tell it the difference after a gap; as bytes
 	for ctx.Err() == nil {
 		items, w := v.state().ListWatch(v.info.Stored, v.filter)
 		gone := known
-		known = make(map[string]client.Object, len(items))
-		for _, o := range v.objects(items) {
-			old := gone[key(o)]
-			delete(gone, key(o))
-			known[key(o)] = o
-			if old == nil || old.GetResourceVersion() != o.GetResourceVersion() {
-				f(client.Change{Old: old, New: o})
+		known = btree.NewMap[string, *watch.Item](32)
+		for _, item := range items {
+			old, _ := gone.Delete(item.Key())
+			if o := v.object(item); o != nil {
+				known.Load(item.Key(), item)
+				if old == nil || old.Revision != item.Revision {
+					f(client.Change{Old: v.old(old), New: o})
+				}
 			}
 		}
-		for _, o := range gone {
-			f(client.Change{Old: o})
-		}
+		items = nil // so that what is overwritten can go
+		gone.Scan(func(_ string, old *watch.Item) bool {
+			f(client.Change{Old: v.object(old)})
+			return true
+		})
+		gone = nil
 		var events []*watch.Event
 		for {
 			var err error
@@ -138,24 +143,36 @@ func (v *view) follow(ctx context.Context, f func(client.Change)) {
 				break
 			}
 			for _, e := range events {
-				kind, item := e.For(&v.filter)
-				o := v.object(item)
-				if o == nil {
-					continue
-				}
-				old := known[key(o)]
-				if kind == watch.Deleted {
-					delete(known, key(o))
-					if old == nil {
-						old = o
-					}
-					f(client.Change{Old: old})
-					continue
-				}
-				known[key(o)] = o
-				f(client.Change{Old: old, New: o})
+				v.tell(known, e, f)
 			}
 		}
 		w.Close()
 	}
+}
+
+// tell tells f of one event.
+func (v *view) tell(known *btree.Map[string, *watch.Item], e *watch.Event, f func(client.Change)) {
+	kind, item := e.For(&v.filter)
+	o := v.object(item)
+	if o == nil {
+		return
+	}
+	if kind == watch.Deleted {
+		old, _ := known.Delete(item.Key())
+		if was := v.old(old); was != nil {
+			o = was
+		}
+		f(client.Change{Old: o})
+		return
+	}
+	old, _ := known.Set(item.Key(), item)
+	f(client.Change{Old: v.old(old), New: o})
+}
+
+// old is what f was told before, or nil.
+func (v *view) old(item *watch.Item) client.Object {
+	if item == nil {
+		return nil
+	}
+	return v.object(item)
 }

@@ -1,0 +1,183 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/randfill"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/builtin"
+)
+
+func seed(t testing.TB) uint64 {
+	s := uint64(time.Now().UnixNano())
+	if v, err := strconv.ParseUint(os.Getenv("LIGHTER_SEED"), 10, 64); err == nil {
+		s = v
+	}
+	t.Logf("LIGHTER_SEED=%d", s)
+	return s
+}
+
+// filler fills objects with whatever an API server may have stored.
+func filler(seed int64) *randfill.Filler {
+	texts := []string{"", "a", "<&>\"\\\n\t\x01\u2028é\U0001f600", "100m", "x\xff"}
+	return randfill.NewWithSeed(seed).NilChance(.4).NumElements(0, 3).MaxDepth(20).Funcs(
+		func(s *string, c randfill.Continue) { *s = texts[c.Intn(len(texts))] },
+		func(q *resource.Quantity, c randfill.Continue) {
+			*q = resource.MustParse([]string{"0", "1", "100m", "64Mi", "1500m", "1e3", "0.5", "3Ti"}[c.Intn(8)])
+		},
+		func(m *metav1.Time, c randfill.Continue) {
+			if *m = (metav1.Time{}); c.Bool() {
+				m.Time = time.Unix(c.Int63n(4e9), 0)
+			}
+		},
+		func(m *metav1.MicroTime, c randfill.Continue) {
+			if *m = (metav1.MicroTime{}); c.Bool() {
+				m.Time = time.Unix(c.Int63n(4e9), c.Int63n(1e6)*1000)
+			}
+		},
+		func(f *metav1.FieldsV1, c randfill.Continue) {
+			f.Raw = []byte([]string{`{"f:metadata":{"f:labels":{".":{},"f:a<b":{}}}}`, `{ "f:spec" : {} }`, `{}`}[c.Intn(3)])
+		},
+		func(r *runtime.RawExtension, c randfill.Continue) {
+			r.Raw, r.Object = []byte([]string{`{"a": "<x>"}`, `null`, `{}`}[c.Intn(3)]), nil
+		},
+		func(v *intstr.IntOrString, c randfill.Continue) {
+			if *v = intstr.FromInt32(int32(c.Intn(70000))); c.Bool() {
+				*v = intstr.FromString(texts[c.Intn(len(texts))])
+			}
+		},
+	)
+}
+
+// TestAppendJSON compares with what decoding and encoding give, on random objects of every resource.
+func TestAppendJSON(t *testing.T) {
+	s := seed(t)
+	for _, i := range builtin.All() {
+		if i.Virtual || i.Stored != i {
+			continue
+		}
+		if !api.HasPlan(i) {
+			t.Errorf("%s has no plan", i.Resource)
+			continue
+		}
+		fill := filler(int64(s))
+		for range 40 {
+			obj := i.New()
+			fill.Fill(obj)
+			raw, err := obj.(interface{ Marshal() ([]byte, error) }).Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			typed, err := api.DecodeRaw(i, raw)
+			if err != nil {
+				t.Fatalf("%s: %v", i.Resource, err)
+			}
+			want, err := api.EncodeJSON(i, typed)
+			if err != nil {
+				t.Fatalf("%s: %v", i.Resource, err)
+			}
+			got, err := api.AppendJSON(nil, i, raw)
+			if err != nil || !bytes.Equal(got, want) {
+				at := 0
+				for at < min(len(got), len(want)) && got[at] == want[at] {
+					at++
+				}
+				t.Fatalf("%s: %v: differ at %d:\n got %.300s\nwant %.300s", i.Resource, err, at, got[max(0, at-100):], want[max(0, at-100):])
+			}
+			m, err := api.MetaOf(typed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want, err = json.Marshal(m); err != nil {
+				t.Fatal(err)
+			}
+			if got, err = api.AppendMetaJSON(nil, i, raw); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("metadata of %s: %v:\n got %s\nwant %s", i.Resource, err, got, want)
+			}
+			labels, owner, err := api.Index(raw)
+			if err != nil || len(labels) != len(m.Labels) {
+				t.Fatalf("labels of %s: %v, %v, want %v", i.Resource, labels, err, m.Labels)
+			}
+			for _, l := range labels {
+				if v, ok := m.Labels[l.Key]; !ok || v != l.Value {
+					t.Errorf("label %q is %q, want %q", l.Key, l.Value, v)
+				}
+			}
+			uid := ""
+			for _, o := range m.OwnerReferences {
+				if o.Controller != nil && *o.Controller {
+					uid = string(o.UID)
+				}
+			}
+			if owner != uid {
+				t.Errorf("owner %q, want %q", owner, uid)
+			}
+		}
+	}
+}
+
+// FuzzAppendJSON: strange messages give what the decoders make of them, and crash nobody.
+func FuzzAppendJSON(f *testing.F) {
+	raw, _ := pod().Marshal()
+	f.Add(raw)
+	f.Add(append(raw, raw...))
+	f.Add([]byte("\n\x042\x0219\n\x012"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if len(raw) > 0 && raw[0] == '{' {
+			t.Skip("taken for JSON")
+		}
+		_, _, _ = api.Index(raw)
+		_ = api.Text(raw, 2, 10)
+		var p corev1.Pod
+		if p.Unmarshal(raw) != nil {
+			_, _ = api.AppendJSON(nil, podInfo, raw) // it must not crash
+			_, _ = api.AppendMetaJSON(nil, podInfo, raw)
+			return
+		}
+		want, err := api.EncodeJSON(podInfo, &p)
+		if err != nil {
+			_, _ = api.AppendJSON(nil, podInfo, raw)
+			return
+		}
+		if got, err := api.AppendJSON(nil, podInfo, raw); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v:\n got %s\nwant %s", err, got, want)
+		}
+	})
+}
+
+func BenchmarkJSON(b *testing.B) {
+	p := pod()
+	random := rand.New(rand.NewPCG(1, 1))
+	p.Annotations = map[string]string{}
+	for range 20 {
+		p.Annotations[strconv.Itoa(random.Int())] = "a value of some thirty characters"
+	}
+	raw, _ := p.Marshal()
+	b.Run("typed", func(b *testing.B) {
+		b.SetBytes(int64(len(raw)))
+		for b.Loop() {
+			o, _ := api.DecodeRaw(podInfo, raw)
+			_, _ = api.EncodeJSON(podInfo, o)
+		}
+	})
+	b.Run("append", func(b *testing.B) {
+		b.SetBytes(int64(len(raw)))
+		var buf []byte
+		for b.Loop() {
+			buf, _ = api.AppendJSON(buf[:0], podInfo, raw)
+		}
+	})
+}

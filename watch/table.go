@@ -1,0 +1,246 @@
+package watch
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"k8s.io/apimachinery/pkg/selection"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// table is one resource. Guarded by State.mu.
+type table struct {
+	info   *api.Info
+	hot    *hot
+	items  *btree.Map[string, *Item] // by key
+	shared *btree.Map[string, *Item] // a copy handed out, while nothing changed since
+	owners map[string]set            // controlling owner's UID
+	nodes  map[string]set            // spec.nodeName; pods only
+	// indexes are those of labels and fields that were selected by again and again; asked counts towards one.
+	indexes map[indexKey]*index
+	asked   map[indexKey]int
+
+	log   feed              // the recent events
+	feeds map[feedKey]*feed // those of them that some watchers look at alone
+	// routes counts the feeds of each label and field, so that an event is looked up by those alone.
+	routes map[indexKey]int
+	bytes  int    // that log's events hold
+	since  uint64 // events later than this revision are all in log
+
+	unreadable map[string]Unreadable // by key; nil while there is none
+}
+
+// set is what an index has for one value.
+type set map[string]*Item
+
+// indexKey names a label, or a selectable field.
+type indexKey struct {
+	field bool
+	name  string
+}
+
+// of is the item's value of the index's label or field; an item without the label is in no index.
+func (k indexKey) of(i *Item) (string, bool) {
+	if k.field {
+		return i.field(k.name)
+	}
+	return i.label(k.name)
+}
+
+// index finds items by the value of one label or field.
+type index struct {
+	sets    map[string]set
+	used    time.Time
+	ready   bool
+	changes []change // while it is being made
+}
+
+type change struct{ old, new *Item }
+
+// An index is made when a label or field was selected by this often, for tables from this size; it goes when nobody
+// used it for a while.
+const (
+	indexAfter = 3
+	indexFrom  = 500
+	indexMost  = 8
+	indexIdle  = 10 * time.Minute
+)
+
+func newTable(i *api.Info, h *hot, since uint64) *table {
+	t := &table{info: i, hot: h, items: btree.NewMap[string, *Item](32), owners: map[string]set{}, since: since,
+		indexes: map[indexKey]*index{}, asked: map[indexKey]int{}, feeds: map[feedKey]*feed{}, routes: map[indexKey]int{}}
+	if i.StoreKey == "pods" {
+		t.nodes = map[string]set{}
+	}
+	return t
+}
+
+// snapshot is the table as it is now, for good. s.mu must be held for writing.
+func (t *table) snapshot() *btree.Map[string, *Item] {
+	if t.shared == nil {
+		t.shared = t.items.Copy()
+	}
+	return t.shared
+}
+
+// put makes new (nil: nothing) of what was old (nil: nothing).
+func (t *table) put(old, new *Item) {
+	t.shared = nil
+	if new != nil {
+		t.items.Set(new.key, new)
+	} else {
+		t.items.Delete(old.key)
+	}
+	move(t.owners, old, new, func(i *Item) (string, bool) { return i.owner, i.owner != "" })
+	if t.nodes != nil {
+		move(t.nodes, old, new, func(i *Item) (string, bool) { return i.node, i.node != "" })
+	}
+	for k, x := range t.indexes {
+		if !x.ready {
+			x.changes = append(x.changes, change{old, new})
+			continue
+		}
+		move(x.sets, old, new, k.of)
+	}
+}
+
+// move keeps an index by some value.
+func move(m map[string]set, old, new *Item, of func(*Item) (string, bool)) {
+	var was, is string
+	var had, has bool
+	if old != nil {
+		was, had = of(old)
+	}
+	if new != nil {
+		is, has = of(new)
+	}
+	if had && !(has && was == is) {
+		in := m[was]
+		if delete(in, old.key); len(in) == 0 {
+			delete(m, was)
+		}
+	}
+	if has {
+		in := m[is]
+		if in == nil {
+			in = set{}
+			m[strings.Clone(is)] = in // what is keeps the whole object
+		}
+		in[new.key] = new
+	}
+}
+
+// exact are the labels and fields of which the filter takes one value alone.
+func (f *Filter) exact(yield func(k indexKey, value string) bool) {
+	if f.Fields != nil && f.own() {
+		for _, r := range f.Fields.Requirements() {
+			if r.Operator != selection.NotEquals && r.Field != "metadata.name" && r.Field != "metadata.namespace" && !yield(indexKey{true, r.Field}, r.Value) {
+				return
+			}
+		}
+	}
+	if f.Labels != nil {
+		reqs, _ := f.Labels.Requirements()
+		for _, r := range reqs {
+			switch r.Operator() {
+			case selection.Equals, selection.DoubleEquals, selection.In:
+				if values := r.ValuesUnsorted(); len(values) == 1 && !yield(indexKey{false, r.Key()}, values[0]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// found gives the smallest set of items that an index has for the filter, in no order; false: there is no index, or
+// a walk through the table is as good.
+func (t *table) found(f *Filter, now time.Time) (out []*Item, ok bool) {
+	var best set
+	for k, value := range f.exact {
+		var in set
+		switch x := t.indexes[k]; {
+		case k == nodeKey && t.nodes != nil && value != "":
+			in = t.nodes[value]
+		case x != nil && x.ready:
+			x.used = now
+			in = x.sets[value]
+		default:
+			continue
+		}
+		if !ok || len(in) < len(best) {
+			best, ok = in, true
+		}
+	}
+	if !ok || len(best) > t.items.Len()/3+10 {
+		return nil, false
+	}
+	out = make([]*Item, 0, len(best))
+	for _, i := range best {
+		out = append(out, i)
+	}
+	return out, true
+}
+
+var nodeKey = indexKey{true, "spec.nodeName"}
+
+// wanted counts what the filter selects by, and says which index is worth making now.
+func (t *table) wanted(f *Filter, now time.Time) (k indexKey, x *index) {
+	if t.items.Len() < indexFrom {
+		return k, nil
+	}
+	for k := range f.exact {
+		if t.indexes[k] != nil || k == nodeKey && t.nodes != nil {
+			continue
+		}
+		if t.asked[k]++; t.asked[k] < indexAfter {
+			if len(t.asked) > 1000 {
+				clear(t.asked)
+			}
+			continue
+		}
+		if len(t.indexes) >= indexMost {
+			t.dropIndexes(now, time.Minute)
+		}
+		if len(t.indexes) < indexMost {
+			delete(t.asked, k)
+			x := &index{sets: map[string]set{}, used: now}
+			t.indexes[k] = x
+			return k, x
+		}
+	}
+	return k, nil
+}
+
+// dropIndexes lets go of those that nobody used for a while.
+func (t *table) dropIndexes(now time.Time, idle time.Duration) {
+	for k, x := range t.indexes {
+		if x.ready && now.Sub(x.used) > idle {
+			delete(t.indexes, k)
+		}
+	}
+}
+
+// build fills a new index from a snapshot, without the lock, and catches up with what happened meanwhile.
+func (s *State) build(k indexKey, x *index, snap *btree.Map[string, *Item]) {
+	snap.Scan(func(_ string, i *Item) bool {
+		move(x.sets, nil, i, k.of)
+		return true
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range x.changes {
+		move(x.sets, c.old, c.new, k.of)
+	}
+	x.changes, x.ready = nil, true
+}
+
+// sorted orders what an index gave as lists are ordered.
+func sorted(items []*Item) []*Item {
+	slices.SortFunc(items, func(a, b *Item) int { return cmp.Compare(a.key, b.key) })
+	return items
+}
