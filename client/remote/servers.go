@@ -66,13 +66,18 @@ func (s *Servers) Set(addresses ...string) {
 	if len(addresses) == 0 {
 		return
 	}
-	for _, conn := range s.set(addresses) {
+	closing, old := s.set(addresses)
+	for _, conn := range closing {
 		_ = conn.Close() // whoever used it tries again
+	}
+	if old != nil {
+		old.CloseIdleConnections()
 	}
 }
 
-// set returns the connections that are to close.
-func (s *Servers) set(addresses []string) (closing []net.Conn) {
+// set returns the connections that are to close, and the transport that is no longer used. A connection that closes
+// takes the lock itself.
+func (s *Servers) set(addresses []string) (closing []net.Conn, old *http.Transport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	alert, was := len(addresses) > 1, len(s.addresses) > 1
@@ -85,15 +90,14 @@ func (s *Servers) set(addresses []string) (closing []net.Conn) {
 	}
 	s.addresses = kept
 	if alert != was {
-		s.transport.CloseIdleConnections()
-		s.transport = s.fresh(alert)
+		old, s.transport = s.transport, s.fresh(alert)
 	}
 	for conn, a := range s.conns {
 		if alert && !was || !slices.Contains(addresses, a) {
 			closing = append(closing, conn)
 		}
 	}
-	return closing
+	return closing, old
 }
 
 // Addresses are the servers, the one in use first.
