@@ -238,6 +238,7 @@ func (m *member) learn(list []etcd.Member, before int) (voters int) {
 		if err := m.change(func(f *memberFile) { f.ID, f.Others = id, others }); err != nil {
 			m.log.Error("the members were not noted", "err", err)
 		}
+		m.changed()
 		m.engine.SetEndpoints(append([]string{m.own()}, others...)...)
 	}
 	if voters != before {

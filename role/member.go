@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,13 +30,14 @@ import (
 // member is this server as one of several: the etcd member that it runs, and what it knows of the others. It runs
 // longer than anything else of the server: from before the store is opened until it is closed.
 type member struct {
-	config *config.Config
-	log    *slog.Logger
-	dir    string // <data-dir>/server
-	etcd   *runtime.Etcd
-	tls    *tls.Config // as a client of the members
-	certs  []*pki.Rotating
-	engine *etcd.Store
+	config  *config.Config
+	log     *slog.Logger
+	dir     string // <data-dir>/server
+	etcd    *runtime.Etcd
+	tls     *tls.Config // as a client of the members
+	certs   []*pki.Rotating
+	engine  *etcd.Store
+	changed func() // called when others come or go
 
 	mu   sync.Mutex
 	file memberFile
@@ -202,6 +204,20 @@ func (m *member) known() memberFile {
 }
 
 func (m *member) data() string { return filepath.Join(m.dir, "etcd") }
+
+// otherServers are the addresses of a cluster's other servers, as a data directory knows them.
+func otherServers(c *config.Config) (out []string) {
+	m := &member{dir: filepath.Join(c.DataDir, "server")}
+	if m.load() != nil {
+		return nil // a single server
+	}
+	for _, o := range m.file.Others {
+		if u, err := url.Parse(o); err == nil {
+			out = append(out, u.Hostname())
+		}
+	}
+	return out
+}
 
 // begun reports whether the member has data here.
 func (m *member) begun() bool {

@@ -96,6 +96,11 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	if m, ok := s.store.(*memberStore); ok {
 		s.member, s.encryption.name = m.member, m.member.known().Name
+		m.member.changed = func() {
+			if err := s.WriteKubeconfig(); err != nil {
+				log.Error("kubeconfig not written", "err", err)
+			}
+		}
 	}
 	if s.several() {
 		if s.identity, err = openIdentity(dir, c.Node.Name); err != nil {
@@ -445,5 +450,8 @@ func (s *Server) Kubeconfig() (pki.Kubeconfig, error) {
 	}
 	k, err := s.PKI.Admin("https://" + net.JoinHostPort(host, port))
 	k.Name = "lighter"
+	for _, other := range otherServers(s.Config) {
+		k.Others = append(k.Others, "https://"+net.JoinHostPort(other, port))
+	}
 	return k, err
 }
