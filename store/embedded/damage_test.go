@@ -101,7 +101,7 @@ func TestDamage(t *testing.T) {
 		"nothing at all":  func(b []byte) []byte { return nil },
 	}
 	detected := 0
-	for range cycles(t, 12) {
+	for range cycles(t, 12, 300) {
 		path := paths[rnd.IntN(len(paths))]
 		for name, damage := range damages {
 			hurt := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rnd})

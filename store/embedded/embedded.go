@@ -36,7 +36,7 @@ import (
 const (
 	defaultCacheBytes  = 6 << 20
 	defaultRecentBytes = 4 << 20
-	memTableBytes      = 4 << 20
+	defaultSegment     = 4 << 20                // about how long a segment of the log gets, and pebble's memtable
 	reserveStep        = 8192                   // revisions reserved at once
 	settleDelay        = 700 * time.Millisecond // after a write, until what is left is synced
 )
@@ -47,6 +47,8 @@ type Options struct {
 	Logger      *slog.Logger // nil: none
 	CacheBytes  int64        // of pebble's blocks; 0: 6 MiB
 	RecentBytes int          // of the events that Watch has without reading the disk; 0: 4 MiB
+
+	segment int64 // bytes of a segment of the log and of pebble's memtable; 0: defaultSegment; tests make it small
 }
 
 // Store implements store.Store.
@@ -55,6 +57,9 @@ type Store struct {
 	fs     vfs.FS
 	logger *slog.Logger
 	db     *pebble.DB
+
+	// A new segment of the log begins when one is longer, and the old one goes when pebble has flushed what it holds.
+	segment int64
 
 	// life is held for reading while pebble is read, for writing by Close.
 	life   sync.RWMutex
@@ -236,7 +241,7 @@ func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
 		FS:                          gate{FS: s.fs, s: s},
 		DisableWAL:                  true, // package log has it
 		CacheSize:                   cacheBytes,
-		MemTableSize:                memTableBytes,
+		MemTableSize:                uint64(s.segment),
 		MemTableStopWritesThreshold: 4,
 		L0StopWritesThreshold:       1000, // nothing compacts while Open fills the memtables
 		MaxOpenFiles:                128,

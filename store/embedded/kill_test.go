@@ -59,7 +59,7 @@ func TestKill(t *testing.T) {
 	seed := storetest.Seed(t)
 	dir := t.TempDir()
 	var newest store.Revision
-	for range min(cycles(t, 4), 500) {
+	for range cycles(t, 4, 500) {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "LIGHTER_TEST_KILL_DIR="+dir)
 		out, err := cmd.StdoutPipe()

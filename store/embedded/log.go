@@ -12,10 +12,6 @@ import (
 	"github.com/lighter-k8s/lighter/store"
 )
 
-// segmentBytes is about how long a segment gets. A new one begins when it is
-// longer, and the old one goes when pebble has flushed what it holds.
-const segmentBytes = 4 << 20
-
 // fillBytes is how far ahead of its records a segment is filled with zeros: a sync of what is written over them
 // need not put a new length of the file on the disk too. Zeros are no record.
 const fillBytes = 256 << 10

@@ -58,7 +58,7 @@ func (s *Store) carry(g *group) {
 		return
 	}
 	s.restLater()
-	if s.log.size > segmentBytes {
+	if s.log.size > s.segment {
 		if err := s.rotate(); err != nil {
 			s.fail(err)
 		}

@@ -23,6 +23,7 @@ func Open(dir string, o Options) (*Store, error) {
 		forming: newGroup(), pending: map[string]pendingKey{},
 		publishing: make(chan *group, 4),
 		recent:     recent{max: o.RecentBytes},
+		segment:    o.segment,
 	}
 	s.work.L, s.idle.L = &s.mu, &s.mu
 	s.stuck = make(chan struct{})
@@ -35,6 +36,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if s.recent.max == 0 {
 		s.recent.max = defaultRecentBytes
+	}
+	if s.segment == 0 {
+		s.segment = defaultSegment
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = defaultCacheBytes
@@ -182,7 +186,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	// Not one restart after the other: each would read more.
-	if len(numbers) > 16 || r.read > segmentBytes {
+	if len(numbers) > 16 || r.read > s.segment {
 		if err := s.flushNow(); err != nil {
 			return err
 		}

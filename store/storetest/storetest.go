@@ -71,7 +71,10 @@ func RunDurable(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 }
 
 // Seed returns the seed of a random test, from LIGHTER_SEED if that is set, and prints it.
-func Seed(t testing.TB) *rand.Rand {
+func Seed(t testing.TB) *rand.Rand { return rand.New(rand.NewPCG(SeedNumber(t), 0)) }
+
+// SeedNumber is the seed itself.
+func SeedNumber(t testing.TB) uint64 {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("LIGHTER_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -81,7 +84,7 @@ func Seed(t testing.TB) *rand.Rand {
 		seed = n
 	}
 	t.Logf("LIGHTER_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	return seed
 }
 
 // rig is a store in a test, with what makes the tests short.
