@@ -91,7 +91,7 @@ machine:
 	need() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
 	[ -e /usr/include/seccomp.h ] || missing="$$missing libseccomp-dev"; \
 	[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$$missing ca-certificates"; \
-	need gcc 'gcc libc6-dev'; need strip binutils; need ip iproute2; need curl curl; need git git; need mount mount; need modprobe kmod; \
+	need gcc 'gcc libc6-dev'; need strip binutils; need ip iproute2; need curl curl; need git git; need mount mount; need mkfs.ext4 e2fsprogs; need modprobe kmod; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing$$missing"; \
