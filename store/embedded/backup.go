@@ -149,7 +149,7 @@ func (s *Store) goOnFrom(newest store.Revision) error {
 	if err := s.log.sync(); err != nil {
 		return err
 	}
-	limit := newest + reserveStep
+	limit := newest + s.reserve
 	if err := s.log.begin(ended+1, segmentStart{previous: s.log.size, end: newest, base: newest, limit: limit}); err != nil {
 		return err
 	}

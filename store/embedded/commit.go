@@ -95,8 +95,8 @@ func (s *Store) join(ops []store.Op, class store.Class) (store.Revision, *group,
 	}
 	g := s.forming
 	s.assigned++
-	if s.assigned+reserveStep/2 > s.limit {
-		s.limit = s.assigned + reserveStep
+	if s.assigned+s.reserve/2 > s.limit {
+		s.limit = s.assigned + s.reserve
 		g.add(recordReserve, s.limit, nil)
 		g.durable = true
 	}

@@ -153,3 +153,20 @@ func TestDamagedLogAfterKill(t *testing.T) {
 		}
 	}
 }
+
+// A record that is whole, but was written for another place or another segment, is none.
+func TestRecordOfElsewhere(t *testing.T) {
+	b := beginRecord(nil, recordTxn, 7)
+	endRecord(b, 3, 100, 0)
+	data := append(make([]byte, 100), b...)
+	data = append(data, b...)
+	for _, tt := range []struct {
+		segment uint64
+		offset  int64
+		want    bool
+	}{{3, 100, true}, {4, 100, false}, {3, 100 + int64(len(b)), false}} {
+		if _, _, ok := readRecord(data, tt.segment, tt.offset); ok != tt.want {
+			t.Errorf("read of a record as of segment %d at %d: %v, want %v", tt.segment, tt.offset, ok, tt.want)
+		}
+	}
+}

@@ -37,7 +37,7 @@ const (
 	defaultCacheBytes  = 6 << 20
 	defaultRecentBytes = 4 << 20
 	defaultSegment     = 4 << 20                // about how long a segment of the log gets, and pebble's memtable
-	reserveStep        = 8192                   // revisions reserved at once
+	defaultReserve     = 8192                   // revisions reserved at once
 	settleDelay        = 700 * time.Millisecond // after a write, until what is left is synced
 )
 
@@ -48,7 +48,9 @@ type Options struct {
 	CacheBytes  int64        // of pebble's blocks; 0: 6 MiB
 	RecentBytes int          // of the events that Watch has without reading the disk; 0: 4 MiB
 
-	segment int64 // bytes of a segment of the log and of pebble's memtable; 0: defaultSegment; tests make it small
+	// Tests make these small; 0: the defaults.
+	segment int64          // bytes of a segment of the log and of pebble's memtable
+	reserve store.Revision // revisions reserved at once
 }
 
 // Store implements store.Store.
@@ -60,6 +62,7 @@ type Store struct {
 
 	// A new segment of the log begins when one is longer, and the old one goes when pebble has flushed what it holds.
 	segment int64
+	reserve store.Revision // revisions reserved at once
 
 	// life is held for reading while pebble is read, for writing by Close.
 	life   sync.RWMutex

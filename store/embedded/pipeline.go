@@ -72,7 +72,7 @@ func (s *Store) rotate() error {
 		return err
 	}
 	s.mu.Lock()
-	limit := s.limit + reserveStep // the reserve records that still wait say less
+	limit := s.limit + s.reserve // the reserve records that still wait say less
 	s.limit = limit
 	s.mu.Unlock()
 	start := segmentStart{previous: s.log.size, end: s.logged, base: s.logged, limit: limit}

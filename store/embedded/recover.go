@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,8 @@ func Open(dir string, o Options) (*Store, error) {
 		forming: newGroup(), pending: map[string]pendingKey{},
 		publishing: make(chan *group, 4),
 		recent:     recent{max: o.RecentBytes},
-		segment:    o.segment,
+		segment:    cmp.Or(o.segment, defaultSegment),
+		reserve:    cmp.Or(o.reserve, defaultReserve),
 	}
 	s.work.L, s.idle.L = &s.mu, &s.mu
 	s.stuck = make(chan struct{})
@@ -36,9 +38,6 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if s.recent.max == 0 {
 		s.recent.max = defaultRecentBytes
-	}
-	if s.segment == 0 {
-		s.segment = defaultSegment
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = defaultCacheBytes
@@ -175,7 +174,7 @@ func (s *Store) recover() error {
 		}
 		s.logger.Info("store was not closed in order", "rev", int64(r.newest), "next", int64(base+1))
 	}
-	s.assigned, s.logged, s.limit = base, base, base+reserveStep
+	s.assigned, s.logged, s.limit = base, base, base+s.reserve
 	s.recent.reset(base)
 	start := segmentStart{previous: r.length, end: r.newest, base: base, limit: s.limit}
 	if err := s.log.begin(r.last+1, start); err != nil {

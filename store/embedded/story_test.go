@@ -82,15 +82,16 @@ func storyValue(n int, key string) []byte {
 	return append(fmt.Appendf(nil, "%d %s ", n, key), bytes.Repeat([]byte{byte(n)}, n*7919%1500)...)
 }
 
-// options are those of a store whose files end and are flushed often.
-func storyOptions(fs vfs.FS) embedded.Options {
-	return embedded.Options{FS: fs, RecentBytes: 20_000}.ShortSegments(96 << 10)
+// storyOptions are those of a store whose files end and are flushed often, and whose revisions are reserved often in every other life.
+func storyOptions(fs vfs.FS, life int) embedded.Options {
+	return embedded.Options{FS: fs, RecentBytes: 20_000}.Short(96<<10, []store.Revision{8, 1000}[life%2])
 }
 
 // live does all that the story says on a store on fs, as long as on is true.
 func (s *story) live(fs vfs.FS, on func() bool) error {
 	ctx := context.Background()
-	db, err := embedded.Open("data", storyOptions(fs))
+	life := 0
+	db, err := embedded.Open("data", storyOptions(fs, life))
 	for _, step := range s.steps {
 		if err != nil || !on() {
 			break
@@ -120,7 +121,8 @@ func (s *story) live(fs vfs.FS, on func() bool) error {
 				s.mu.Lock()
 				s.known.safe = s.known.answered
 				s.mu.Unlock()
-				db, err = embedded.Open("data", storyOptions(fs))
+				life++
+				db, err = embedded.Open("data", storyOptions(fs, life))
 			}
 		}
 	}
@@ -148,7 +150,7 @@ func (s *story) answered(n int, at store.Revision) error {
 func (s *story) check(fs vfs.FS, k known, rnd *rand.Rand, opened func()) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a watch that lacks an event would wait
 	defer cancel()
-	db, err := embedded.Open("data", storyOptions(fs))
+	db, err := embedded.Open("data", storyOptions(fs, rnd.IntN(2)))
 	if opened != nil {
 		opened()
 	}
