@@ -208,26 +208,30 @@ func (w *witness) write(s *embedded.Store, seed *rand.Rand, cycle int, stop <-ch
 // and Close. What was not synced is then lost, or there in random pieces.
 func TestPowerCut(t *testing.T) {
 	seed := storetest.Seed(t)
-	disk := vfs.NewCrashableMem()
-	w := &witness{t: t, taken: map[store.Revision]string{}}
-	for i := range w.begun {
-		w.begun[i] = map[int]bool{}
-	}
-	kept := 0 // percent of what was not synced
-	for cycle := range cycles(t, 40, 1500) {
-		disk, kept = w.cycle(disk, kept, seed, cycle+1)
-		if t.Failed() {
-			t.Fatalf("in cycle %d", cycle+1)
+	const lives = 100 // of one disk: its history grows
+	all := cycles(t, 40, 1500)
+	for done := 0; done < all && !t.Failed(); done += lives {
+		disk := vfs.NewCrashableMem()
+		w := &witness{t: t, taken: map[store.Revision]string{}}
+		for i := range w.begun {
+			w.begun[i] = map[int]bool{}
 		}
+		kept := 0 // percent of what was not synced
+		for cycle := done; cycle < min(all, done+lives); cycle++ {
+			disk, kept = w.cycle(disk, kept, seed, cycle+1)
+			if t.Failed() {
+				t.Fatalf("in cycle %d", cycle+1)
+			}
+		}
+		t.Logf("%d transactions were acknowledged, the newest revision is %d", len(w.taken), w.seen)
 	}
-	t.Logf("%d transactions were acknowledged, the newest revision is %d", len(w.taken), w.seen)
 }
 
 func (w *witness) cycle(disk *vfs.MemFS, kept int, seed *rand.Rand, cycle int) (*vfs.MemFS, int) {
 	var left atomic.Int64
 	left.Store(int64(seed.IntN(1 << (2 + seed.IntN(10)))))
 	percent := []int{0, 0, 30, 70, 100}[seed.IntN(5)]
-	refuse := seed.IntN(2) == 0 && cycle <= 200 // what pebble leaves behind then is not freed
+	refuse := seed.IntN(2) == 0 && cycle <= 200 // an Open that is refused may stay in pebble, with its disk, for ever
 	rng := rand.New(rand.NewPCG(seed.Uint64(), 2))
 	var after *vfs.MemFS
 	cut := make(chan struct{})
