@@ -26,9 +26,9 @@ func (g gatherer) Accept() (net.Conn, error) {
 // A connection holds pendingEach bytes that were not yet written, and more while all together hold less than
 // pendingAll: those whose clients read slowly wait then.
 const (
-	pendingEach = 8 << 10
+	pendingEach = 1 << 10
 	pendingMost = 256 << 10
-	pendingAll  = 8 << 20
+	pendingAll  = 4 << 20
 )
 
 var pendingTotal atomic.Int64
