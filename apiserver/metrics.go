@@ -36,6 +36,9 @@ func newMetrics() *metrics {
 	return m
 }
 
+// Measure adds others' metrics to what /metrics shows.
+func (s *Server) Measure(c ...prometheus.Collector) { s.metrics.registry.MustRegister(c...) }
+
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +33,51 @@ func accept(r *http.Request, transforms bool) (form, error) {
 	if header == "" {
 		return form{media: typeJSON, pretty: pretty}, nil
 	}
+	key := accepted{header, transforms}
+	if f, ok := headers.get(key); ok {
+		f.pretty = pretty
+		return f, nil
+	}
+	f, ok := choose(header, transforms)
+	if !ok {
+		return form{}, notAcceptable()
+	}
+	headers.put(key, f)
+	f.pretty = pretty
+	return f, nil
+}
+
+// accepted is what a choice of a form depends on.
+type accepted struct {
+	header     string
+	transforms bool
+}
+
+// headers are the forms of headers that were seen: clients send the same few again and again.
+var headers = forms{of: map[accepted]form{}}
+
+type forms struct {
+	mu sync.RWMutex
+	of map[accepted]form
+}
+
+func (m *forms) get(key accepted) (form, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	f, ok := m.of[key]
+	return f, ok
+}
+
+func (m *forms) put(key accepted, f form) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.of) < 256 && len(key.header) < 1024 {
+		m.of[key] = f
+	}
+}
+
+// choose picks from a header that is not empty.
+func choose(header string, transforms bool) (form, bool) {
 	type choice struct {
 		f form
 		q float64
@@ -42,7 +88,7 @@ func accept(r *http.Request, transforms bool) (form, error) {
 		if err != nil {
 			continue
 		}
-		f := form{pretty: pretty}
+		var f form
 		switch media {
 		case typeJSON, "application/*", "*/*":
 			f.media = typeJSON
@@ -73,9 +119,9 @@ func accept(r *http.Request, transforms bool) (form, error) {
 		}
 	}
 	if best == nil {
-		return form{}, notAcceptable()
+		return form{}, false
 	}
-	return best.f, nil
+	return best.f, true
 }
 
 func notAcceptable() error {
@@ -86,8 +132,11 @@ func notAcceptable() error {
 // contentType is the media type of a body; JSON when none is given.
 func contentType(r *http.Request) (string, error) {
 	h := r.Header.Get("Content-Type")
-	if h == "" {
+	switch h {
+	case "":
 		return typeJSON, nil
+	case typeJSON, typeYAML, typeProtobuf:
+		return h, nil
 	}
 	media, _, err := mime.ParseMediaType(h)
 	if err == nil {

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/fields"
 
@@ -88,6 +90,26 @@ func (s *Server) parse(r *http.Request) *route {
 	}
 	t.verb = verb(r.Method, t, watching)
 	return t
+}
+
+// manager is the name under which a write owns what it writes: what the client says, or the beginning of its user agent.
+// Source: API concepts, fieldManager.
+func manager(t *route, r *http.Request) string {
+	if m := t.query.Get("fieldManager"); m != "" {
+		return m
+	}
+	agent, _, _ := strings.Cut(r.UserAgent(), "/")
+	var b strings.Builder
+	for _, c := range agent {
+		if !unicode.IsPrint(c) {
+			continue
+		}
+		if b.Len()+utf8.RuneLen(c) > 128 {
+			break
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
 }
 
 func verb(method string, t *route, watching bool) string {

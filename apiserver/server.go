@@ -39,6 +39,8 @@ type Server struct {
 	OpenID http.Handler
 	// OpenAPI answers /openapi/.
 	OpenAPI http.Handler
+	// Pages answer further paths, each exactly; may be nil.
+	Pages map[string]http.Handler
 
 	resources map[schema.GroupVersionResource]*api.Info
 	kinds     map[string]*api.Info // by group, version and kind
@@ -79,6 +81,7 @@ const timeout = 60 * time.Second
 
 // ServeHTTP is the way of a request: who, may they, what.
 func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	growStack()
 	w := &statusWriter{ResponseWriter: out}
 	t := s.parse(r)
 	defer s.metrics.observed(t, w)()
@@ -110,6 +113,15 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	if err := s.serve(w, r, t, *user); err != nil {
 		s.fail(w, r, err)
 	}
+}
+
+// growStack has the runtime enlarge the new goroutine's stack at once, while there is little on it to move: a write
+// needs more than it begins with, and would have it doubled and copied several times on its way down.
+//
+//go:noinline
+func growStack() byte {
+	var room [12 << 10]byte
+	return room[len(room)/2]
 }
 
 // allow turns the authorizer's answer into nil or the 403 that clients know.
@@ -157,7 +169,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 			return err
 		}
 	}
-	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Warn: warner(w)}
+	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w)}
 	if !t.info.Namespaced {
 		q.Namespace = ""
 	}

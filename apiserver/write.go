@@ -310,15 +310,25 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 		return err
 	}
 	q.DryRun = q.DryRun || len(o.DryRun) > 0
+	if registry.Unsafe(o) { // Source: KEP-3926: it takes a right of its own
+		a := t.attributes()
+		a.User, a.Verb = q.User, "unsafe-delete-ignore-read-errors"
+		if err := s.allow(r.Context(), a); err != nil {
+			return err
+		}
+	}
 	obj, gone, err := s.Registry.Delete(r.Context(), q, o)
 	if err != nil {
 		return err
 	}
-	if !gone || returned[t.info.StoreKey] {
+	if !gone || obj != nil && returned[t.info.StoreKey] {
 		return s.answer(w, r, http.StatusOK, f, t.info, obj)
 	}
 	status := &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess,
-		Details: &metav1.StatusDetails{Name: obj.GetName(), Group: t.info.Group, Kind: t.info.Resource, UID: obj.GetUID()}}
+		Details: &metav1.StatusDetails{Name: q.Name, Group: t.info.Group, Kind: t.info.Resource}}
+	if obj != nil { // nil: it could not be read
+		status.Details.UID = obj.GetUID()
+	}
 	data, err := encodeMeta(form{media: f.media, pretty: f.pretty}, "v1", "Status", status)
 	if err != nil {
 		return err

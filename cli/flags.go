@@ -34,15 +34,32 @@ func pairs(name, help string, at func(*config.Config) *map[string]string) knob {
 		func(to, from *config.Config) { *at(to) = *at(from) }}
 }
 
+func toggle(name, help string, at func(*config.Config) *bool) knob {
+	return knob{name, func(f *pflag.FlagSet, c *config.Config) { f.BoolVar(at(c), name, false, help) },
+		func(to, from *config.Config) { *at(to) = *at(from) }}
+}
+
 var serverKnobs = []knob{
 	text("listen", "127.0.0.1:6443", "address of the API, host:port; on loopback, the node's address is served too", func(c *config.Config) *string { return &c.Server.Listen }),
 	text("advertise", "", "address by which nodes and pods reach the API (default: that of the default route's interface)", func(c *config.Config) *string { return &c.Server.Advertise }),
 	list("tls-san", "further names and addresses for the API's certificate", func(c *config.Config) *[]string { return &c.Server.Names }),
 	text("store", "embedded", "cluster store: embedded, etcd, or memory (forgets all at the end)", func(c *config.Config) *string { return &c.Server.Store }),
+	toggle("cluster-init", "first of several servers: the store is an etcd that Lighter runs; the others join with --join", func(c *config.Config) *bool { return &c.Server.ClusterInit }),
+	text("join", "", "URL of a server to join as a further server, with --token the first time", func(c *config.Config) *string { return &c.Server.Join }),
+	text("token", "", "token that lets this server join (see 'lighter token create --server')", func(c *config.Config) *string { return &c.Server.Token }),
+	number("etcd-port", 2379, "port of the etcd that Lighter runs; the one after it is for the other servers", func(c *config.Config) *int { return &c.Server.EtcdPort }),
 	list("etcd-endpoints", "URLs of an external etcd, with --store etcd", func(c *config.Config) *[]string { return &c.Server.Etcd.Endpoints }),
 	text("etcd-ca", "", "PEM file with the authority of etcd's certificates", func(c *config.Config) *string { return &c.Server.Etcd.CA }),
 	text("etcd-cert", "", "PEM file with our certificate for etcd", func(c *config.Config) *string { return &c.Server.Etcd.Cert }),
 	text("etcd-key", "", "PEM file with its key", func(c *config.Config) *string { return &c.Server.Etcd.Key }),
+	text("encryption-provider-config", "", "EncryptionConfiguration file that says what is encrypted in the store, and how; read again when it changes (default: Secrets, with a key of our own, where Lighter keeps the store)", func(c *config.Config) *string { return &c.Server.Encrypt.ProviderConfig }),
+	list("encrypt-resources", "resources to encrypt in the store with a key of our own, such as secrets,configmaps or '*.*'; none: nothing", func(c *config.Config) *[]string { return &c.Server.Encrypt.Resources }),
+	text("backup-every", "", "time between two backups of the store, such as 6h; 0s: none (default: 6h where Lighter keeps the store)", func(c *config.Config) *string { return &c.Server.Backup.Every }),
+	number("backup-keep", 5, "how many of these backups stay", func(c *config.Config) *int { return &c.Server.Backup.Keep }),
+	text("backup-to", "", "folder for backups, or s3://bucket/prefix (default <data-dir>/server/backups)", func(c *config.Config) *string { return &c.Server.Backup.To }),
+	text("backup-passphrase-file", "", "file with a passphrase, behind which the cluster's authority and keys are in these backups too", func(c *config.Config) *string { return &c.Server.Backup.PassphraseFile }),
+	text("s3-endpoint", "", "URL of the S3 service of s3:// backups (default: $AWS_ENDPOINT_URL, or Amazon's)", func(c *config.Config) *string { return &c.Server.Backup.S3.Endpoint }),
+	text("s3-region", "", "its region (default: $AWS_REGION, or us-east-1)", func(c *config.Config) *string { return &c.Server.Backup.S3.Region }),
 	list("disable", "parts to leave out: scheduler, controllers, cloud-controllers", func(c *config.Config) *[]string { return &c.Server.Disable }),
 	text("pod-cidr", "10.244.0.0/16", "network of all pods; each node gets a /24 of it", func(c *config.Config) *string { return &c.Server.PodCIDR }),
 	text("service-cidr", "10.96.0.0/12", "network of the Services' cluster addresses", func(c *config.Config) *string { return &c.Server.ServiceCIDR }),

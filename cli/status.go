@@ -55,6 +55,11 @@ func statusCommand() *cobra.Command {
 			if err := t.Flush(); err != nil {
 				return err
 			}
+			if b := state.Snapshot; b != nil && b.Failed != "" {
+				fmt.Fprintf(out, "the backup by schedule of %s failed: %s\n", b.At.Local().Format(time.DateTime), b.Failed)
+			} else if b != nil {
+				fmt.Fprintf(out, "last backup by schedule: %s\n", b.Where)
+			}
 			if !state.Ready {
 				return exitCode(4)
 			}

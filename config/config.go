@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -34,7 +36,15 @@ type Server struct {
 	Advertise string   `json:"advertise,omitempty"`
 	Names     []string `json:"names,omitempty"` // further names and addresses in the API's certificate
 	// Store is embedded, etcd or memory (which forgets all at the end).
-	Store       string   `json:"store,omitempty"`
+	Store string `json:"store,omitempty"`
+	// ClusterInit makes this the first of several servers: the store is an etcd member that Lighter runs. Join makes it
+	// a further one: the URL of a server that is there, with a Token for servers the first time.
+	ClusterInit bool   `json:"clusterInit,omitempty"`
+	Join        string `json:"join,omitempty"`
+	Token       string `json:"token,omitempty"`
+	// EtcdPort is where that member serves clients, on loopback and the node's address; its peers use the next one. Default 2379.
+	EtcdPort int `json:"etcdPort,omitempty"`
+
 	Etcd        Etcd     `json:"etcd,omitempty"`
 	Disable     []string `json:"disable,omitempty"`     // parts to leave out: scheduler, controllers, cloud-controllers
 	PodCIDR     string   `json:"podCIDR,omitempty"`     // of all nodes; default 10.244.0.0/16
@@ -43,9 +53,64 @@ type Server struct {
 	// NodePorts is the range of node ports, "first-last"; default 30000-32767.
 	NodePorts string `json:"nodePorts,omitempty"`
 	// LoadBalancerCIDR is where the local cloud takes addresses of LoadBalancer Services from; default: nodes' own addresses.
-	LoadBalancerCIDR string `json:"loadBalancerCIDR,omitempty"`
+	LoadBalancerCIDR string  `json:"loadBalancerCIDR,omitempty"`
+	Encrypt          Encrypt `json:"encrypt,omitempty"`
+	Backup           Backup  `json:"backup,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
+}
+
+// Encrypt is what is encrypted in the cluster store.
+type Encrypt struct {
+	// ProviderConfig is upstream's EncryptionConfiguration file; Resources and a key of our own count for nothing beside it.
+	ProviderConfig string `json:"providerConfig,omitempty"`
+	// Resources are encrypted with a key that is made at the first start: "secrets", "deployments.apps", "*.apps", "*.*"; "none" for
+	// nothing. Default: secrets, where Lighter itself keeps the store; nothing on an external etcd and in memory.
+	Resources []string `json:"resources,omitempty"`
+}
+
+// Backup is when the cluster store is saved by itself, and where to.
+type Backup struct {
+	// Every is the time between two backups, such as 6h; 0s: never. Default: 6h where Lighter itself keeps the store.
+	Every string `json:"every,omitempty"`
+	Keep  int    `json:"keep,omitempty"` // how many of these stay; default 5
+	// To is a folder, or s3://bucket/prefix; default <data>/server/backups.
+	To string `json:"to,omitempty"`
+	// PassphraseFile holds a passphrase, behind which the cluster's authority and keys are in the backups too.
+	PassphraseFile string `json:"passphraseFile,omitempty"`
+	S3             S3     `json:"s3,omitempty"`
+}
+
+// S3 is a service that speaks S3. Its keys come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN).
+type S3 struct {
+	Endpoint string `json:"endpoint,omitempty"` // URL; default: AWS_ENDPOINT_URL, or Amazon's
+	Region   string `json:"region,omitempty"`   // default: AWS_REGION, or us-east-1
+}
+
+// Interval is the time between two backups; 0: none.
+func (s *Server) Interval() time.Duration {
+	switch {
+	case s.Backup.Every != "":
+		d, _ := time.ParseDuration(s.Backup.Every) // checked
+		return d
+	case s.OwnStore():
+		return 6 * time.Hour
+	}
+	return 0
+}
+
+// OwnStore tells whether the store is on disks that Lighter itself looks after.
+func (s *Server) OwnStore() bool { return s.Store == "embedded" || s.ClusterInit || s.Join != "" }
+
+// Encrypted are the resources that are encrypted with a key of our own; none where the user's file says it.
+func (s *Server) Encrypted() []string {
+	switch {
+	case s.Encrypt.ProviderConfig != "", slices.Equal(s.Encrypt.Resources, []string{"none"}):
+		return nil
+	case len(s.Encrypt.Resources) == 0 && s.OwnStore():
+		return []string{"secrets"}
+	}
+	return s.Encrypt.Resources
 }
 
 // Etcd is an external cluster store.
@@ -123,12 +188,18 @@ func (c *Config) Complete() error {
 	fill(&c.Log, "info")
 	s := &c.Server
 	fill(&s.Listen, "127.0.0.1:6443")
+	if s.ClusterInit || s.Join != "" {
+		fill(&s.Store, "etcd")
+	}
 	fill(&s.Store, "embedded")
+	fill(&s.EtcdPort, 2379)
 	fill(&s.PodCIDR, "10.244.0.0/16")
 	fill(&s.ServiceCIDR, "10.96.0.0/12")
 	fill(&s.Domain, "cluster.local")
 	fill(&s.NodePorts, "30000-32767")
 	fill(&s.NodeMonitorGrace, 40)
+	fill(&s.Backup.Keep, 5)
+	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
 	n := &c.Node
 	if n.Name == "" {
 		host, err := os.Hostname()
@@ -155,8 +226,35 @@ func (c *Config) check() error {
 	if !slices.Contains([]string{"embedded", "etcd", "memory"}, c.Server.Store) {
 		bad("store", c.Server.Store, "embedded, etcd or memory")
 	}
-	if c.Server.Store == "etcd" && len(c.Server.Etcd.Endpoints) == 0 {
-		bad("store", c.Server.Store, "--etcd-endpoints beside it")
+	member := c.Server.ClusterInit || c.Server.Join != ""
+	if c.Server.Store == "etcd" && len(c.Server.Etcd.Endpoints) == 0 && !member {
+		bad("store", c.Server.Store, "--etcd-endpoints beside it, or --cluster-init for an etcd that Lighter runs")
+	}
+	if member && (c.Server.Store != "etcd" || len(c.Server.Etcd.Endpoints) > 0) {
+		bad("store", c.Server.Store, "neither --store nor --etcd-endpoints with --cluster-init or --join: the store is then the servers' own etcd")
+	}
+	if c.Server.ClusterInit && c.Server.Join != "" {
+		bad("join", c.Server.Join, "either --cluster-init, on the first server, or --join, on the others")
+	}
+	if u, err := url.Parse(c.Server.Join); c.Server.Join != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		bad("join", c.Server.Join, "the URL of another server, such as https://10.0.0.5:6443")
+	}
+	if p := c.Server.EtcdPort; p < 1 || p > 65534 {
+		bad("etcd-port", fmt.Sprint(p), "a port from 1 to 65534")
+	}
+	if r := c.Server.Encrypt.Resources; len(r) > 1 && slices.Contains(r, "none") {
+		bad("encrypt-resources", strings.Join(r, ","), "none, or resources")
+	}
+	if e := c.Server.Encrypt; e.ProviderConfig != "" && len(e.Resources) > 0 {
+		bad("encrypt-resources", strings.Join(e.Resources, ","), "either these or --encryption-provider-config, whose file has them")
+	}
+	if e := c.Server.Backup.Every; e != "" {
+		if d, err := time.ParseDuration(e); err != nil || d != 0 && d < time.Minute {
+			bad("backup-every", e, "a time of at least 1m, such as 6h, or 0s for never")
+		}
+	}
+	if c.Server.Backup.Keep < 1 {
+		bad("backup-keep", fmt.Sprint(c.Server.Backup.Keep), "at least 1")
 	}
 	for _, d := range c.Server.Disable {
 		if !slices.Contains([]string{"scheduler", "controllers", "cloud-controllers"}, d) {

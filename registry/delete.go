@@ -27,6 +27,9 @@ func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptio
 	}
 	for {
 		item, old, err := r.current(ctx, req)
+		if apierrors.IsStoreReadError(err) && Unsafe(o) {
+			return nil, true, r.discard(ctx, req)
+		}
 		if err != nil {
 			return nil, false, err
 		}
@@ -39,6 +42,26 @@ func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptio
 			return nil, false, unavailable(err)
 		}
 	}
+}
+
+// Unsafe tells whether a delete is to remove even an object that cannot be read.
+func Unsafe(o metav1.DeleteOptions) bool {
+	return o.IgnoreStoreReadErrorWithClusterBreakingPotential != nil && *o.IgnoreStoreReadErrorWithClusterBreakingPotential
+}
+
+// discard removes an object that cannot be read, without finalizers, preconditions and what belongs to it.
+// Source: metav1.DeleteOptions, ignoreStoreReadErrorWithClusterBreakingPotential.
+func (r *Registry) discard(ctx context.Context, req Request) error {
+	lost := r.State.Unreadable(req.Info.Stored, watch.Filter{Namespace: req.Namespace, Name: req.Name})
+	if lost == nil || req.DryRun {
+		return nil
+	}
+	t := store.Txn{Ops: []store.Op{{Key: lost[0].Key, Expect: store.Revision(lost[0].Revision)}}}
+	if _, err := r.commit(ctx, req.Info, "", nil, t); err != nil {
+		return unavailable(err)
+	}
+	r.Log.Warn("object that could not be read was removed", "object", lost[0].Key, "user", req.User.Username)
+	return nil
 }
 
 func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, old api.Object, o metav1.DeleteOptions) (api.Object, bool, error) {

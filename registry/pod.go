@@ -18,7 +18,7 @@ import (
 
 // pods is a request for the pod that a request for one of its subresources is about.
 func (r *Registry) pods(req Request, name string) Request {
-	req.Info, req.Name, req.Subresource = r.State.Info("pods"), name, ""
+	req.Info, req.Name, req.Subresource, req.system = r.State.Info("pods"), name, "", true
 	return req
 }
 
@@ -140,7 +140,7 @@ func (r *Registry) disrupt(ctx context.Context, req Request, pod *corev1.Pod) er
 		return nil
 	}
 	q := req
-	q.Info, q.Name, q.Subresource = info, budget.Name, "status"
+	q.Info, q.Name, q.Subresource, q.system = info, budget.Name, "status", true
 	_, err := r.Update(ctx, q, func(_ context.Context, old api.Object) (api.Object, error) {
 		b := old.DeepCopyObject().(*policyv1.PodDisruptionBudget)
 		if b.Status.ObservedGeneration < b.Generation || b.Status.DisruptionsAllowed <= 0 {

@@ -20,6 +20,9 @@ func (r *Registry) Get(ctx context.Context, req Request, now bool) (*watch.Item,
 	}
 	item := r.State.Get(req.Info.Stored, req.Namespace, req.Name)
 	if item == nil {
+		if lost := r.State.Unreadable(req.Info.Stored, watch.Filter{Namespace: req.Namespace, Name: req.Name}); lost != nil {
+			return nil, storeRead(req.Info, req.Name, lost...)
+		}
 		return nil, apierrors.NewNotFound(req.Info.GroupResource(), req.Name)
 	}
 	return item, nil
@@ -74,6 +77,9 @@ func (r *Registry) List(ctx context.Context, i *api.Info, f watch.Filter, b Boun
 	var p Page
 	if b.At == 0 || b.At == r.State.Revision() {
 		p.Items, p.Remaining, p.Revision = r.State.ListPage(i.Stored, f, watch.Page{After: b.After, Limit: b.Limit})
+		if lost := r.State.Unreadable(i.Stored, f); lost != nil {
+			return Page{}, storeRead(i, "", lost...)
+		}
 	}
 	if b.At != 0 && b.At != p.Revision {
 		var err error
@@ -108,6 +114,9 @@ func (r *Registry) history(ctx context.Context, i *api.Info, f watch.Filter, b B
 			return p, r.past(err, b.At)
 		}
 		for _, e := range entries {
+			if e.Err != nil {
+				return p, storeRead(i, "", watch.Unreadable{Key: e.Key, Revision: uint64(e.Revision), Err: e.Err})
+			}
 			item, err := watch.NewItem(i, e)
 			if err != nil {
 				return p, apierrors.NewInternalError(err)

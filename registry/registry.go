@@ -38,8 +38,11 @@ type Request struct {
 	Name        string
 	Subresource string
 	User        authenticationv1.UserInfo
+	Manager     string // whom metadata.managedFields names for the write
 	DryRun      bool
 	Warn        func(text string) // hands a warning to the client; may be nil
+
+	system bool // the write is the server's own doing: no manager gets its fields
 }
 
 // Creator answers the create of a virtual resource ("tokenreviews") or of a
@@ -60,11 +63,15 @@ type Registry struct {
 
 	creators map[string]Creator
 	extras   map[string]Extra
+	versions map[string][]*api.Info // by StoreKey
 }
 
-// New makes a registry; Handle and Together complete it before its first request.
-func New(s store.Store, st *watch.State, log *slog.Logger, now func() time.Time) *Registry {
-	r := &Registry{Store: s, State: st, Log: log, Now: now, creators: map[string]Creator{}, extras: map[string]Extra{}}
+// New makes a registry of the given resources; Handle and Together complete it before its first request.
+func New(s store.Store, st *watch.State, log *slog.Logger, now func() time.Time, infos []*api.Info) *Registry {
+	r := &Registry{Store: s, State: st, Log: log, Now: now, creators: map[string]Creator{}, extras: map[string]Extra{}, versions: map[string][]*api.Info{}}
+	for _, i := range infos {
+		r.versions[i.StoreKey] = append(r.versions[i.StoreKey], i)
+	}
 	r.Handle("pods/binding", r.bind)
 	r.Handle("bindings", r.bind)
 	r.Handle("pods/eviction", r.evict)
@@ -114,6 +121,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 		}
 	}
 	i.Default(obj) // fill in what the user left out
+	r.manage(req, nil, obj)
 	a := &admission.Attributes{Operation: admission.Create, Info: i, Namespace: req.Namespace, Name: obj.GetName(),
 		Object: obj, User: req.User, DryRun: req.DryRun, Warn: req.warn}
 	if err := r.Admission.Mutate(ctx, a); err != nil {
@@ -173,7 +181,6 @@ func (r *Registry) stamp(req Request, obj api.Object) {
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
-	obj.SetManagedFields(nil)
 	obj.SetGeneration(0)
 	if req.Info.GenerationOf != nil {
 		obj.SetGeneration(1)

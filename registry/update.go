@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -17,6 +16,7 @@ import (
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/certificates"
+	"github.com/lighter-k8s/lighter/api/equal"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -103,6 +103,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	}
 	obj = r.carry(req, obj, old)
 	i.Default(obj)
+	r.manage(req, old, obj)
 	a := &admission.Attributes{Operation: admission.Update, Info: i, Namespace: req.Namespace, Name: req.Name, Subresource: req.Subresource,
 		Object: obj, Old: old, User: req.User, DryRun: req.DryRun, Warn: req.warn}
 	if err := r.Admission.Mutate(ctx, a); err != nil {
@@ -159,7 +160,6 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
 	obj.SetGeneration(old.GetGeneration())
 	obj.SetSelfLink("")
-	obj.SetManagedFields(old.GetManagedFields())
 	if obj.GetGenerateName() == "" {
 		obj.SetGenerateName(old.GetGenerateName())
 	}
@@ -200,7 +200,7 @@ var parts = map[string]func(dst, src api.Object){
 // generation rises exactly when what the record calls the spec changes.
 func (r *Registry) generation(i *api.Info, obj, old api.Object) {
 	obj.SetGeneration(old.GetGeneration())
-	if i.GenerationOf != nil && !equality.Semantic.DeepEqual(i.GenerationOf(obj), i.GenerationOf(old)) {
+	if i.GenerationOf != nil && !equal.Semantic(i.GenerationOf(obj), i.GenerationOf(old)) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 }
@@ -230,10 +230,8 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 	if err != nil {
 		return nil, err
 	}
-	if was, err := item.Object(); err == nil && len(t.Ops) == 0 {
-		if before, err := encodeStored(i, was); err == nil && bytes.Equal(before, value) {
-			return obj, nil // nothing changed: no write, no event
-		}
+	if len(t.Ops) == 0 && same(item, value) {
+		return obj, nil // nothing changed: no write, no event
 	}
 	if req.DryRun {
 		return obj, nil
@@ -250,11 +248,10 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 	return finish(i, obj, stored, revision), nil
 }
 
-// encodeStored encodes a shared object without writing to it.
-func encodeStored(i *api.Info, shared api.Object) ([]byte, error) {
-	o := shared.DeepCopyObject().(api.Object)
-	o.SetResourceVersion("")
-	return api.EncodeStored(i.Stored, o)
+// same tells whether a value to be stored is what item was made of.
+func same(item *watch.Item, value []byte) bool {
+	raw, _, _, err := api.RawStored(value)
+	return err == nil && bytes.Equal(api.WithVersion(raw, item.Revision), item.Raw())
 }
 
 // finished: the object was deleted and nothing holds it any more.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,6 +38,7 @@ type State struct {
 	Listen    string    `json:"listen,omitempty"`
 	Bridge    string    `json:"bridge,omitempty"`
 	Cgroup    string    `json:"cgroupParent,omitempty"`
+	Snapshot  *Snapshot `json:"snapshot,omitempty"`         // the last backup by schedule
 	Container string    `json:"containerRuntime,omitempty"` // its socket
 }
 
@@ -44,6 +46,36 @@ type State struct {
 type Progress struct {
 	mu    sync.Mutex
 	state State
+	tasks map[string]http.HandlerFunc
+}
+
+// Saved notes how a backup by schedule went.
+func (p *Progress) Saved(s Snapshot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.Snapshot = &s
+}
+
+// Serve answers requests for a path of the control socket, from now on.
+func (p *Progress) Serve(path string, h http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tasks == nil {
+		p.tasks = map[string]http.HandlerFunc{}
+	}
+	p.tasks[path] = h
+}
+
+// task runs what Serve set.
+func (p *Progress) task(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	h := p.tasks[r.URL.Path]
+	p.mu.Unlock()
+	if h == nil {
+		http.Error(w, "this Lighter does not do that, or not yet; see 'lighter status'", http.StatusNotFound)
+		return
+	}
+	h(w, r)
 }
 
 // NewProgress begins a start.
@@ -134,6 +166,7 @@ func Control(ctx context.Context, dataDir string, p *Progress, stop func(), log 
 		w.WriteHeader(http.StatusAccepted)
 		stop()
 	})
+	mux.HandleFunc("/", p.task)
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- web.Serve(l) }()
@@ -147,14 +180,105 @@ func Control(ctx context.Context, dataDir string, p *Progress, stop func(), log 
 	}
 }
 
+// reply answers with JSON, or an error's text.
+func reply(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client is gone if it fails
+}
+
+// told is one line of an answer that goes on while the work does.
+type told struct {
+	Text  string `json:"text,omitempty"`
+	Error string `json:"error,omitempty"`
+	Done  bool   `json:"done,omitempty"`
+}
+
+// tell runs work and sends what it says as it says it, and how it ended.
+func tell(w http.ResponseWriter, work func(say func(format string, args ...any)) error) {
+	out := json.NewEncoder(w)
+	send := func(t told) {
+		_ = out.Encode(t)
+		_ = http.NewResponseController(w).Flush() // as above
+	}
+	end := told{Done: true}
+	if err := work(func(format string, args ...any) { send(told{Text: fmt.Sprintf(format, args...)}) }); err != nil {
+		end.Error = err.Error()
+	}
+	send(end)
+}
+
+// AskTo has the Lighter that runs from a data directory do something, and says what it says. Errors: ErrNotRunning.
+func AskTo(ctx context.Context, dataDir, path string, say func(string)) error {
+	return askTo(ctx, dataDir, path, nil, say)
+}
+
+func askTo(ctx context.Context, dataDir, path string, body io.Reader, say func(string)) error {
+	resp, err := callWith(ctx, dataDir, http.MethodPost, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := refused(resp); err != nil {
+		return err
+	}
+	for in := json.NewDecoder(resp.Body); ; {
+		var t told
+		if err := in.Decode(&t); err != nil {
+			return fmt.Errorf("it ended before it was done: %w; repeat the command to go on", err)
+		}
+		switch {
+		case t.Error != "":
+			return errors.New(t.Error)
+		case t.Done:
+			return nil
+		}
+		say(t.Text)
+	}
+}
+
+// refused is the error of an answer that is none.
+func refused(resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what is there of it
+	return errors.New(strings.TrimSpace(string(text)))
+}
+
+// AskEncryption returns what the server that runs from a data directory encrypts. Errors: ErrNotRunning.
+func AskEncryption(ctx context.Context, dataDir string) (s EncryptionStatus, err error) {
+	err = ask(ctx, dataDir, "/encryption", &s)
+	return s, err
+}
+
+func ask(ctx context.Context, dataDir, path string, into any) error {
+	resp, err := call(ctx, dataDir, http.MethodGet, path)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := refused(resp); err != nil {
+		return err
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
 // ErrNotRunning: no Lighter answers for the data directory.
 var ErrNotRunning = errors.New("not running")
 
 func call(ctx context.Context, dataDir, method, path string) (*http.Response, error) {
+	return callWith(ctx, dataDir, method, path, nil)
+}
+
+func callWith(ctx context.Context, dataDir, method, path string, body io.Reader) (*http.Response, error) {
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dial(ctx, dataDir)
 	}}}
-	r, err := http.NewRequestWithContext(ctx, method, "http://lighter"+path, nil)
+	r, err := http.NewRequestWithContext(ctx, method, "http://lighter"+path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -168,12 +292,7 @@ func call(ctx context.Context, dataDir, method, path string) (*http.Response, er
 // Ask returns the state of the Lighter that runs from a data directory. Errors: ErrNotRunning.
 func Ask(ctx context.Context, dataDir string) (State, error) {
 	var s State
-	resp, err := call(ctx, dataDir, http.MethodGet, "/state")
-	if err != nil {
-		return s, err
-	}
-	defer resp.Body.Close()
-	err = json.NewDecoder(resp.Body).Decode(&s)
+	err := ask(ctx, dataDir, "/state", &s)
 	return s, err
 }
 

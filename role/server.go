@@ -50,14 +50,20 @@ type Server struct {
 	Direct  *direct.Server
 	API     *apiserver.Server
 
-	services *registry.Services
-	tokens   *authn.Tokens
-	bearer   authn.Bearer
-	authn    authn.Authenticator
-	rbac     *authz.RBAC
-	store    store.Store
-	state    *watch.State
-	address  netip.Addr // where nodes and pods reach the API
+	services   *registry.Services
+	tokens     *authn.Tokens
+	bearer     authn.Bearer
+	authn      authn.Authenticator
+	rbac       *authz.RBAC
+	store      store.Store
+	encryption *encryption
+	snapshots  *snapshots
+	timeline   *timeline
+	state      *watch.State
+	address    netip.Addr // where nodes and pods reach the API
+	member     *member    // of the servers' own etcd; nil: the store is another
+	identity   string     // among several servers
+	wellness   wellness
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -66,20 +72,47 @@ const KubernetesVersion = "v1.37.2"
 // NewServer opens the store and makes all parts, none of which runs yet.
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
 	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
+	s.wellness.server = s
 	dir := filepath.Join(c.DataDir, "server")
-	var err error
+	err := enterCluster(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
 	if s.PKI, err = openPKI(c); err != nil {
+		return nil, err
+	}
+	infos := builtin.All()
+	if err := finishRestore(dir, log); err != nil {
 		return nil, err
 	}
 	if s.store, err = openStore(ctx, c, dir, log); err != nil {
 		return nil, err
 	}
-	infos := builtin.All()
+	if err := sameStore(ctx, c, dir, s.store, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	if s.encryption, err = openEncryption(ctx, c, s.store, infos, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	if m, ok := s.store.(*memberStore); ok {
+		s.member, s.encryption.name = m.member, m.member.known().Name
+		m.member.changed = func() {
+			if err := s.WriteKubeconfig(); err != nil {
+				log.Error("kubeconfig not written", "err", err)
+			}
+		}
+	}
+	if s.several() {
+		if s.identity, err = openIdentity(dir, c.Node.Name); err != nil {
+			return nil, errors.Join(err, s.store.Close())
+		}
+	}
+	s.store = s.encryption.store
 	s.state = watch.New(s.store, log, time.Now, infos)
 	if err := s.state.Load(ctx); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
-	reg := registry.New(s.store, s.state, log, time.Now)
+	reg := registry.New(s.store, s.state, log, time.Now, infos)
 	byResource := map[schema.GroupVersionResource]*api.Info{}
 	for _, i := range infos {
 		byResource[i.GroupVersionResource] = i
@@ -106,7 +139,12 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.API = apiserver.New(infos, groups)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
+	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
+	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
 	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
+	if s.member != nil {
+		s.API.Pages = map[string]http.Handler{joinPath: s.member}
+	}
 	return s, nil
 }
 
@@ -117,6 +155,7 @@ func Serve(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 		return err
 	}
 	p.Done("store and state")
+	s.Control(p)
 	return s.Run(ctx, func() {
 		p.Done("control plane")
 		if err := s.WriteKubeconfig(); err != nil {
@@ -171,7 +210,12 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
 		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
 	}
-	web := &http.Server{Handler: s.API, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
+	handler := http.Handler(s.API)
+	if s.several() {
+		s.wellness.recover(context.WithoutCancel(ctx))
+		handler = s.wellness.gate(s.API)
+	}
+	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
@@ -190,6 +234,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	g.Go(func() error { return s.compact(ctx) })
+	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.snapshots.run(ctx) })
+	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
 	g.Go(func() error { return boundHeap(ctx) })
 	for _, l := range listeners {
 		g.Go(func() error {
@@ -202,10 +249,15 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return serving.Run(ctx, s.Log) })
 	g.Go(func() error { return toKubelets.Run(ctx, s.Log) })
 	g.Go(func() error {
-		if err := s.bootstrap(ctx); err != nil {
+		if err := s.bootstrapWith(ctx); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
-		s.API.SetReady(s.checks())
+		if c := s.Config; c.Server.Store != "memory" {
+			if err := (lineage{Store: c.Server.Store}).write(filepath.Join(c.DataDir, "server")); err != nil {
+				return err
+			}
+		}
+		s.API.SetReady(s.wellness.checks())
 		if ready != nil {
 			ready()
 		}
@@ -213,6 +265,13 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		s.wellness.ending.Store(true)
+		if s.several() {
+			if err := s.unregister(ctx); err != nil {
+				s.Log.Warn("this server is still registered", "err", err)
+			}
+			time.Sleep(lameduck)
+		}
 		s.API.End()
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
@@ -229,7 +288,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 // compactEvery is how long the store keeps what was overwritten, at least. Source: kube-apiserver, --etcd-compaction-interval.
 const compactEvery = 5 * time.Minute
 
-// compact lets the store forget, every five minutes, what was overwritten more than five minutes ago.
+// compact lets the store forget, every five minutes, what was overwritten more than five minutes ago. Several servers all
+// do, each up to what it showed itself five minutes before: none forgets more than that, whoever is first.
 func (s *Server) compact(ctx context.Context) error {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
@@ -262,11 +322,6 @@ func (s *Server) withCA(serving *pki.Rotating) func(*tls.ClientHelloInfo) (*tls.
 		full.Certificate = append(slices.Clip(c.Certificate), s.PKI.CA.Cert.Raw)
 		return &full, nil
 	}
-}
-
-// checks are what /readyz looks at.
-func (s *Server) checks() []apiserver.Check {
-	return []apiserver.Check{{Name: "store", Test: func(ctx context.Context) error { return s.state.Now(ctx) }}}
 }
 
 // listen opens the API's sockets: what was asked for and, where that is loopback, the node's address too.
@@ -343,6 +398,9 @@ func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logg
 	case "memory":
 		return memory.New(), nil
 	case "etcd":
+		if len(c.Server.Etcd.Endpoints) == 0 {
+			return openMemberStore(ctx, c, log)
+		}
 		cfg := etcd.Config{Endpoints: c.Server.Etcd.Endpoints}
 		if e := c.Server.Etcd; e.CA != "" || e.Cert != "" {
 			t, err := tlsFiles(e.CA, e.Cert, e.Key)
@@ -354,6 +412,18 @@ func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logg
 		return etcd.Open(ctx, cfg)
 	}
 	return embedded.Open(filepath.Join(dir, "store"), embedded.Options{Logger: log})
+}
+
+// Control makes the server answer the commands that work on a running one.
+func (s *Server) Control(p *Progress) {
+	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) {
+		status, err := s.encryption.status(r.Context())
+		reply(w, status, err)
+	})
+	p.Serve("/encryption/rotate", s.encryption.serveRotate)
+	p.Serve("/backup", s.serveBackup)
+	p.Serve("/undo", s.serveUndo)
+	s.snapshots.tell = p.Saved
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.
@@ -381,5 +451,8 @@ func (s *Server) Kubeconfig() (pki.Kubeconfig, error) {
 	}
 	k, err := s.PKI.Admin("https://" + net.JoinHostPort(host, port))
 	k.Name = "lighter"
+	for _, other := range otherServers(s.Config) {
+		k.Others = append(k.Others, "https://"+net.JoinHostPort(other, port))
+	}
 	return k, err
 }

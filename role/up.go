@@ -24,6 +24,7 @@ func Up(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress, re
 		return err
 	}
 	p.Done("store and state")
+	s.Control(p)
 	ip, err := nodeIP(c)
 	if err != nil {
 		return err

@@ -33,6 +33,8 @@ var (
 	ErrFuture = errors.New("revision is in the future")
 	// ErrCorrupt: a value does not match its checksum; the text names the key.
 	ErrCorrupt = errors.New("stored value is corrupt")
+	// ErrUnreadable: a value is there and cannot be decrypted; the text names the key and says why.
+	ErrUnreadable = errors.New("stored value cannot be read")
 	// ErrReadOnly: the disk refused a write; writes end here until a restart.
 	ErrReadOnly = errors.New("store takes no writes")
 	// ErrNotEmpty: Restore was asked of a store that has content.
@@ -62,6 +64,9 @@ type Entry struct {
 	Key      string   // "/registry/[<group>/]<resource>/[<namespace>/]<name>"
 	Value    []byte   // as committed; nil in an Event means deleted
 	Revision Revision // of the write that made this entry
+	// Err, in what List and Watch give, says that the value is there and cannot be decrypted
+	// (an ErrUnreadable); Value is then as it is stored, and nothing to serve.
+	Err error
 }
 
 // Event is one change of one key.
@@ -149,6 +154,8 @@ type Store interface {
 
 	// Watch yields every event under prefix later than after, in revision order
 	// and in key order within one, and ends with ctx or with one error.
+	// An Event without a key is a mark: all up to its revision was shown, where other
+	// writers of the same store (outside prefix) made the newer revisions.
 	// Events not yet acknowledged are not shown. Errors: ErrCompacted when an
 	// event later than after is forgotten (after+1 < the compacted revision),
 	// ErrFuture when after is not yet acknowledged, ctx's error, ErrClosed.

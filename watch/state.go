@@ -110,9 +110,10 @@ func (s *State) Load(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
-		item, err := newItem(t.info, key, e, nil, s.hot)
+		item, err := s.read(t, key, e, nil)
 		if err != nil {
-			return fmt.Errorf("load state: %s: %w", e.Key, err)
+			s.lose(t, key, e, err)
+			continue
 		}
 		t.put(nil, item)
 	}
@@ -196,18 +197,17 @@ func (s *State) apply(batch []store.Event) {
 		}
 		old, _ := t.items.Get(key)
 		ev := &Event{Revision: revision, Old: old, at: s.now()}
+		delete(t.unreadable, key)
 		if e.Value != nil {
 			o := offer{e.Key, revision}
 			obj := s.offers[o]
 			delete(s.offers, o)
-			item, err := newItem(t.info, key, e.Entry, obj, s.hot)
-			if err != nil {
-				// Never serve what cannot be read; say which. The older state is not shown either.
-				s.log.Error("stored object unreadable", "object", e.Key, "rev", revision, "err", err)
-				continue
+			var err error
+			if ev.New, err = s.read(t, key, e.Entry, obj); err != nil {
+				s.lose(t, key, e.Entry, err) // and do not go on to show the older state: for who watches it is gone
 			}
-			ev.New = item
-		} else if old == nil {
+		}
+		if ev.New == nil && old == nil {
 			continue
 		}
 		t.put(old, ev.New)

@@ -31,6 +31,8 @@ type table struct {
 	routes map[indexKey]int
 	bytes  int    // that log's events hold
 	since  uint64 // events later than this revision are all in log
+
+	unreadable map[string]Unreadable // by key; nil while there is none
 }
 
 // set is what an index has for one value.

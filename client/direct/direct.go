@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
@@ -62,11 +63,22 @@ func (c *Client) request(ctx context.Context, verb string, r client.Resource, na
 		denied.ErrStatus.Message = authz.Forbidden(a, reason)
 		return registry.Request{}, denied
 	}
-	q := registry.Request{Info: i, Namespace: namespace, Name: name, Subresource: subresource, User: c.user}
+	q := registry.Request{Info: i, Namespace: namespace, Name: name, Subresource: subresource, User: c.user, Manager: manager(c.user.Username)}
 	if !i.Namespaced {
 		q.Namespace = ""
 	}
 	return q, nil
+}
+
+// manager is the name of the component that a user stands for, as its user agent would say it over HTTP.
+func manager(user string) string {
+	switch {
+	case strings.HasPrefix(user, "system:node:"):
+		return "kubelet"
+	case strings.HasPrefix(user, "system:serviceaccount:kube-system:"):
+		return "kube-controller-manager"
+	}
+	return strings.TrimPrefix(user, "system:")
 }
 
 // Get reads the newest state.

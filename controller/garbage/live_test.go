@@ -46,7 +46,7 @@ func serve(t *testing.T) client.Client {
 		of[i.GroupVersionResource] = i
 	}
 	all := []client.Resource{client.ConfigMaps.Resource, client.Secrets.Resource, client.Nodes.Resource, client.Namespaces.Resource}
-	c := (&direct.Server{Registry: registry.New(s, state, log, time.Now), Authz: everybody{}, Resources: of}).As(authenticationv1.UserInfo{Username: "test"})
+	c := (&direct.Server{Registry: registry.New(s, state, log, time.Now, infos), Authz: everybody{}, Resources: of}).As(authenticationv1.UserInfo{Username: "test"})
 	done := make(chan error, 2)
 	go func() { done <- state.Run(ctx) }()
 	env := controller.Env{Client: c, Log: log, Now: time.Now, Events: client.NewRecorder(c, log, "test", "", time.Now)}

@@ -154,6 +154,9 @@ func (s *Store) goOnFrom(newest store.Revision) error {
 		return err
 	}
 	s.assigned, s.logged, s.limit = newest, newest, limit
+	if err := s.readHeads(); err != nil {
+		return err
+	}
 	s.history.mu.Lock()
 	s.history.compacted, s.history.gaps = newest, nil
 	s.history.mu.Unlock()

@@ -2,10 +2,7 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/lighter-k8s/lighter/store"
 )
@@ -131,20 +128,11 @@ func (s *Store) current(key string) (store.Revision, *group, error) {
 		}
 		return p.revision, p.group, nil
 	}
-	at := currentKey(make([]byte, 0, len(key)+1), key)
-	value, closer, err := s.db.Get(at)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil, nil
-	}
-	if err != nil {
-		return 0, nil, readError(key, err)
-	}
-	defer closer.Close()
-	body, ok := unseal(at, value)
-	if !ok || len(body) != 8 {
+	head, there := s.heads[key]
+	if there && head == 0 {
 		return 0, nil, fmt.Errorf("%s: %w", key, store.ErrCorrupt)
 	}
-	return getRevision(body), nil, nil
+	return head, nil, nil
 }
 
 // await returns when g is visible.

@@ -27,7 +27,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/lighter-k8s/lighter/store"
@@ -73,10 +73,11 @@ type Store struct {
 	forming  *group
 	inflight int // groups that the writer took and the publisher has not shown
 	assigned store.Revision
-	limit    store.Revision // assigned stays below it, or reserves more
-	pending  map[string]pendingKey
-	settle   bool // sync and seal the log although nobody waits
-	settling bool // a timer will set settle
+	limit    store.Revision            // assigned stays below it, or reserves more
+	heads    map[string]store.Revision // of the keys that are there and visible, their newest; 0: it cannot be read
+	pending  map[string]pendingKey     // what groups that are not visible yet do to keys
+	settle   bool                      // sync and seal the log although nobody waits
+	settling bool                      // a timer will set settle
 	stopping bool
 
 	log        log            // the writer's
@@ -249,10 +250,12 @@ func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
 			},
 		},
 	}
-	// Most lookups of Commit are of keys that are not there: these cost no block.
-	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	// Most of what is written is overwritten or forgotten before it gets far: it is compressed at the bottom only.
+	for i := range len(o.Levels) - 1 {
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
+	o.Levels[len(o.Levels)-1].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
+	o.L0CompactionThreshold = 16
 	o.Experimental.FileCacheShards = 1
 	o.Experimental.CompactionScheduler = scheduler{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), s}
 	return o

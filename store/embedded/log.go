@@ -16,6 +16,12 @@ import (
 // longer, and the old one goes when pebble has flushed what it holds.
 const segmentBytes = 4 << 20
 
+// fillBytes is how far ahead of its records a segment is filled with zeros: a sync of what is written over them
+// need not put a new length of the file on the disk too. Zeros are no record.
+const fillBytes = 256 << 10
+
+var zeros [fillBytes]byte
+
 // log is the write-ahead log: numbered segment files in one folder. Only the
 // writer goroutine (and Open and Close) touches it.
 type log struct {
@@ -24,7 +30,8 @@ type log struct {
 	folder  vfs.File // to sync names
 	file    vfs.File
 	segment uint64
-	size    int64 // of the current segment
+	size    int64 // of the current segment's records
+	filled  int64 // of its file
 	synced  int64 // how much of it is on the disk
 	err     error // the first; nothing is written after it
 }
@@ -76,11 +83,17 @@ func (l *log) tryBegin(segment uint64, start segmentStart) error {
 		}
 		l.file = nil
 	}
-	f, err := l.fs.Create(l.fs.PathJoin(l.dir, segmentName(segment)), "lighter-log")
+	name := l.fs.PathJoin(l.dir, segmentName(segment))
+	f, err := l.fs.Create(name, "lighter-log") // empty, whatever was there
+	if err == nil {
+		if err = f.Close(); err == nil {
+			f, err = l.fs.OpenReadWrite(name, "lighter-log")
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("create log: %w", err)
 	}
-	l.file, l.segment, l.size, l.synced = f, segment, 0, 0
+	l.file, l.segment, l.size, l.synced, l.filled = f, segment, 0, 0, 0
 	b := start.append(beginRecord(nil, recordBegin, start.base))
 	endRecord(b, segment, 0, 0)
 	if err := l.tryWrite(b); err != nil {
@@ -113,8 +126,15 @@ func (l *log) write(b []byte) error {
 }
 
 func (l *log) tryWrite(b []byte) error {
-	n, err := l.file.Write(b)
+	n, err := l.file.WriteAt(b, l.size)
 	l.size += int64(n)
+	if err == nil && l.size > l.filled {
+		l.filled = l.size
+		if l.size > int64(len(b)) { // not yet with the first record: many a segment gets no other
+			n, err = l.file.WriteAt(zeros[:], l.size)
+			l.filled += int64(n)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("write log: %w", err)
 	}

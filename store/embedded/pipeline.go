@@ -139,6 +139,11 @@ func (s *Store) publish() {
 					if s.pending[op.Key].revision == t.revision {
 						delete(s.pending, op.Key)
 					}
+					if op.Value == nil {
+						delete(s.heads, op.Key)
+					} else {
+						s.heads[op.Key] = t.revision
+					}
 				}
 			}
 		}

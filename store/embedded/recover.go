@@ -71,6 +71,9 @@ func (s *Store) open(cacheBytes int64) error {
 		err = s.recover()
 	}
 	if err == nil {
+		err = s.readHeads()
+	}
+	if err == nil {
 		return nil
 	}
 	close(s.ending)
@@ -340,6 +343,29 @@ func (s *Store) readMarks() error {
 			return readError("", err)
 		}
 		s.history.gaps = append(s.history.gaps, gap{getRevision(it.Key()[1:]), getRevision(value)})
+	}
+	return readError("", it.Error())
+}
+
+// readHeads reads which keys are there and at which revision each is: Commit asks for them all the time.
+func (s *Store) readHeads() error {
+	s.heads = map[string]store.Revision{}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{'i'}, UpperBound: []byte{'j'}})
+	if err != nil {
+		return readError("", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return readError(string(it.Key()[1:]), err)
+		}
+		body, ok := unseal(it.Key(), value)
+		if !ok || len(body) != 8 {
+			body = nil // a Commit of this key says so
+			s.logger.Error("corrupt revision of a key", "object", string(it.Key()[1:]))
+		}
+		s.heads[string(it.Key()[1:])] = getRevision(body)
 	}
 	return readError("", it.Error())
 }

@@ -1,0 +1,333 @@
+package managed
+
+import (
+	"reflect"
+	"slices"
+	"strconv"
+	"unsafe"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// delta is what differs at and below one path: what the new value has anew or otherwise, and what it has no more.
+// The booleans are for the path itself.
+type delta struct {
+	took, gone       *set
+	tookIt, goneIt   bool
+	oldHere, newHere bool // used by those who ask whether a struct is empty
+}
+
+// diff compares two objects of i; old nil is an object without content.
+func diff(i *api.Info, old, obj api.Object) (took, gone *set) {
+	if old == nil {
+		old = i.New()
+	}
+	return diffOf(reflect.TypeOf(obj), old, obj)
+}
+
+func diffOf(t reflect.Type, old, obj api.Object) (took, gone *set) {
+	if old == nil {
+		old = reflect.New(t.Elem()).Interface().(api.Object)
+	}
+	d := diffStruct(shapeOf(t.Elem()), reflect.ValueOf(old).UnsafePointer(), reflect.ValueOf(obj).UnsafePointer())
+	return d.took, d.gone
+}
+
+// compare tells how what is at r differs from what is at l; nil: nothing is there.
+func (s *slot) compare(l, r unsafe.Pointer) (d delta) {
+	if l != nil && r != nil && s.same(l, r) {
+		return delta{oldHere: true, newHere: true}
+	}
+	switch s.shape.kind {
+	case structure:
+		d = diffStruct(s.shape, s.deref(l), s.deref(r))
+	case listing:
+		if lv, rv := s.items(l), s.items(r); len(lv) > 0 || len(rv) > 0 {
+			d = diffList(s.shape, lv, rv)
+			d.oldHere, d.newHere = true, true
+		}
+	case mapping:
+		if lv, rv := s.value(l), s.value(r); hasItems(lv) || hasItems(rv) {
+			d = diffMap(s.shape, lv, rv)
+			d.oldHere, d.newHere = true, true
+		}
+	}
+	if !d.oldHere && !d.newHere { // a leaf, or both empty: null and empty are told apart
+		return delta{tookIt: r != nil, goneIt: r == nil}
+	}
+	d.tookIt, d.goneIt = l == nil, r == nil
+	return d
+}
+
+// deref follows the slot's pointers from its address to a value's; nil: there is none.
+func (s *slot) deref(p unsafe.Pointer) unsafe.Pointer {
+	for t := s.typ; p != nil && t.Kind() == reflect.Pointer; t = t.Elem() {
+		p = *(*unsafe.Pointer)(p)
+	}
+	return p
+}
+
+// value is what is at p, behind pointers; an invalid Value when there is nothing.
+func (s *slot) value(p unsafe.Pointer) reflect.Value {
+	if p == nil {
+		return reflect.Value{}
+	}
+	v := reflect.NewAt(s.typ, p).Elem()
+	for v.IsValid() && v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	return v
+}
+
+// items are the addresses of what a list at p holds.
+func (s *slot) items(p unsafe.Pointer) []unsafe.Pointer {
+	if p = s.deref(p); p == nil {
+		return nil
+	}
+	list := *(*[]struct{})(p) // only its header counts
+	first, size := unsafe.Pointer(unsafe.SliceData(list)), s.shape.elem.typ.Size()
+	out := make([]unsafe.Pointer, len(list))
+	for n := range out {
+		out[n] = unsafe.Add(first, uintptr(n)*size)
+	}
+	return out
+}
+
+func hasItems(v reflect.Value) bool { return v.IsValid() && v.Len() > 0 }
+
+// add notes what differs below a path element.
+func (d *delta) add(key string, c delta) {
+	if c.tookIt || !c.took.empty() {
+		if d.took == nil {
+			d.took = &set{make([]elem, 0, 4)}
+		}
+		d.took.elems = append(d.took.elems, elem{key, c.tookIt, c.took})
+	}
+	if c.goneIt || !c.gone.empty() {
+		if d.gone == nil {
+			d.gone = &set{make([]elem, 0, 4)}
+		}
+		d.gone.elems = append(d.gone.elems, elem{key, c.goneIt, c.gone})
+	}
+}
+
+func diffStruct(s *shape, l, r unsafe.Pointer) (d delta) {
+	for n := range s.fields {
+		f := &s.fields[n]
+		lf, rf := f.in(l), f.in(r)
+		d.oldHere, d.newHere = d.oldHere || lf != nil, d.newHere || rf != nil
+		if lf != nil || rf != nil {
+			d.add(f.key, f.compare(lf, rf))
+		}
+	}
+	return d
+}
+
+func diffMap(s *shape, l, r reflect.Value) (d delta) {
+	if s.elem.shape.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
+		return diffTexts(l, r)
+	}
+	var keys []string
+	for _, m := range [2]reflect.Value{l, r} {
+		if m.IsValid() {
+			for it := m.MapRange(); it.Next(); {
+				keys = append(keys, it.Key().String())
+			}
+		}
+	}
+	slices.Sort(keys)
+	at := func(m reflect.Value, key string) unsafe.Pointer { // of a copy: what maps hold has no address
+		if !m.IsValid() {
+			return nil
+		}
+		v := m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key()))
+		if !v.IsValid() {
+			return nil
+		}
+		c := reflect.New(s.elem.typ)
+		c.Elem().Set(v)
+		return c.UnsafePointer()
+	}
+	for _, key := range slices.Compact(keys) {
+		d.add("f:"+key, s.elem.compare(at(l, key), at(r, key)))
+	}
+	return d
+}
+
+var texts = reflect.TypeFor[map[string]string]()
+
+// diffTexts is diffMap for labels, annotations and the like, which every object has.
+func diffTexts(l, r reflect.Value) (d delta) {
+	var lm, rm map[string]string
+	if l.IsValid() {
+		lm = l.Interface().(map[string]string)
+	}
+	if r.IsValid() {
+		rm = r.Interface().(map[string]string)
+	}
+	keys := make([]string, 0, 8)
+	for key, old := range lm {
+		if value, here := rm[key]; !here || value != old {
+			keys = append(keys, key)
+		}
+	}
+	for key := range rm {
+		if _, here := lm[key]; !here {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		_, here := rm[key]
+		d.add("f:"+key, delta{tookIt: here, goneIt: !here})
+	}
+	return d
+}
+
+// item is what lists have at one path element: several are duplicates.
+type item struct {
+	key  string
+	l, r []unsafe.Pointer
+}
+
+// diffList compares lists whose items have names: by key fields, or by their value.
+func diffList(s *shape, l, r []unsafe.Pointer) (d delta) {
+	items := make([]item, 0, max(len(l), len(r)))
+	gather := func(list []unsafe.Pointer, put func(*item, unsafe.Pointer)) {
+	next:
+		for _, v := range list {
+			key, ok := s.name(v)
+			if !ok {
+				continue
+			}
+			for m := range items {
+				if items[m].key == key {
+					put(&items[m], v)
+					continue next
+				}
+			}
+			items = append(items, item{key: key})
+			put(&items[len(items)-1], v)
+		}
+	}
+	gather(l, func(i *item, v unsafe.Pointer) { i.l = append(i.l, v) })
+	gather(r, func(i *item, v unsafe.Pointer) { i.r = append(i.r, v) })
+	slices.SortFunc(items, func(a, b item) int { return compareKeys(a.key, b.key) })
+	one := func(vs []unsafe.Pointer) unsafe.Pointer {
+		if len(vs) == 0 {
+			return nil
+		}
+		return vs[0]
+	}
+	for _, i := range items {
+		var c delta
+		switch {
+		case len(i.l) <= 1 && len(i.r) <= 1:
+			c = s.elem.compare(one(i.l), one(i.r))
+		case len(i.l) >= 2 && len(i.r) >= 2: // duplicates are owned as a whole
+			c.tookIt = !slices.EqualFunc(i.l, i.r, s.elem.same)
+		case len(i.l) >= 2:
+			if len(i.r) == 1 {
+				c = s.elem.compare(nil, i.r[0])
+			}
+			c.goneIt = true
+		default:
+			if len(i.l) == 1 {
+				c = s.elem.compare(i.l[0], nil)
+			}
+			c.tookIt = true
+		}
+		d.add(i.key, c)
+	}
+	return d
+}
+
+// name is the path element of the list's item at p; false: it has none, and nobody owns it.
+func (s *shape) name(p unsafe.Pointer) (string, bool) {
+	if len(s.keys) == 0 {
+		b, ok := s.elem.append([]byte("v:"), p)
+		return string(b), ok
+	}
+	if p = s.elem.deref(p); p == nil {
+		return "", false
+	}
+	b := append(make([]byte, 0, 64), "k:{"...)
+	for _, key := range s.keys {
+		for n := range s.elem.shape.fields {
+			f := &s.elem.shape.fields[n]
+			if f.key[2:] != key {
+				continue
+			}
+			at := f.in(p)
+			if f.deref(at) == nil && f.byDefault == nil {
+				continue
+			}
+			if len(b) > len("k:{") {
+				b = append(b, ',')
+			}
+			b = append(appendQuoted(b, key), ':')
+			var ok bool
+			if f.deref(at) == nil {
+				b, ok = appendText(b, *f.byDefault)
+			} else {
+				b, ok = f.append(b, at)
+			}
+			if !ok {
+				return "", false
+			}
+		}
+	}
+	if len(b) == len("k:{") {
+		return "", false
+	}
+	return string(append(b, '}')), true
+}
+
+// append appends the scalar at p as JSON, as path elements have it; false: it is none.
+func (s *slot) append(b []byte, p unsafe.Pointer) ([]byte, bool) {
+	if p = s.deref(p); p == nil {
+		return b, false
+	}
+	t := s.typ
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return appendText(b, *(*string)(p))
+	case reflect.Bool:
+		return strconv.AppendBool(b, *(*bool)(p)), true
+	case reflect.Int32:
+		return strconv.AppendInt(b, int64(*(*int32)(p)), 10), true
+	case reflect.Int64:
+		return strconv.AppendInt(b, *(*int64)(p), 10), true
+	case reflect.Struct:
+		if t == reflect.TypeFor[intstr.IntOrString]() {
+			if i := (*intstr.IntOrString)(p); i.Type == intstr.Int {
+				return strconv.AppendInt(b, int64(i.IntVal), 10), true
+			} else {
+				return appendText(b, i.StrVal)
+			}
+		}
+	}
+	return b, false // no list is told apart by others
+}
+
+// appendText leaves strings with unusual characters to the library that defines the form.
+func appendText(b []byte, s string) ([]byte, bool) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
+			v := value.NewValueInterface(s)
+			text, err := fieldpath.SerializePathElement(fieldpath.PathElement{Value: &v})
+			if err != nil {
+				return b, false
+			}
+			return append(b, text[2:]...), true
+		}
+	}
+	return appendQuoted(b, s), true
+}

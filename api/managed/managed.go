@@ -1,0 +1,263 @@
+// Package managed keeps metadata.managedFields: which manager wrote which field of an object last. Update is called
+// by the registry for every write that is no server-side apply; it gives exactly what apimachinery's
+// managedfields.FieldManager gives (a test compares the two), from the typed objects, for a small part of its cost.
+//
+//	managed.go  Update, the rules between managers     shape.go    how a Go type merges
+//	diff.go     what differs between two objects       set.go      sets of fields, and their FieldsV1 form
+package managed
+
+import (
+	"bytes"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+const (
+	maxManagers = 10                // entries of updates; older ones are merged beyond that
+	ancient     = "ancient-changes" // the manager that they are merged into
+)
+
+// Write says who writes an object, and through what.
+type Write struct {
+	Manager     string // "" is "unknown"
+	Subresource string
+	Now         time.Time
+	// Convert gives both objects (old nil on a create) in another version of the same resource, for the
+	// entries of managers that used it; false: that version is not served any more, and its entries go.
+	Convert func(apiVersion string) (old, obj api.Object, ok bool)
+}
+
+// Update sets obj's managedFields to what they are after the write that makes it of old (nil: a create), both in
+// version i. Only obj's metadata is written to. Managers of an object that has none yet are only kept from its
+// creation on, and what a request itself says of managedFields counts unless it is of a subresource.
+// Source: Kubernetes documentation, Server-Side Apply, Field management.
+func Update(i *api.Info, old, obj api.Object, w Write) {
+	var live []metav1.ManagedFieldsEntry
+	if old != nil {
+		live = old.GetManagedFields()
+	}
+	entries := given(live, obj.GetManagedFields(), w.Subresource)
+	obj.SetManagedFields(nil)
+	if len(entries) == 0 && old != nil && old.GetUID() != "" {
+		return
+	}
+	version := i.GroupVersion().String()
+	took, gone := diff(i, old, obj)
+	if i.HasStatus && w.Subresource == "" { // the status is not written through the main resource
+		took, gone = took.without("f:status"), gone.without("f:status")
+	}
+	changes := map[string]*set{version: took.union(gone)}
+	kept := entries[:0:0]
+	for _, e := range entries {
+		change, ok := changes[e.APIVersion]
+		if !ok {
+			if o, n, served := w.convert(e.APIVersion); served {
+				t, g := diffOf(reflect.TypeOf(n), o, n)
+				change = t.union(g)
+			} else {
+				continue
+			}
+			changes[e.APIVersion] = change
+		}
+		if rest, left := subtracted(e, change); left {
+			kept = append(kept, rest)
+		}
+	}
+	took = took.stripped()
+	if !took.empty() {
+		kept = w.take(kept, took, version)
+	}
+	kept = capped(kept)
+	slices.SortFunc(kept, order)
+	if len(kept) > 0 {
+		obj.SetManagedFields(kept)
+	}
+}
+
+func (w Write) convert(apiVersion string) (old, obj api.Object, ok bool) {
+	if w.Convert == nil {
+		return nil, nil, false
+	}
+	return w.Convert(apiVersion)
+}
+
+// take gives the fields to the writer.
+func (w Write) take(entries []metav1.ManagedFieldsEntry, took *set, version string) []metav1.ManagedFieldsEntry {
+	now := metav1.NewTime(w.Now.UTC().Truncate(time.Second))
+	mine := metav1.ManagedFieldsEntry{Manager: w.Manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: version,
+		Time: &now, FieldsType: "FieldsV1", Subresource: w.Subresource}
+	if mine.Manager == "" {
+		mine.Manager = "unknown"
+	}
+	for n, e := range entries {
+		if !same(e, mine) {
+			continue
+		}
+		if had, err := parse(e.FieldsV1.GetRawBytes()); err == nil {
+			took = took.union(had)
+		}
+		entries = slices.Delete(slices.Clone(entries), n, n+1)
+		break
+	}
+	mine.FieldsV1 = metav1.NewFieldsV1(string(took.encode()))
+	return append(entries, mine)
+}
+
+// same tells whether two entries are of one manager: appliers are one over all versions.
+func same(a, b metav1.ManagedFieldsEntry) bool {
+	return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource &&
+		(a.APIVersion == b.APIVersion || a.Operation == metav1.ManagedFieldsOperationApply)
+}
+
+// subtracted is e without the fields that changed; false: nothing is left of it.
+func subtracted(e metav1.ManagedFieldsEntry, change *set) (metav1.ManagedFieldsEntry, bool) {
+	if change.apartFrom(e.FieldsV1.GetRawBytes()) {
+		return e, true
+	}
+	had, err := parse(e.FieldsV1.GetRawBytes())
+	if err != nil {
+		return e, false // nobody can read it
+	}
+	rest, changed := had.subtract(change)
+	if rest.empty() {
+		return e, false
+	}
+	if changed {
+		e.FieldsV1 = metav1.NewFieldsV1(string(rest.encode()))
+	}
+	return e, true
+}
+
+// given are the entries to go on from: those that the request says, or the object's own when it says none that
+// can be understood; none when it says so by one empty entry.
+func given(live, said []metav1.ManagedFieldsEntry, subresource string) []metav1.ManagedFieldsEntry {
+	if subresource == "" && !unchanged(live, said) {
+		if said != nil && (len(said) == 0 || len(said) == 1 && reflect.DeepEqual(said[0], metav1.ManagedFieldsEntry{})) {
+			return nil
+		}
+		if ok, valid := canonical(said); valid && len(ok) > 0 {
+			return ok
+		}
+	}
+	for _, e := range live { // as they were written by us or upstream, unless somebody else wrote the store
+		if !valid(e) || e.FieldsV1 == nil {
+			ok, _ := canonical(live)
+			return ok
+		}
+	}
+	return live
+}
+
+// unchanged: the usual case, a client that sends back what it was given.
+func unchanged(live, said []metav1.ManagedFieldsEntry) bool {
+	return len(live) > 0 && slices.EqualFunc(live, said, func(a, b metav1.ManagedFieldsEntry) bool {
+		return same(a, b) && a.APIVersion == b.APIVersion && a.FieldsType == b.FieldsType && a.Time.Equal(b.Time) &&
+			a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
+	})
+}
+
+func valid(e metav1.ManagedFieldsEntry) bool {
+	return (e.Operation == metav1.ManagedFieldsOperationApply || e.Operation == metav1.ManagedFieldsOperationUpdate) &&
+		e.APIVersion != "" && e.FieldsType == "FieldsV1"
+}
+
+// canonical reads what somebody wrote by hand: one entry a manager, in the one form that sets have.
+func canonical(entries []metav1.ManagedFieldsEntry) (out []metav1.ManagedFieldsEntry, ok bool) {
+	for _, e := range entries {
+		if !valid(e) {
+			return nil, false
+		}
+		raw := []byte("{}")
+		if e.FieldsV1 != nil {
+			raw = e.FieldsV1.GetRawBytes()
+		}
+		var s fieldpath.Set
+		if err := s.FromJSON(bytes.NewReader(raw)); err != nil {
+			return nil, false
+		}
+		data, err := s.ToJSON()
+		if err != nil {
+			return nil, false
+		}
+		e.FieldsV1 = metav1.NewFieldsV1(string(data))
+		out = slices.DeleteFunc(out, func(o metav1.ManagedFieldsEntry) bool { return same(o, e) })
+		out = append(out, e)
+	}
+	return out, true
+}
+
+// capped merges the oldest entries of updates when there are too many.
+func capped(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var updates []metav1.ManagedFieldsEntry
+	for _, e := range entries {
+		if e.Operation == metav1.ManagedFieldsOperationUpdate {
+			updates = append(updates, e)
+		}
+	}
+	excess := len(updates) - maxManagers
+	if excess <= 0 {
+		return entries
+	}
+	slices.SortStableFunc(updates, order)
+	first := map[string]metav1.ManagedFieldsEntry{} // by version: the oldest of it, merged once there is a second
+	drop := func(e metav1.ManagedFieldsEntry) {
+		entries = slices.DeleteFunc(slices.Clone(entries), func(o metav1.ManagedFieldsEntry) bool { return same(o, e) })
+	}
+	for _, e := range updates {
+		if excess <= 0 {
+			break
+		}
+		one, seen := first[e.APIVersion]
+		if !seen {
+			first[e.APIVersion] = e
+			continue
+		}
+		bucket := metav1.ManagedFieldsEntry{Manager: ancient, Operation: e.Operation, APIVersion: e.APIVersion, FieldsType: "FieldsV1", Time: e.Time}
+		a, errA := parse(one.FieldsV1.GetRawBytes())
+		b, errB := parse(e.FieldsV1.GetRawBytes())
+		if errA != nil || errB != nil {
+			continue
+		}
+		bucket.FieldsV1 = metav1.NewFieldsV1(string(a.union(b).encode()))
+		drop(one)
+		drop(e)
+		entries = append(entries, bucket)
+		first[e.APIVersion] = bucket
+		excess--
+	}
+	return entries
+}
+
+// order is that of managedFields: appliers first, then by age and name.
+func order(p, q metav1.ManagedFieldsEntry) int {
+	if c := strings.Compare(string(p.Operation), string(q.Operation)); c != 0 {
+		return c
+	}
+	if a, b := seconds(p), seconds(q); a != b {
+		if a < b {
+			return -1
+		}
+		return 1
+	}
+	if c := strings.Compare(p.Manager, q.Manager); c != 0 {
+		return c
+	}
+	if c := strings.Compare(p.APIVersion, q.APIVersion); c != 0 {
+		return c
+	}
+	return strings.Compare(p.Subresource, q.Subresource)
+}
+
+func seconds(e metav1.ManagedFieldsEntry) int64 {
+	if e.Time == nil {
+		return 0
+	}
+	return e.Time.Unix()
+}

@@ -1,0 +1,304 @@
+package managed
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// set is a set of fields as FieldsV1 nests them. nil is empty. Sets are never changed once made, and share parts.
+type set struct{ elems []elem } // in the order of their path elements
+
+// elem is one path element: "f:name", `k:{"name":"web"}`, `v:"value"`.
+type elem struct {
+	key    string
+	member bool // the path itself is in the set
+	sub    *set // what is below it
+}
+
+func (s *set) empty() bool { return s == nil || len(s.elems) == 0 }
+
+// compareKeys is the order of path elements: fields, keys, values, each by what they hold.
+func compareKeys(a, b string) int {
+	if a[0] != b[0] {
+		return strings.IndexByte("fkvi", a[0]) - strings.IndexByte("fkvi", b[0])
+	}
+	if a == b {
+		return 0
+	}
+	if a[0] != 'f' {
+		p, errP := fieldpath.DeserializePathElement(a)
+		q, errQ := fieldpath.DeserializePathElement(b)
+		if errP == nil && errQ == nil {
+			if c := p.Compare(q); c != 0 {
+				return c
+			}
+		}
+	}
+	return strings.Compare(a[2:], b[2:])
+}
+
+// union holds what is in either.
+func (s *set) union(o *set) *set {
+	switch {
+	case s.empty():
+		return o
+	case o.empty():
+		return s
+	}
+	out := &set{make([]elem, 0, max(len(s.elems), len(o.elems)))}
+	for a, b := s.elems, o.elems; len(a) > 0 || len(b) > 0; {
+		switch {
+		case len(a) == 0:
+			out.elems, b = append(out.elems, b...), nil
+		case len(b) == 0:
+			out.elems, a = append(out.elems, a...), nil
+		default:
+			switch c := compareKeys(a[0].key, b[0].key); {
+			case c < 0:
+				out.elems, a = append(out.elems, a[0]), a[1:]
+			case c > 0:
+				out.elems, b = append(out.elems, b[0]), b[1:]
+			default:
+				out.elems = append(out.elems, elem{a[0].key, a[0].member || b[0].member, a[0].sub.union(b[0].sub)})
+				a, b = a[1:], b[1:]
+			}
+		}
+	}
+	return out
+}
+
+// subtract is s without the paths of o, and whether that is less than s.
+func (s *set) subtract(o *set) (*set, bool) {
+	if s.empty() || o.empty() {
+		return s, false
+	}
+	var out *set // nil while it is a beginning of s
+	b := o.elems
+	for n, e := range s.elems {
+		for len(b) > 0 && compareKeys(b[0].key, e.key) < 0 {
+			b = b[1:]
+		}
+		left, less := e, false
+		if len(b) > 0 && b[0].key == e.key {
+			left.member = e.member && !b[0].member
+			left.sub, less = e.sub.subtract(b[0].sub)
+			less = less || left.member != e.member
+		}
+		if less && out == nil {
+			out = &set{slices.Clone(s.elems[:n])}
+		}
+		if out != nil && (left.member || !left.sub.empty()) {
+			out.elems = append(out.elems, left)
+		}
+	}
+	if out == nil {
+		return s, false
+	}
+	return out, true
+}
+
+// apartFrom tells, without parsing it, that FieldsV1 has no path of s: it does not have a key that such a path needs.
+func (s *set) apartFrom(raw []byte) bool {
+	if s.empty() {
+		return true
+	}
+	var quoted []byte
+	for _, e := range s.elems {
+		quoted = appendQuoted(quoted[:0], e.key)
+		if bytes.Contains(raw, quoted) && (e.member || !e.sub.apartFrom(raw)) {
+			return false
+		}
+	}
+	return true
+}
+
+// without is s without an element and all below it.
+func (s *set) without(key string) *set {
+	if s.empty() || !slices.ContainsFunc(s.elems, func(e elem) bool { return e.key == key }) {
+		return s
+	}
+	return &set{slices.DeleteFunc(slices.Clone(s.elems), func(e elem) bool { return e.key == key })}
+}
+
+// unowned are fields that no manager has: what the system sets, and what an object is.
+var unowned = &set{[]elem{{key: "f:apiVersion", member: true}, {key: "f:kind", member: true}, {key: "f:metadata", member: true, sub: &set{[]elem{
+	{key: "f:clusterName", member: true}, {key: "f:creationTimestamp", member: true}, {key: "f:generation", member: true},
+	{key: "f:managedFields", member: true}, {key: "f:name", member: true}, {key: "f:namespace", member: true},
+	{key: "f:resourceVersion", member: true}, {key: "f:selfLink", member: true}, {key: "f:uid", member: true}}}}}}
+
+func (s *set) stripped() *set {
+	out, _ := s.subtract(unowned)
+	return out
+}
+
+// encode gives the set as FieldsV1.
+func (s *set) encode() []byte { return s.append(make([]byte, 0, 512), false) }
+
+func (s *set) append(b []byte, member bool) []byte {
+	b = append(b, '{')
+	if s.empty() {
+		return append(b, '}')
+	}
+	if member {
+		b = append(b, `".":{},`...)
+	}
+	for n, e := range s.elems {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendQuoted(b, e.key), ':')
+		b = e.sub.append(b, e.member)
+	}
+	return append(b, '}')
+}
+
+// appendQuoted appends s as a JSON string, in the form that structured-merge-diff gives it.
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
+	from := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(append(b, s[from:i]...), '\\')
+		from = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, c)
+		case '\n':
+			b = append(b, 'n')
+		case '\r':
+			b = append(b, 'r')
+		case '\t':
+			b = append(b, 't')
+		default:
+			b = fmt.Appendf(b, "u%04x", c)
+		}
+	}
+	return append(append(b, s[from:]...), '"')
+}
+
+var errFields = errors.New("malformed FieldsV1")
+
+// parse reads FieldsV1 in the form that encode gives. The set shares the bytes, which nobody changes.
+func parse(raw []byte) (*set, error) {
+	p := parser{text: string(raw)}
+	s, _, ok := p.set(0)
+	p.space()
+	if !ok || p.at != len(p.text) {
+		return nil, errFields
+	}
+	return s, nil
+}
+
+type parser struct {
+	text string
+	at   int
+}
+
+func (p *parser) space() {
+	for p.at < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.at]) >= 0 {
+		p.at++
+	}
+}
+
+func (p *parser) next(c byte) bool {
+	p.space()
+	if p.at < len(p.text) && p.text[p.at] == c {
+		p.at++
+		return true
+	}
+	return false
+}
+
+// set reads an object; member tells that it has ".".
+func (p *parser) set(depth int) (s *set, member, ok bool) {
+	if depth > 200 || !p.next('{') {
+		return nil, false, false
+	}
+	if p.next('}') {
+		return nil, false, true
+	}
+	s = &set{}
+	sorted := true
+	for {
+		key, ok := p.string()
+		if !ok || !p.next(':') {
+			return nil, false, false
+		}
+		sub, inner, ok := p.set(depth + 1)
+		if !ok {
+			return nil, false, false
+		}
+		if key == "." {
+			member = true
+		} else if len(key) < 2 || key[1] != ':' || strings.IndexByte("fkvi", key[0]) < 0 {
+			return nil, false, false
+		} else {
+			if n := len(s.elems); n > 0 && compareKeys(s.elems[n-1].key, key) >= 0 {
+				sorted = false
+			}
+			s.elems = append(s.elems, elem{key, inner || sub.empty(), sub})
+		}
+		if p.next('}') {
+			break
+		}
+		if !p.next(',') {
+			return nil, false, false
+		}
+	}
+	if !sorted {
+		slices.SortStableFunc(s.elems, func(a, b elem) int { return compareKeys(a.key, b.key) })
+		s.elems = slices.CompactFunc(s.elems, func(a, b elem) bool { return a.key == b.key })
+	}
+	return s, member, true
+}
+
+// string reads a JSON string.
+func (p *parser) string() (string, bool) {
+	if !p.next('"') {
+		return "", false
+	}
+	from, escaped := p.at, false
+	for p.at < len(p.text) {
+		switch p.text[p.at] {
+		case '"':
+			p.at++
+			if !escaped {
+				return p.text[from : p.at-1], true
+			}
+			return unquote(p.text[from-1 : p.at])
+		case '\\':
+			escaped = true
+			p.at++
+		}
+		p.at++
+	}
+	return "", false
+}
+
+// unquote reads a JSON string with escapes, of which those of quotes are by far the most common.
+func unquote(quoted string) (string, bool) {
+	inner := quoted[1 : len(quoted)-1]
+	b := make([]byte, 0, len(inner))
+	for i := 0; i < len(inner); i++ {
+		c := inner[i]
+		if c == '\\' {
+			if i++; inner[i] != '"' && inner[i] != '\\' {
+				var s string
+				err := json.Unmarshal([]byte(quoted), &s)
+				return s, err == nil
+			}
+			c = inner[i]
+		}
+		b = append(b, c)
+	}
+	return string(b), true
+}
