@@ -55,6 +55,12 @@ $(T)/kubectl: $(PINS) tools/kubectl/main.go
 	cd tools && $(GO) build -o bin/kubectl -ldflags '-s -w $(call kubestamp,k8s.io/component-base/version) $(call kubestamp,k8s.io/client-go/pkg/version)' ./kubectl
 	@touch $@
 
+# An unmodified etcd: a member of the store of several servers, and what tests of the etcd engine run.
+$(T)/etcd: $(PINS)
+	@echo "building etcd"
+	cd tools && $(GO) build -o bin/etcd -ldflags '-s -w' go.etcd.io/etcd/server/v3
+	@touch $@
+
 $(T)/pause: tools/pause/pause.c
 	@mkdir -p $(T)
 	gcc -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -no-pie \
@@ -67,16 +73,10 @@ $(T)/pack: $(PINS) tools/pack/main.go
 
 NODE := containerd containerd-shim-runc-v2 runc bridge host-local pause
 payload: $(PAYLOAD)/manifest.json
-$(PAYLOAD)/manifest.json: $(T)/pack $(T)/kubectl $(addprefix $(T)/,$(NODE))
-	$(T)/pack -o $(PAYLOAD) $(foreach n,$(NODE),node/$(n)=$(T)/$(n)) kubectl/kubectl=$(T)/kubectl
+$(PAYLOAD)/manifest.json: $(T)/pack $(T)/kubectl $(T)/etcd $(addprefix $(T)/,$(NODE))
+	$(T)/pack -o $(PAYLOAD) $(foreach n,$(NODE),node/$(n)=$(T)/$(n)) kubectl/kubectl=$(T)/kubectl etcd/etcd=$(T)/etcd
 	@touch $@
-$(T)/pack $(T)/kubectl $(T)/containerd $(T)/runc $(T)/pause: | machine
-
-# An unmodified etcd, for tests of the etcd store.
-bin/etcd: $(PINS)
-	@mkdir -p bin
-	cd tools && $(GO) build -o ../bin/etcd -ldflags '-s -w' go.etcd.io/etcd/server/v3
-	@touch $@
+$(T)/pack $(T)/kubectl $(T)/etcd $(T)/containerd $(T)/runc $(T)/pause: | machine
 
 # A real S3 server, for tests of backups: without it they are skipped and say so.
 bin/versitygw: tools/s3/go.mod tools/s3/go.sum
@@ -115,16 +115,16 @@ guestbook: build ## the images of the example, which tests run as well
 # What tests find in the environment: the programs that they run, and nothing of the caller's cluster. Those for
 # which LIGHTER_KUBERNETES_API must name a folder with Kubernetes' published API documents are skipped without it.
 # No result is taken from a cache: go does not see that a program which a test runs has changed.
-PROGRAMS = env -u KUBECONFIG LIGHTER=$(CURDIR)/bin/lighter ETCD=$(CURDIR)/bin/etcd LIGHTER_TEST_ETCD=$(CURDIR)/bin/etcd \
+PROGRAMS = env -u KUBECONFIG LIGHTER=$(CURDIR)/bin/lighter ETCD=$(CURDIR)/$(T)/etcd LIGHTER_TEST_ETCD=$(CURDIR)/$(T)/etcd \
   $(if $(wildcard bin/versitygw),LIGHTER_TEST_S3=$(CURDIR)/bin/versitygw)
 
-test: lint build bin/etcd guestbook ## all tests, those with real containers too (as root); at most 15 minutes
+test: lint build guestbook ## all tests, those with real containers too (as root); at most 15 minutes
 	$(PROGRAMS) $(GO) test -tags payload -p 2 -count 1 -timeout 20m ./...
 
 # A failure prints its seed: `make prove LIGHTER_SEED=...` does the same again, ROOMS=./store/... only there.
 LIGHTER_SEED ?= $(shell date +%s)
-ROOMS ?= ./store/... ./backup ./role ./watch/... ./test/...
-prove: build bin/etcd bin/versitygw guestbook ## the long proofs: crashes, kills and random operations from LIGHTER_SEED
+ROOMS ?= ./store/... ./backup ./role ./api/managed ./watch/... ./test/...
+prove: build bin/versitygw guestbook ## the long proofs: crashes, kills and random operations from LIGHTER_SEED
 	@echo "LIGHTER_SEED=$(LIGHTER_SEED)"
 	$(PROGRAMS) LIGHTER_TEST_S3=$(CURDIR)/bin/versitygw LIGHTER_SEED=$(LIGHTER_SEED) PROVE=$${PROVE:-1} $(GO) test -tags payload -p 1 -count 1 -timeout 4h $(ROOMS)
 

@@ -53,6 +53,7 @@ var rooms = []room{
 	{"client", "", "", "the one door to the cluster: its contract knows nobody"},
 	{"client/direct", "client authz registry watch", "...", "the door inside the server's process"},
 	{"client/remote", "client", "client/clienttest ...", "the door through HTTP"},
+	{"client/election", "client", "client/clienttest", "who leads is a Lease, read and written through client"},
 	{"client/clienttest", "client", "", "views for tests of whoever uses client"},
 
 	{"scheduler", "client", "client/clienttest config role", "meets others through objects in the cluster only"},

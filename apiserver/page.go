@@ -50,6 +50,9 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 	case (path == "/.well-known/openid-configuration" || path == "/openid/v1/jwks") && s.OpenID != nil:
 		s.OpenID.ServeHTTP(w, r)
 		return nil
+	case s.Pages[path] != nil:
+		s.Pages[path].ServeHTTP(w, r)
+		return nil
 	case path == "":
 		return sendJSON(w, r, map[string]any{"paths": s.paths()})
 	}

@@ -39,6 +39,8 @@ type Server struct {
 	OpenID http.Handler
 	// OpenAPI answers /openapi/.
 	OpenAPI http.Handler
+	// Pages answer further paths, each exactly; may be nil.
+	Pages map[string]http.Handler
 
 	resources map[schema.GroupVersionResource]*api.Info
 	kinds     map[string]*api.Info // by group, version and kind

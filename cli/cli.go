@@ -25,8 +25,11 @@ var Version = "dev"
 // Main runs the command line and returns the exit code: 0 done, 1 failed, 2 used wrongly,
 // or that of a program that was executed in its place.
 func Main(args []string) int {
-	if filepath.Base(args[0]) == "kubectl" {
+	switch filepath.Base(args[0]) { // a link with the name of what is carried is that program
+	case "kubectl":
 		return kubectl(args[1:])
+	case "etcd":
+		return etcd(args[1:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -72,7 +75,7 @@ func command() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(upCommand(), downCommand(), resetCommand(), statusCommand(), serverCommand(), agentCommand(),
-		kubectlCommand(), kubeconfigCommand(), imageCommand(), tokenCommand(), certsCommand(), backupCommand(), versionCommand())
+		kubectlCommand(), kubeconfigCommand(), imageCommand(), tokenCommand(), membersCommand(), certsCommand(), backupCommand(), versionCommand())
 	root.AddCommand(partCommands()...)
 	return root
 }

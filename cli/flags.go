@@ -34,11 +34,20 @@ func pairs(name, help string, at func(*config.Config) *map[string]string) knob {
 		func(to, from *config.Config) { *at(to) = *at(from) }}
 }
 
+func toggle(name, help string, at func(*config.Config) *bool) knob {
+	return knob{name, func(f *pflag.FlagSet, c *config.Config) { f.BoolVar(at(c), name, false, help) },
+		func(to, from *config.Config) { *at(to) = *at(from) }}
+}
+
 var serverKnobs = []knob{
 	text("listen", "127.0.0.1:6443", "address of the API, host:port; on loopback, the node's address is served too", func(c *config.Config) *string { return &c.Server.Listen }),
 	text("advertise", "", "address by which nodes and pods reach the API (default: that of the default route's interface)", func(c *config.Config) *string { return &c.Server.Advertise }),
 	list("tls-san", "further names and addresses for the API's certificate", func(c *config.Config) *[]string { return &c.Server.Names }),
 	text("store", "embedded", "cluster store: embedded, etcd, or memory (forgets all at the end)", func(c *config.Config) *string { return &c.Server.Store }),
+	toggle("cluster-init", "first of several servers: the store is an etcd that Lighter runs; the others join with --join", func(c *config.Config) *bool { return &c.Server.ClusterInit }),
+	text("join", "", "URL of a server to join as a further server, with --token the first time", func(c *config.Config) *string { return &c.Server.Join }),
+	text("token", "", "token that lets this server join (see 'lighter token create --server')", func(c *config.Config) *string { return &c.Server.Token }),
+	number("etcd-port", 2379, "port of the etcd that Lighter runs; the one after it is for the other servers", func(c *config.Config) *int { return &c.Server.EtcdPort }),
 	list("etcd-endpoints", "URLs of an external etcd, with --store etcd", func(c *config.Config) *[]string { return &c.Server.Etcd.Endpoints }),
 	text("etcd-ca", "", "PEM file with the authority of etcd's certificates", func(c *config.Config) *string { return &c.Server.Etcd.CA }),
 	text("etcd-cert", "", "PEM file with our certificate for etcd", func(c *config.Config) *string { return &c.Server.Etcd.Cert }),

@@ -12,8 +12,11 @@ import (
 func kubeconfigCommand() *cobra.Command {
 	var s settings
 	cmd := &cobra.Command{
-		Use:     "kubeconfig",
-		Short:   "Print the administrator's kubeconfig",
+		Use:   "kubeconfig",
+		Short: "Print the administrator's kubeconfig",
+		Long: `Print the administrator's kubeconfig. Where a cluster has several servers it has a context for each
+other one too, "lighter-<address>": kubectl asks one server only, so another one takes --context. A name that
+resolves to the addresses of all servers (give it to each with --tls-san) makes kubectl try them in turn.`,
 		Example: "  lighter kubeconfig --data-dir /srv/lighter > admin.conf",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -34,11 +34,7 @@ administrator's kubeconfig of this machine's cluster.`,
 
 // kubectl becomes kubectl; it returns only when that cannot be.
 func kubectl(args []string) int {
-	dir := config.DefaultDataDir()
-	if cache, err := os.UserCacheDir(); err == nil && !writable(dir) {
-		dir = filepath.Join(cache, "lighter")
-	}
-	path, err := runtime.Kubectl(filepath.Join(dir, "programs"))
+	path, err := runtime.Kubectl(programs())
 	if err != nil {
 		if path, err = exec.LookPath("kubectl"); err != nil {
 			fmt.Fprintln(os.Stderr, "lighter: this build carries no kubectl, and none is on PATH")
@@ -55,6 +51,42 @@ func kubectl(args []string) int {
 	err = syscall.Exec(path, append([]string{"kubectl"}, args...), env)
 	fmt.Fprintf(os.Stderr, "lighter: run %s: %v\n", path, err)
 	return 1
+}
+
+// etcd becomes etcd; it returns only when that cannot be.
+func etcd(args []string) int {
+	path, err := runtime.EtcdProgram(programs())
+	if err == nil && sameFile(path) {
+		err = errors.New("the etcd on PATH is this link, and this build carries none")
+	}
+	if err == nil {
+		err = syscall.Exec(path, append([]string{"etcd"}, args...), os.Environ())
+	}
+	fmt.Fprintf(os.Stderr, "lighter: run etcd: %v\n", err)
+	return 1
+}
+
+// sameFile reports whether a path is this very program.
+func sameFile(path string) bool {
+	self, err := os.Executable()
+	if err != nil {
+		return false
+	}
+	a, err := os.Stat(self)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}
+
+// programs is where this user's carried programs are unpacked.
+func programs() string {
+	dir := config.DefaultDataDir()
+	if cache, err := os.UserCacheDir(); err == nil && !writable(dir) {
+		dir = filepath.Join(cache, "lighter")
+	}
+	return filepath.Join(dir, "programs")
 }
 
 func writable(dir string) bool {

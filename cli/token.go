@@ -18,7 +18,7 @@ import (
 )
 
 func tokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Tokens that let nodes join: create, list, delete"}
+	cmd := &cobra.Command{Use: "token", Short: "Tokens that let nodes and servers join: create, list, delete"}
 	cmd.AddCommand(tokenCreate(), tokenList(), tokenDelete())
 	return cmd
 }
@@ -32,40 +32,56 @@ func (s *settings) admin(cmd *cobra.Command) (client.Client, error) {
 	return remote.New(cmd.Context(), role.KubeconfigPath(s.DataDir), log)
 }
 
+// newToken makes a token of a group.
+func (s *settings) newToken(cmd *cobra.Command, group, why string, ttl time.Duration) (string, error) {
+	c, err := s.admin(cmd)
+	if err != nil {
+		return "", err
+	}
+	id, secret := random(6), random(16)
+	data := map[string][]byte{"token-id": []byte(id), "token-secret": []byte(secret), "usage-bootstrap-authentication": []byte("true"),
+		"auth-extra-groups": []byte(group), "description": []byte(why)}
+	if ttl > 0 {
+		data["expiration"] = []byte(time.Now().Add(ttl).UTC().Format(time.RFC3339))
+	}
+	_, err = client.Secrets.Create(cmd.Context(), c, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "bootstrap-token-" + id}, Type: corev1.SecretTypeBootstrapToken, Data: data})
+	if err != nil {
+		return "", err
+	}
+	pin, err := role.Fingerprint(s.DataDir)
+	return fmt.Sprintf("%s.%s:%s", id, secret, strings.TrimPrefix(pin, "sha256:")), err
+}
+
 func tokenCreate() *cobra.Command {
 	var s settings
 	var ttl time.Duration
+	var server bool
 	cmd := &cobra.Command{
-		Use: "create", Short: "Make a token that lets nodes join, and print it",
-		Long:    "Make a token and print it. It names the cluster too, so that a node that joins cannot be led to another one.",
-		Example: "  lighter agent --server https://10.0.0.5:6443 --token \"$(lighter token create)\"",
+		Use: "create", Short: "Make a token that lets nodes (or servers) join, and print it",
+		Long: `Make a token and print it. It names the cluster too, so that who joins cannot be led to another one.
+A token for servers gives its bearer the keys of the whole cluster: handle it like a root password.`,
+		Example: "  lighter agent --server https://10.0.0.5:6443 --token \"$(lighter token create)\"\n  lighter server --join https://10.0.0.5:6443 --token \"$(lighter token create --server)\"",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := s.admin(cmd)
+			group, why := role.JoinGroup, "made by lighter token create"
+			if server {
+				group, why = role.JoinServersGroup, why+" --server"
+			}
+			if server && !cmd.Flags().Changed("ttl") {
+				ttl = time.Hour
+			}
+			token, err := s.newToken(cmd, group, why, ttl)
 			if err != nil {
 				return err
 			}
-			id, secret := random(6), random(16)
-			data := map[string][]byte{"token-id": []byte(id), "token-secret": []byte(secret), "usage-bootstrap-authentication": []byte("true"),
-				"auth-extra-groups": []byte(role.JoinGroup), "description": []byte("made by lighter token create")}
-			if ttl > 0 {
-				data["expiration"] = []byte(time.Now().Add(ttl).UTC().Format(time.RFC3339))
-			}
-			_, err = client.Secrets.Create(cmd.Context(), c, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "bootstrap-token-" + id}, Type: corev1.SecretTypeBootstrapToken, Data: data})
-			if err != nil {
-				return err
-			}
-			pin, err := role.Fingerprint(s.DataDir)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s.%s:%s\n", id, secret, strings.TrimPrefix(pin, "sha256:"))
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), token)
 			return err
 		},
 	}
 	s.common(cmd)
-	cmd.Flags().DurationVar(&ttl, "ttl", 24*time.Hour, "how long the token is good; 0: for ever")
+	cmd.Flags().DurationVar(&ttl, "ttl", 24*time.Hour, "how long the token is good, an hour if it is for servers; 0: for ever")
+	cmd.Flags().BoolVar(&server, "server", false, "for a server that joins, not for a node")
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,7 +36,15 @@ type Server struct {
 	Advertise string   `json:"advertise,omitempty"`
 	Names     []string `json:"names,omitempty"` // further names and addresses in the API's certificate
 	// Store is embedded, etcd or memory (which forgets all at the end).
-	Store       string   `json:"store,omitempty"`
+	Store string `json:"store,omitempty"`
+	// ClusterInit makes this the first of several servers: the store is an etcd member that Lighter runs. Join makes it
+	// a further one: the URL of a server that is there, with a Token for servers the first time.
+	ClusterInit bool   `json:"clusterInit,omitempty"`
+	Join        string `json:"join,omitempty"`
+	Token       string `json:"token,omitempty"`
+	// EtcdPort is where that member serves clients, on loopback and the node's address; its peers use the next one. Default 2379.
+	EtcdPort int `json:"etcdPort,omitempty"`
+
 	Etcd        Etcd     `json:"etcd,omitempty"`
 	Disable     []string `json:"disable,omitempty"`     // parts to leave out: scheduler, controllers, cloud-controllers
 	PodCIDR     string   `json:"podCIDR,omitempty"`     // of all nodes; default 10.244.0.0/16
@@ -91,7 +100,7 @@ func (s *Server) Interval() time.Duration {
 }
 
 // OwnStore tells whether the store is on disks that Lighter itself looks after.
-func (s *Server) OwnStore() bool { return s.Store == "embedded" }
+func (s *Server) OwnStore() bool { return s.Store == "embedded" || s.ClusterInit || s.Join != "" }
 
 // Encrypted are the resources that are encrypted with a key of our own; none where the user's file says it.
 func (s *Server) Encrypted() []string {
@@ -179,7 +188,11 @@ func (c *Config) Complete() error {
 	fill(&c.Log, "info")
 	s := &c.Server
 	fill(&s.Listen, "127.0.0.1:6443")
+	if s.ClusterInit || s.Join != "" {
+		fill(&s.Store, "etcd")
+	}
 	fill(&s.Store, "embedded")
+	fill(&s.EtcdPort, 2379)
 	fill(&s.PodCIDR, "10.244.0.0/16")
 	fill(&s.ServiceCIDR, "10.96.0.0/12")
 	fill(&s.Domain, "cluster.local")
@@ -213,8 +226,21 @@ func (c *Config) check() error {
 	if !slices.Contains([]string{"embedded", "etcd", "memory"}, c.Server.Store) {
 		bad("store", c.Server.Store, "embedded, etcd or memory")
 	}
-	if c.Server.Store == "etcd" && len(c.Server.Etcd.Endpoints) == 0 {
-		bad("store", c.Server.Store, "--etcd-endpoints beside it")
+	member := c.Server.ClusterInit || c.Server.Join != ""
+	if c.Server.Store == "etcd" && len(c.Server.Etcd.Endpoints) == 0 && !member {
+		bad("store", c.Server.Store, "--etcd-endpoints beside it, or --cluster-init for an etcd that Lighter runs")
+	}
+	if member && (c.Server.Store != "etcd" || len(c.Server.Etcd.Endpoints) > 0) {
+		bad("store", c.Server.Store, "neither --store nor --etcd-endpoints with --cluster-init or --join: the store is then the servers' own etcd")
+	}
+	if c.Server.ClusterInit && c.Server.Join != "" {
+		bad("join", c.Server.Join, "either --cluster-init, on the first server, or --join, on the others")
+	}
+	if u, err := url.Parse(c.Server.Join); c.Server.Join != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		bad("join", c.Server.Join, "the URL of another server, such as https://10.0.0.5:6443")
+	}
+	if p := c.Server.EtcdPort; p < 1 || p > 65534 {
+		bad("etcd-port", fmt.Sprint(p), "a port from 1 to 65534")
 	}
 	if r := c.Server.Encrypt.Resources; len(r) > 1 && slices.Contains(r, "none") {
 		bad("encrypt-resources", strings.Join(r, ","), "none, or resources")

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"context"
 	"crypto/x509"
 	"net"
 	"path/filepath"
@@ -62,13 +61,7 @@ func APIServer(extra ...string) Spec {
 // Serving is the API server's certificate for these further names; see APIServer. The one on
 // disk is kept while it is this authority's, has all the names and is not due.
 func (p *PKI) Serving(extra ...string) (*Rotating, error) {
-	spec := APIServer(extra...)
-	first := true
-	return NewRotating(context.Background(), func(context.Context) (*Pair, error) {
-		pair, err := p.Stored("apiserver", spec, !first)
-		first = false
-		return pair, err
-	})
+	return p.Rotated("apiserver", APIServer(extra...))
 }
 
 // Stored is a pair kept as name.crt and name.key: what is there if it still serves the Spec

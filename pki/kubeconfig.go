@@ -4,22 +4,29 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"sigs.k8s.io/yaml"
 )
 
-// Kubeconfig is a kubeconfig file with one cluster, one user and one context, all of one name.
+// Kubeconfig is a kubeconfig file with one cluster, one user and one context, all of one name, and a cluster and a context
+// for each further server of the same cluster.
 type Kubeconfig struct {
-	Name      string // of cluster, user and context
-	Server    string // https://...
-	CA        []byte // PEM
-	Cert, Key []byte // PEM; the user's certificate, or
-	Token     string // the user's bearer token
-	Namespace string // "" is default
+	Name      string   // of cluster, user and context
+	Server    string   // https://...
+	CA        []byte   // PEM
+	Cert, Key []byte   // PEM; the user's certificate, or
+	Token     string   // the user's bearer token
+	Namespace string   // "" is default
+	Others    []string // URLs of further servers; their names are Name, a hyphen and the host
 }
 
 // Marshal is the file's YAML.
@@ -52,10 +59,13 @@ func RemoveKubeconfig(path, name string) error {
 		return nil
 	}
 	return editKubeconfig(path, func(file map[string]any) {
+		gone := append(further(file, name), name)
 		for _, list := range []string{"clusters", "users", "contexts"} {
-			file[list] = without(file[list], name)
+			for _, n := range gone {
+				file[list] = without(file[list], n)
+			}
 		}
-		if file["current-context"] == name {
+		if current, ok := file["current-context"].(string); ok && slices.Contains(gone, current) {
 			file["current-context"] = ""
 		}
 	})
@@ -85,10 +95,39 @@ func (k Kubeconfig) mergeInto(file map[string]any) {
 	put := func(list, field string, value map[string]any) {
 		file[list] = append(without(file[list], k.Name), map[string]any{"name": k.Name, field: value})
 	}
+	for _, name := range further(file, k.Name) { // those of servers that are gone
+		file["clusters"], file["contexts"] = without(file["clusters"], name), without(file["contexts"], name)
+	}
 	put("clusters", "cluster", cluster)
 	put("users", "user", user)
 	put("contexts", "context", context)
+	for _, other := range k.Others {
+		u, err := url.Parse(other)
+		if err != nil {
+			continue
+		}
+		name := k.Name + "-" + u.Hostname()
+		cluster, context := maps.Clone(cluster), maps.Clone(context)
+		cluster["server"], context["cluster"] = other, name
+		file["clusters"] = append(without(file["clusters"], name), map[string]any{"name": name, "cluster": cluster})
+		file["contexts"] = append(without(file["contexts"], name), map[string]any{"name": name, "context": context})
+	}
 	file["current-context"] = k.Name
+}
+
+// further are the names of contexts of further servers: the user's of that name, on a cluster "<name>-<address>".
+func further(file map[string]any, name string) (names []string) {
+	contexts, _ := file["contexts"].([]any)
+	for _, item := range contexts {
+		m, _ := item.(map[string]any)
+		of, _ := m["context"].(map[string]any)
+		n, _ := m["name"].(string)
+		host, ok := strings.CutPrefix(n, name+"-")
+		if ok && of["user"] == name && of["cluster"] == n && net.ParseIP(host) != nil {
+			names = append(names, n)
+		}
+	}
+	return names
 }
 
 // without is a kubeconfig's list less the entry of that name.

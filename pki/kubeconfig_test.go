@@ -45,7 +45,16 @@ func TestMergeAndRemoveKeepTheRest(t *testing.T) {
 	}
 	before := read(t, path)
 	k := Kubeconfig{Name: "lighter", Server: "https://127.0.0.1:6443", CA: []byte("ca"), Cert: []byte("cert"), Key: []byte("key")}
-	for range 2 { // a second merge replaces, and adds nothing
+	more := k
+	more.Others = []string{"https://192.0.2.7:6443", "https://[fd00::7]:6443"}
+	if err := MergeKubeconfig(path, more); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := clientcmd.LoadFromFile(path); err != nil || len(got.Contexts) != 5 || got.CurrentContext != "lighter" ||
+		got.Clusters["lighter-192.0.2.7"].Server != more.Others[0] || string(got.Clusters["lighter-fd00::7"].CertificateAuthorityData) != "ca" {
+		t.Errorf("further servers: %v %v", got, err)
+	}
+	for range 2 { // a second merge replaces, and adds nothing: those servers are gone
 		if err := MergeKubeconfig(path, k); err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 	if err != nil || server.Scheme != "https" || server.Host == "" {
 		return fmt.Errorf("server %q: want https://host:port", c.Node.Server)
 	}
-	j := &join{config: c, log: log, server: server, dir: filepath.Join(c.DataDir, "agent")}
+	j := &join{config: c, log: log, server: server, dir: filepath.Join(c.DataDir, "agent"), known: &servers{path: filepath.Join(c.DataDir, "agent", "servers.json"), first: server.Host}}
 	if err := os.MkdirAll(j.dir, 0o700); err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 	if n.ServiceCIDR, err = netip.ParsePrefix(facts.Data["serviceCIDR"]); err != nil {
 		return err
 	}
+	j.known.follow(ctx, api, log)
 	g, ctx := errgroup.WithContext(ctx)
 	signed := make(chan struct{})
 	g.Go(func() error { return identity.Run(ctx, log) })
@@ -100,6 +101,7 @@ type join struct {
 	dir    string
 	pool   *x509.CertPool
 	token  string // the bearer part of the join token
+	known  *servers
 }
 
 // recognize learns the cluster's authority: from disk, or from the server, if it is the one that the token names.
@@ -167,14 +169,14 @@ func wait(ctx context.Context, d time.Duration) {
 
 // client acts as what the certificate says.
 func (j *join) client(ctx context.Context, identity *pki.Rotating) *remote.Client {
-	return remote.ForHTTP(ctx, j.server, &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second,
-		TLSClientConfig: &tls.Config{RootCAs: j.pool, MinVersion: tls.VersionTLS12, GetClientCertificate: identity.GetClientCertificate}}}, j.log)
+	way := j.known.way(&tls.Config{RootCAs: j.pool, MinVersion: tls.VersionTLS12, GetClientCertificate: identity.GetClientCertificate})
+	return remote.ForHTTP(ctx, j.server, &http.Client{Transport: way}, j.log)
 }
 
 // bearer acts as the token's user.
 func (j *join) bearer(ctx context.Context) *remote.Client {
-	return remote.ForHTTP(ctx, j.server, &http.Client{Transport: withToken{j.token, &http.Transport{ForceAttemptHTTP2: true,
-		TLSClientConfig: &tls.Config{RootCAs: j.pool, MinVersion: tls.VersionTLS12}}}}, j.log)
+	way := j.known.way(&tls.Config{RootCAs: j.pool, MinVersion: tls.VersionTLS12})
+	return remote.ForHTTP(ctx, j.server, &http.Client{Transport: withToken{j.token, way}}, j.log)
 }
 
 type withToken struct {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -42,7 +43,7 @@ func (s *Server) bootstrap(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := authz.Ensure(ctx, c, slices.Concat(authz.Defaults(), authz.JoinDefaults(JoinGroup), s.nodeDefaults())); err != nil {
+	if err := authz.Ensure(ctx, c, slices.Concat(authz.Defaults(), authz.JoinDefaults(JoinGroup), s.nodeDefaults(), serverDefaults())); err != nil {
 		return err
 	}
 	cidr := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{s.Config.Server.ServiceCIDR}}}
@@ -63,6 +64,19 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	return s.rbac.WaitSynced(ctx)
 }
 
+// bootstrapWith is bootstrap beside other servers that may do the same: what failed because of them, or because the store
+// just has no leader, is tried again.
+func (s *Server) bootstrapWith(ctx context.Context) error {
+	for {
+		err := s.bootstrap(ctx)
+		if err == nil || !s.several() || ctx.Err() != nil {
+			return err
+		}
+		s.Log.Info("bootstrap is tried again", "err", err)
+		wait(ctx, 200*time.Millisecond)
+	}
+}
+
 // once creates what is not there yet.
 func once[T client.Object](ctx context.Context, c client.Client, k client.Kind[T], obj T) error {
 	if _, err := k.Get(ctx, c, obj.GetNamespace(), obj.GetName()); err == nil || !apierrors.IsNotFound(err) {
@@ -76,18 +90,10 @@ func once[T client.Object](ctx context.Context, c client.Client, k client.Kind[T
 
 // kubernetesService makes the Service by which pods reach the API, and its endpoints: this server.
 func (s *Server) kubernetesService(ctx context.Context, c client.Client) error {
-	_, portText, err := net.SplitHostPort(s.Config.Server.Listen)
-	if err != nil {
-		return err
-	}
-	number, err := strconv.Atoi(portText)
-	if err != nil {
-		return err
-	}
-	port := int32(number)
+	port := s.port()
 	labels := map[string]string{"component": "apiserver", "provider": "kubernetes"}
 	svc := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: labels},
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: apiService, Labels: labels},
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: s.services.Nth(1).String(), SessionAffinity: corev1.ServiceAffinityNone,
 			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(port)}}},
 	}
@@ -101,18 +107,32 @@ func (s *Server) kubernetesService(ctx context.Context, c client.Client) error {
 	}
 	name, protocol, ready := "https", corev1.ProtocolTCP, true
 	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: apiService, Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
 		AddressType: family, Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
 		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 	}
-	if err := put(ctx, c, client.EndpointSlices, slice); err != nil {
+	write, writeEndpoints := put[*discoveryv1.EndpointSlice], put[*corev1.Endpoints]
+	if s.several() { // from here on, it is register that says who serves
+		write, writeEndpoints = once[*discoveryv1.EndpointSlice], once[*corev1.Endpoints]
+	}
+	if err := write(ctx, c, client.EndpointSlices, slice); err != nil {
 		return err
 	}
-	return put(ctx, c, client.Endpoints, &corev1.Endpoints{
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: map[string]string{"endpointslice.kubernetes.io/skip-mirror": "true"}},
+	return writeEndpoints(ctx, c, client.Endpoints, &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: apiService, Labels: map[string]string{"endpointslice.kubernetes.io/skip-mirror": "true"}},
 		Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: ip}},
 			Ports: []corev1.EndpointPort{{Name: "https", Port: port, Protocol: corev1.ProtocolTCP}}}},
 	})
+}
+
+// apiService is the name of the Service by which pods reach the API.
+const apiService = "kubernetes"
+
+// port is where the API is served.
+func (s *Server) port() int32 {
+	_, text, _ := net.SplitHostPort(s.Config.Server.Listen) // checked in listen
+	number, _ := strconv.ParseUint(text, 10, 16)
+	return int32(number)
 }
 
 // put creates an object or replaces the one that is there.

@@ -101,6 +101,9 @@ func Reset(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	if _, err := os.Stat(c.DataDir); errors.Is(err, os.ErrNotExist) {
 		return unroute(c)
 	}
+	if err := leave(ctx, c, log); err != nil {
+		log.Warn("the other servers still count this one: run 'lighter members remove' on one of them", "err", err)
+	}
 	if err := Down(ctx, c, log, 2*time.Second); err != nil {
 		return err
 	}

@@ -57,6 +57,11 @@ func asStored(c *config.Config) (*config.Config, error) {
 	if err != nil || l.Store == "" || l.Store == c.Server.Store {
 		return c, err
 	}
+	if _, err := os.Stat(filepath.Join(c.DataDir, "server", memberName)); l.Store == "etcd" && err == nil {
+		old := *c
+		old.Server.Store, old.Server.ClusterInit = "etcd", true
+		return &old, nil
+	}
 	if l.Store == "etcd" && len(c.Server.Etcd.Endpoints) == 0 {
 		return nil, errors.New("the cluster is in etcd: give --store etcd and --etcd-endpoints")
 	}

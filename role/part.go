@@ -55,9 +55,9 @@ func (p Part) Scheduler(ctx context.Context, _ *config.Config, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	runScheduler(ctx, g, newEnv(c, log, "default-scheduler"))
-	return g.Wait()
+	return electedAlone(ctx, c, schedulerLease, log, func(ctx context.Context, g *errgroup.Group, f fence) {
+		runScheduler(ctx, g, newEnv(f(c), log, "default-scheduler"))
+	})
 }
 
 // Controllers runs all controllers alone until ctx ends, with the rights of the kubeconfig's user.
@@ -78,9 +78,9 @@ func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logge
 			return err
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	runControllers(ctx, g, func(name string) controller.Env { return newEnv(api, log, component(name)) }, o)
-	return g.Wait()
+	return electedAlone(ctx, api, controllersLease, log, func(ctx context.Context, g *errgroup.Group, f fence) {
+		runControllers(ctx, g, func(name string) controller.Env { return newEnv(f(api), log, component(name)) }, o)
+	})
 }
 
 // CloudControllers runs the cloud controllers alone, with the local cloud, until ctx ends.
@@ -93,9 +93,9 @@ func (p Part) CloudControllers(ctx context.Context, c *config.Config, log *slog.
 	if err := services.WaitSynced(ctx); err != nil {
 		return nil // ctx ended
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	runCloud(ctx, g, func(name string) controller.Env { return newEnv(api, log, component(name)) }, services, c.Server.LoadBalancerCIDR)
-	return g.Wait()
+	return electedAlone(ctx, api, cloudLease, log, func(ctx context.Context, g *errgroup.Group, f fence) {
+		runCloud(ctx, g, func(name string) controller.Env { return newEnv(f(api), log, component(name)) }, services, c.Server.LoadBalancerCIDR)
+	})
 }
 
 // Proxy runs this node's proxy alone until ctx ends.

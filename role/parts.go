@@ -48,20 +48,36 @@ func (s *Server) parts(ctx context.Context) error {
 	g.Go(func() error {
 		return authz.RunAggregation(ctx, view(s, client.ClusterRoles), s.Client("system:apiserver", pki.MastersGroup), s.Log)
 	})
+	if s.several() {
+		g.Go(func() error { return s.register(ctx) })
+		g.Go(func() error { return s.wellness.watch(ctx) })
+	}
+	if s.member != nil {
+		g.Go(func() error { return s.member.follow(ctx) })
+	}
 	off := func(part string) bool { return slices.Contains(s.Config.Server.Disable, part) }
+	lead := func(lease, user string, parts func(context.Context, *errgroup.Group, fence)) {
+		g.Go(func() error { return s.elected(ctx, lease, user, parts) })
+	}
 	if !off("controllers") {
-		podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
-		runControllers(ctx, g, s.env, controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(),
-			grace: time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second})
-		tokens := s.envOf(pki.ControllersUser, "tokens-controller")
-		g.Go(func() error { return tokens.Events.Run(ctx) })
-		g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, s.PKI.CA.PEM, s.tokens.IssueForSecret) })
+		lead(controllersLease, pki.ControllersUser, func(ctx context.Context, g *errgroup.Group, f fence) {
+			podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
+			runControllers(ctx, g, s.env(f), controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(),
+				grace: time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second})
+			tokens := s.envOf(f, pki.ControllersUser, "tokens-controller")
+			g.Go(func() error { return tokens.Events.Run(ctx) })
+			g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, s.PKI.CA.PEM, s.tokens.IssueForSecret) })
+		})
 	}
 	if !off("scheduler") {
-		runScheduler(ctx, g, s.envOf(pki.SchedulerUser, "default-scheduler"))
+		lead(schedulerLease, pki.SchedulerUser, func(ctx context.Context, g *errgroup.Group, f fence) {
+			runScheduler(ctx, g, s.envOf(f, pki.SchedulerUser, "default-scheduler"))
+		})
 	}
 	if !off("cloud-controllers") {
-		runCloud(ctx, g, s.env, view(s, client.Services), s.Config.Server.LoadBalancerCIDR)
+		lead(cloudLease, "system:apiserver", func(ctx context.Context, g *errgroup.Group, f fence) {
+			runCloud(ctx, g, s.env(f), view(s, client.Services), s.Config.Server.LoadBalancerCIDR)
+		})
 	}
 	return g.Wait()
 }
@@ -162,12 +178,14 @@ func signer(a *pki.Authority) certificates.Signer {
 }
 
 // env is what a controller in this process is given.
-func (s *Server) env(name string) controller.Env {
-	return s.envOf("system:serviceaccount:kube-system:"+name, component(name), "system:serviceaccounts", "system:serviceaccounts:kube-system")
+func (s *Server) env(f fence) func(name string) controller.Env {
+	return func(name string) controller.Env {
+		return s.envOf(f, "system:serviceaccount:kube-system:"+name, component(name), "system:serviceaccounts", "system:serviceaccounts:kube-system")
+	}
 }
 
-func (s *Server) envOf(user, component string, groups ...string) controller.Env {
-	return newEnv(s.Client(user, groups...), s.Log, component)
+func (s *Server) envOf(f fence, user, component string, groups ...string) controller.Env {
+	return newEnv(f(s.Client(user, groups...)), s.Log, component)
 }
 
 func newEnv(c client.Client, log *slog.Logger, component string) controller.Env {

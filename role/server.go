@@ -61,6 +61,9 @@ type Server struct {
 	timeline   *timeline
 	state      *watch.State
 	address    netip.Addr // where nodes and pods reach the API
+	member     *member    // of the servers' own etcd; nil: the store is another
+	identity   string     // among several servers
+	wellness   wellness
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -69,8 +72,12 @@ const KubernetesVersion = "v1.37.2"
 // NewServer opens the store and makes all parts, none of which runs yet.
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
 	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
+	s.wellness.server = s
 	dir := filepath.Join(c.DataDir, "server")
-	var err error
+	err := enterCluster(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
 	if s.PKI, err = openPKI(c); err != nil {
 		return nil, err
 	}
@@ -86,6 +93,19 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	if s.encryption, err = openEncryption(ctx, c, s.store, infos, log); err != nil {
 		return nil, errors.Join(err, s.store.Close())
+	}
+	if m, ok := s.store.(*memberStore); ok {
+		s.member, s.encryption.name = m.member, m.member.known().Name
+		m.member.changed = func() {
+			if err := s.WriteKubeconfig(); err != nil {
+				log.Error("kubeconfig not written", "err", err)
+			}
+		}
+	}
+	if s.several() {
+		if s.identity, err = openIdentity(dir, c.Node.Name); err != nil {
+			return nil, errors.Join(err, s.store.Close())
+		}
 	}
 	s.store = s.encryption.store
 	s.state = watch.New(s.store, log, time.Now, infos)
@@ -122,6 +142,9 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
 	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
+	if s.member != nil {
+		s.API.Pages = map[string]http.Handler{joinPath: s.member}
+	}
 	return s, nil
 }
 
@@ -187,10 +210,15 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
 		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
 	}
-	web := &http.Server{Handler: s.API, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
+	handler := http.Handler(s.API)
+	if s.several() {
+		s.wellness.recover(context.WithoutCancel(ctx))
+		handler = s.wellness.gate(s.API)
+	}
+	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
@@ -209,9 +237,10 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
+	g.Go(func() error { return boundHeap(ctx) })
 	for _, l := range listeners {
 		g.Go(func() error {
-			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			if err := web.ServeTLS(apiserver.Gather(l), "", ""); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 			return nil
@@ -220,7 +249,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return serving.Run(ctx, s.Log) })
 	g.Go(func() error { return toKubelets.Run(ctx, s.Log) })
 	g.Go(func() error {
-		if err := s.bootstrap(ctx); err != nil {
+		if err := s.bootstrapWith(ctx); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
 		if c := s.Config; c.Server.Store != "memory" {
@@ -228,7 +257,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 				return err
 			}
 		}
-		s.API.SetReady(s.checks())
+		s.API.SetReady(s.wellness.checks())
 		if ready != nil {
 			ready()
 		}
@@ -236,6 +265,13 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		s.wellness.ending.Store(true)
+		if s.several() {
+			if err := s.unregister(ctx); err != nil {
+				s.Log.Warn("this server is still registered", "err", err)
+			}
+			time.Sleep(lameduck)
+		}
 		s.API.End()
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
@@ -252,7 +288,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 // compactEvery is how long the store keeps what was overwritten, at least. Source: kube-apiserver, --etcd-compaction-interval.
 const compactEvery = 5 * time.Minute
 
-// compact lets the store forget, every five minutes, what was overwritten more than five minutes ago.
+// compact lets the store forget, every five minutes, what was overwritten more than five minutes ago. Several servers all
+// do, each up to what it showed itself five minutes before: none forgets more than that, whoever is first.
 func (s *Server) compact(ctx context.Context) error {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
@@ -285,11 +322,6 @@ func (s *Server) withCA(serving *pki.Rotating) func(*tls.ClientHelloInfo) (*tls.
 		full.Certificate = append(slices.Clip(c.Certificate), s.PKI.CA.Cert.Raw)
 		return &full, nil
 	}
-}
-
-// checks are what /readyz looks at.
-func (s *Server) checks() []apiserver.Check {
-	return []apiserver.Check{{Name: "store", Test: func(ctx context.Context) error { return s.state.Now(ctx) }}}
 }
 
 // listen opens the API's sockets: what was asked for and, where that is loopback, the node's address too.
@@ -366,6 +398,9 @@ func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logg
 	case "memory":
 		return memory.New(), nil
 	case "etcd":
+		if len(c.Server.Etcd.Endpoints) == 0 {
+			return openMemberStore(ctx, c, log)
+		}
 		cfg := etcd.Config{Endpoints: c.Server.Etcd.Endpoints}
 		if e := c.Server.Etcd; e.CA != "" || e.Cert != "" {
 			t, err := tlsFiles(e.CA, e.Cert, e.Key)
@@ -416,5 +451,8 @@ func (s *Server) Kubeconfig() (pki.Kubeconfig, error) {
 	}
 	k, err := s.PKI.Admin("https://" + net.JoinHostPort(host, port))
 	k.Name = "lighter"
+	for _, other := range otherServers(s.Config) {
+		k.Others = append(k.Others, "https://"+net.JoinHostPort(other, port))
+	}
 	return k, err
 }

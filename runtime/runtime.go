@@ -11,7 +11,7 @@
 //	cni/net.d/  cni/state/  network configuration; the addresses handed out
 //	registry/               per registry host a hosts.toml (mirrors, plain http)
 //	run/                    sockets and mounts of what runs now; means nothing after a reboot
-//	log/containerd.log      and containerd.log.1
+//	log/containerd.log      and containerd.log.1; etcd.log of a server with a member of its own
 //
 // Sockets must fit in 107 bytes: below a long <data-dir>, run/ is /run/lighter/<hash> instead.
 package runtime

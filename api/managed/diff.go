@@ -45,9 +45,14 @@ func (s *slot) compare(l, r unsafe.Pointer) (d delta) {
 	switch s.shape.kind {
 	case structure:
 		d = diffStruct(s.shape, s.deref(l), s.deref(r))
-	case mapping, listing:
+	case listing:
+		if lv, rv := s.items(l), s.items(r); len(lv) > 0 || len(rv) > 0 {
+			d = diffList(s.shape, lv, rv)
+			d.oldHere, d.newHere = true, true
+		}
+	case mapping:
 		if lv, rv := s.value(l), s.value(r); hasItems(lv) || hasItems(rv) {
-			d = diffItems(s.shape, lv, rv)
+			d = diffMap(s.shape, lv, rv)
 			d.oldHere, d.newHere = true, true
 		}
 	}
@@ -76,6 +81,20 @@ func (s *slot) value(p unsafe.Pointer) reflect.Value {
 		v = v.Elem()
 	}
 	return v
+}
+
+// items are the addresses of what a list at p holds.
+func (s *slot) items(p unsafe.Pointer) []unsafe.Pointer {
+	if p = s.deref(p); p == nil {
+		return nil
+	}
+	list := *(*[]struct{})(p) // only its header counts
+	first, size := unsafe.Pointer(unsafe.SliceData(list)), s.shape.elem.typ.Size()
+	out := make([]unsafe.Pointer, len(list))
+	for n := range out {
+		out[n] = unsafe.Add(first, uintptr(n)*size)
+	}
+	return out
 }
 
 func hasItems(v reflect.Value) bool { return v.IsValid() && v.Len() > 0 }
@@ -108,10 +127,7 @@ func diffStruct(s *shape, l, r unsafe.Pointer) (d delta) {
 	return d
 }
 
-func diffItems(s *shape, l, r reflect.Value) (d delta) {
-	if s.kind == listing {
-		return diffList(s, l, r)
-	}
+func diffMap(s *shape, l, r reflect.Value) (d delta) {
 	if s.elem.shape.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
 		return diffTexts(l, r)
 	}
@@ -144,7 +160,7 @@ func diffItems(s *shape, l, r reflect.Value) (d delta) {
 
 var texts = reflect.TypeFor[map[string]string]()
 
-// diffTexts is diffItems for labels, annotations and the like, which every object has.
+// diffTexts is diffMap for labels, annotations and the like, which every object has.
 func diffTexts(l, r reflect.Value) (d delta) {
 	var lm, rm map[string]string
 	if l.IsValid() {
@@ -179,15 +195,11 @@ type item struct {
 }
 
 // diffList compares lists whose items have names: by key fields, or by their value.
-func diffList(s *shape, l, r reflect.Value) (d delta) {
-	var items []item
-	gather := func(list reflect.Value, put func(*item, unsafe.Pointer)) {
-		if !list.IsValid() {
-			return
-		}
+func diffList(s *shape, l, r []unsafe.Pointer) (d delta) {
+	items := make([]item, 0, max(len(l), len(r)))
+	gather := func(list []unsafe.Pointer, put func(*item, unsafe.Pointer)) {
 	next:
-		for n := range list.Len() {
-			v := list.Index(n).Addr().UnsafePointer()
+		for _, v := range list {
 			key, ok := s.name(v)
 			if !ok {
 				continue
@@ -237,11 +249,7 @@ func diffList(s *shape, l, r reflect.Value) (d delta) {
 // name is the path element of the list's item at p; false: it has none, and nobody owns it.
 func (s *shape) name(p unsafe.Pointer) (string, bool) {
 	if len(s.keys) == 0 {
-		v := s.elem.value(p)
-		if !v.IsValid() {
-			return "", false
-		}
-		b, ok := appendScalar([]byte("v:"), v)
+		b, ok := s.elem.append([]byte("v:"), p)
 		return string(b), ok
 	}
 	if p = s.elem.deref(p); p == nil {
@@ -254,19 +262,21 @@ func (s *shape) name(p unsafe.Pointer) (string, bool) {
 			if f.key[2:] != key {
 				continue
 			}
-			v := f.value(f.in(p))
-			if !v.IsValid() {
-				if f.byDefault == nil {
-					continue
-				}
-				v = reflect.ValueOf(*f.byDefault)
+			at := f.in(p)
+			if f.deref(at) == nil && f.byDefault == nil {
+				continue
 			}
 			if len(b) > len("k:{") {
 				b = append(b, ',')
 			}
 			b = append(appendQuoted(b, key), ':')
 			var ok bool
-			if b, ok = appendScalar(b, v); !ok {
+			if f.deref(at) == nil {
+				b, ok = appendText(b, *f.byDefault)
+			} else {
+				b, ok = f.append(b, at)
+			}
+			if !ok {
 				return "", false
 			}
 		}
@@ -277,39 +287,47 @@ func (s *shape) name(p unsafe.Pointer) (string, bool) {
 	return string(append(b, '}')), true
 }
 
-// appendScalar appends a value as JSON, as path elements have it.
-func appendScalar(b []byte, v reflect.Value) ([]byte, bool) {
-	switch v.Kind() {
-	case reflect.String:
-		s := v.String()
-		for i := range len(s) {
-			if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
-				return appendOdd(b, value.NewValueInterface(s))
-			}
-		}
-		return appendQuoted(b, s), true
-	case reflect.Bool:
-		return strconv.AppendBool(b, v.Bool()), true
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return strconv.AppendInt(b, v.Int(), 10), true
-	case reflect.Uint, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return strconv.AppendUint(b, v.Uint(), 10), true
-	case reflect.Struct:
-		if i, ok := v.Interface().(intstr.IntOrString); ok {
-			if i.Type == intstr.Int {
-				return strconv.AppendInt(b, int64(i.IntVal), 10), true
-			}
-			return appendOdd(b, value.NewValueInterface(i.StrVal))
-		}
-	}
-	return b, false
-}
-
-// appendOdd leaves strings with unusual characters to the library that defines the form.
-func appendOdd(b []byte, v value.Value) ([]byte, bool) {
-	text, err := fieldpath.SerializePathElement(fieldpath.PathElement{Value: &v})
-	if err != nil {
+// append appends the scalar at p as JSON, as path elements have it; false: it is none.
+func (s *slot) append(b []byte, p unsafe.Pointer) ([]byte, bool) {
+	if p = s.deref(p); p == nil {
 		return b, false
 	}
-	return append(b, text[2:]...), true
+	t := s.typ
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return appendText(b, *(*string)(p))
+	case reflect.Bool:
+		return strconv.AppendBool(b, *(*bool)(p)), true
+	case reflect.Int32:
+		return strconv.AppendInt(b, int64(*(*int32)(p)), 10), true
+	case reflect.Int64:
+		return strconv.AppendInt(b, *(*int64)(p), 10), true
+	case reflect.Struct:
+		if t == reflect.TypeFor[intstr.IntOrString]() {
+			if i := (*intstr.IntOrString)(p); i.Type == intstr.Int {
+				return strconv.AppendInt(b, int64(i.IntVal), 10), true
+			} else {
+				return appendText(b, i.StrVal)
+			}
+		}
+	}
+	return b, false // no list is told apart by others
+}
+
+// appendText leaves strings with unusual characters to the library that defines the form.
+func appendText(b []byte, s string) ([]byte, bool) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
+			v := value.NewValueInterface(s)
+			text, err := fieldpath.SerializePathElement(fieldpath.PathElement{Value: &v})
+			if err != nil {
+				return b, false
+			}
+			return append(b, text[2:]...), true
+		}
+	}
+	return appendQuoted(b, s), true
 }

@@ -82,31 +82,47 @@ func (s *subscriber) push(c client.Change) {
 
 func key(o client.Object) string { return o.GetNamespace() + "/" + o.GetName() }
 
-// run lists and watches until ctx ends, after a growing pause when the server does not answer.
+// run lists and watches until ctx ends. A watch that breaks off is resumed where it was, on whichever server answers;
+// when that fails several times, or the server has forgotten what came after, it begins with a list again.
 func (v *view) run(ctx context.Context) {
+	const least, most = 100 * time.Millisecond, 10 * time.Second
 	pause := time.Duration(0)
+	failed := func(err error) {
+		pause = min(max(2*pause, least), most)
+		v.client.log.Debug("watch interrupted", "object", v.resource.GroupVersionResource.Resource, "err", err)
+		sleep(ctx, pause)
+	}
 	for ctx.Err() == nil {
 		items, version, err := v.client.list(ctx, v.resource, v.selection, "")
-		if err == nil {
-			v.replace(items, version)
-			pause = 0
-			for err == nil && ctx.Err() == nil {
-				began := time.Now()
-				if err = v.watch(ctx); err == nil && time.Since(began) < time.Second {
-					sleep(ctx, time.Second) // a server that closes at once is not to be pressed
-				}
+		if err != nil {
+			if !expired(err) && ctx.Err() == nil {
+				failed(err)
 			}
+			continue
 		}
-		if ctx.Err() != nil {
-			return
-		}
-		if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
-			pause = min(max(2*pause, 200*time.Millisecond), 10*time.Second)
-			v.client.log.Debug("watch interrupted", "object", v.resource.GroupVersionResource.Resource, "err", err)
-			sleep(ctx, pause)
+		v.replace(items, version)
+		pause = 0
+		for tries := 0; tries < 5 && !expired(err) && ctx.Err() == nil; {
+			began := time.Now()
+			err = v.watch(ctx)
+			switch took := time.Since(began); {
+			case ctx.Err() != nil:
+				return
+			case took > time.Second:
+				tries, pause = 0, 0
+			case err == nil:
+				sleep(ctx, time.Second) // a server that closes at once is not to be pressed
+			}
+			if err != nil && !expired(err) {
+				tries++
+				failed(err)
+			}
 		}
 	}
 }
+
+// expired reports whether the server no longer has what was asked for.
+func expired(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
 
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

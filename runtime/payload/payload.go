@@ -1,5 +1,5 @@
 // Package payload is the programs that Lighter carries inside its binary, compressed: containerd
-// and its shim, runc, the CNI plugins, pause and kubectl. Package runtime unpacks them.
+// and its shim, runc, the CNI plugins, pause, kubectl and etcd. Package runtime unpacks them.
 //
 // They are in a binary built with the tag "payload" (`make build` does so, after building and
 // packing them from tools/). Without the tag nothing is carried, so that plain `go build`, `go vet`
@@ -23,7 +23,7 @@ var ErrNone = errors.New("not carried in this binary (built without the tag \"pa
 
 // File is one carried program.
 type File struct {
-	Group  string `json:"group"` // what is unpacked together: "node" or "kubectl"
+	Group  string `json:"group"` // what is unpacked together: "node", "kubectl" or "etcd"
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256"` // of the program, in hex
 	Size   int64  `json:"size"`   // of the program, in bytes

@@ -68,6 +68,18 @@ func (s *Store) Restore(ctx context.Context, r io.Reader, atLeast store.Revision
 	return newest, nil
 }
 
+// Raise makes the revision at least to, and forgets what came before: clients begin anew with a list.
+func (s *Store) Raise(ctx context.Context, to store.Revision) error {
+	if err := s.raise(ctx, to); err != nil {
+		return fmt.Errorf("raise the revision to %d: %w", to, err)
+	}
+	newest, err := s.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Compact(ctx, newest)
+}
+
 func rangeEnd(prefix string) string {
 	if prefix == "" {
 		return "\x00"

@@ -3,7 +3,8 @@
 // a key's revision is its mod revision, and the store's is etcd's. Others may
 // write to the same etcd.
 //
-//	etcd.go    Open, Get, List, Commit      watch.go   Watch      backup.go  Backup, Restore
+//	etcd.go     Open, Get, List, Commit      watch.go   Watch      backup.go  Backup, Restore
+//	members.go  the members of an etcd that Lighter runs itself
 package etcd
 
 import (
@@ -13,10 +14,13 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -36,7 +40,30 @@ type Config struct {
 	Endpoints []string    // "https://host:2379"
 	TLS       *tls.Config // nil: none
 	Prefix    string      // before each key in etcd; usually empty
+	// Own: the first endpoint is this server's own member, which is asked as long as it answers; the others stand in
+	// for it. Else requests go round all of them.
+	Own bool
 }
+
+// options are how a connection is kept: a server that is silent (its machine is gone, or stopped) is noticed by
+// pings, since a cut network says nothing. Etcd refuses pings more often than every 5 s, unless it is told to allow them.
+func (c Config) options() clientv3.Config {
+	o := clientv3.Config{Endpoints: c.Endpoints, TLS: c.TLS, MaxCallSendMsgSize: maxMessage,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
+		Logger: zap.NewNop()} // what matters is returned
+	if c.Own {
+		o.DialKeepAliveTime, o.DialKeepAliveTimeout = PingTime, PingTime
+		o.DialOptions = []grpc.DialOption{
+			// Etcd's client asks for round_robin in a service config; this is gRPC's way to say otherwise.
+			grpc.WithDisableServiceConfig(), grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"pick_first": {}}]}`),
+			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 2 * time.Second,
+				Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}})}
+	}
+	return o
+}
+
+// PingTime is how often a member that Lighter runs is pinged, and how long it may take to answer.
+const PingTime = time.Second
 
 // Store implements store.Store. Both classes are durable before Commit returns.
 type Store struct {
@@ -49,20 +76,43 @@ var _ store.Store = (*Store)(nil)
 
 // Open connects to etcd and waits, as long as ctx, until it answers.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:          c.Endpoints,
-		TLS:                c.TLS,
-		MaxCallSendMsgSize: maxMessage,
-		Logger:             zap.NewNop(), // what matters is returned
-	})
+	client, err := clientv3.New(c.options())
 	if err != nil {
 		return nil, fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err)
 	}
 	s := &Store{client: client, prefix: c.Prefix}
-	if _, err := s.Revision(ctx); err != nil {
+	_, err = s.Revision(ctx)
+	for err != nil && passing(err) && pause(ctx, 200*time.Millisecond) {
+		_, err = s.Revision(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err), client.Close())
 	}
 	return s, nil
+}
+
+// SetEndpoints changes where etcd is: its members change.
+func (s *Store) SetEndpoints(endpoints ...string) { s.client.SetEndpoints(endpoints...) }
+
+// passing reports whether an error is one that goes by itself: no leader just now, a member that starts or ends.
+func passing(err error) bool {
+	var e rpctypes.EtcdError
+	if errors.As(err, &e) {
+		return e.Code() == codes.Unavailable
+	}
+	return status.Code(err) == codes.Unavailable
+}
+
+// pause waits; false: ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Revision implements store.Store: a read that etcd confirms with its members.

@@ -3,9 +3,11 @@ package etcd
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -22,7 +24,8 @@ func (s *Store) Watch(ctx context.Context, prefix string, after store.Revision) 
 	}
 }
 
-// watch returns nil when the reader left.
+// watch returns nil when the reader left. A watch that etcd ends for a reason that passes (no leader, a member that
+// stops) goes on after the last revision that was shown: for the reader nothing has happened.
 func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, yield func(store.Event, error) bool) error {
 	newest, err := s.Revision(ctx)
 	if err != nil {
@@ -31,25 +34,43 @@ func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, 
 	if after > newest {
 		return store.ErrFuture
 	}
+	for {
+		left, err := s.follow(ctx, prefix, &after, yield)
+		if left {
+			return nil
+		}
+		if e := s.usable(ctx); e != nil {
+			return fmt.Errorf("%w: %w", e, err)
+		}
+		if !passing(err) && !errors.Is(err, errEnded) || !pause(ctx, 50*time.Millisecond) {
+			return s.explain(ctx, err)
+		}
+	}
+}
+
+var errEnded = errors.New("etcd ended the watch")
+
+// follow is one watch of etcd's; after moves with what was shown. It returns true when the reader left.
+func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision, yield func(store.Event, error) bool) (left bool, err error) {
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	options := []clientv3.OpOption{clientv3.WithRev(int64(after) + 1), clientv3.WithPrefix(), clientv3.WithFragment()}
+	options := []clientv3.OpOption{clientv3.WithRev(int64(*after) + 1), clientv3.WithPrefix(), clientv3.WithFragment()}
 	for r := range s.client.Watch(watching, s.prefix+prefix, options...) {
 		if err := r.Err(); err != nil {
-			return s.explain(ctx, err)
+			return false, err
 		}
 		events := s.events(r.Events)
 		for i, e := range events {
 			e.Last = i+1 == len(events) || events[i+1].Revision != e.Revision
 			if !yield(e, nil) {
-				return nil
+				return true, nil
 			}
 		}
+		if n := len(events); n > 0 { // whole revisions: the next one begins after the last of these
+			*after = events[n-1].Revision
+		}
 	}
-	if err := s.usable(ctx); err != nil {
-		return err
-	}
-	return fmt.Errorf("etcd ended it")
+	return false, errEnded
 }
 
 // events are etcd's, by revision and then key, without the prefix.

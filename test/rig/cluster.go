@@ -57,14 +57,7 @@ func New(m *Machine, args ...string) *Cluster {
 		m.T.Fatal(err)
 	}
 	c := &Cluster{Machine: m, Dir: filepath.Join(base, "d"), Log: filepath.Join(base, "log")}
-	flags := c.Flags()
-	if args[0] == "server" {
-		flags = flags[:2]
-	}
-	c.args = slices.Concat(args[:1], flags, args[1:])
-	if args[0] == "up" {
-		c.args = append(c.args, "--foreground")
-	}
+	c.Args(args...)
 	before := m.Network()
 	m.T.Cleanup(func() {
 		m.T.Helper()
@@ -89,6 +82,29 @@ func New(m *Machine, args ...string) *Cluster {
 		}
 	})
 	return c
+}
+
+// Args changes the command line of the next Begin; see New.
+func (c *Cluster) Args(args ...string) {
+	flags := c.Flags()
+	if args[0] == "server" {
+		flags = flags[:2]
+	}
+	c.args = slices.Concat(args[:1], flags, args[1:])
+	if args[0] == "up" {
+		c.args = append(c.args, "--foreground")
+	}
+}
+
+// Ended waits until the process has ended by itself and returns the end of what it said.
+func (c *Cluster) Ended(patience time.Duration) string {
+	c.T.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		c.T.Errorf("%s did not end within %s", c.Name, patience)
+	}
+	return tail(c.Log, 5)
 }
 
 // Start starts a cluster of one machine on a wire of its own and waits until it is ready.

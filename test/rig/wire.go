@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 )
@@ -35,6 +36,7 @@ type Machine struct {
 	IP   netip.Addr
 	Wire *Wire
 	ns   netns.NsHandle
+	port string // its end of the wire
 }
 
 const bridge = "wire"
@@ -71,6 +73,7 @@ func (w *Wire) Machine() *Machine {
 	m := &Machine{T: w.t, Wire: w, Name: fmt.Sprintf("t%d-%d-%d", os.Getpid(), int(w.ns), w.machines), ns: namespace(w.t),
 		IP: netip.AddrFrom4([4]byte{192, 0, 2, byte(w.machines)})}
 	port := fmt.Sprintf("m%d", w.machines)
+	m.port = port
 	w.must(w.ns, func() error {
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: port}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(m.ns))})
 	})
@@ -287,4 +290,49 @@ func (m *Machine) Rewire() {
 	if err != nil {
 		m.T.Fatal(err)
 	}
+}
+
+// Cut takes the machine's wire away, or gives it back.
+func (m *Machine) Cut(away bool) {
+	m.T.Helper()
+	m.Wire.must(m.Wire.ns, func() error {
+		link, err := netlink.LinkByName(m.port)
+		if err != nil {
+			return err
+		}
+		if away {
+			return netlink.LinkSetDown(link)
+		}
+		return netlink.LinkSetUp(link)
+	})
+}
+
+const deafTable = "rig-deaf"
+
+// Deaf makes the machine lose all that comes from some addresses, while what it sends arrives; without addresses it hears again.
+func (m *Machine) Deaf(to ...netip.Addr) {
+	m.T.Helper()
+	m.Wire.must(m.ns, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := &nftables.Table{Name: deafTable, Family: nftables.TableFamilyIPv4}
+		c.AddTable(table)
+		c.DelTable(table)
+		if len(to) > 0 {
+			table = c.AddTable(table)
+			accept := nftables.ChainPolicyAccept
+			chain := c.AddChain(&nftables.Chain{Name: "input", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput,
+				Priority: nftables.ChainPriorityFilter, Policy: &accept})
+			for _, a := range to {
+				c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+					&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}, // the source address
+					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
+					&expr.Verdict{Kind: expr.VerdictDrop},
+				}})
+			}
+		}
+		return c.Flush()
+	})
 }

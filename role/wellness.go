@@ -1,0 +1,135 @@
+package role
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lighter-k8s/lighter/apiserver"
+)
+
+// wellness says whether this server is of use to clients. A load balancer in front asks /readyz. Who has no load
+// balancer (agents, kubectl) is sent away, when other servers may do better: see gate.
+type wellness struct {
+	server *Server
+	ending atomic.Bool
+	well   atomic.Pointer[spell] // nil: ill
+}
+
+// spell is a time of being well; its context ends with it.
+type spell struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+const (
+	probeEvery   = time.Second
+	probeTimeout = 2 * time.Second
+	// illAfter is longer than the store needs for a new leader, so that an election breaks no request off.
+	illAfter = 3 * time.Second
+	// lameduck is how long a server that was told to stop still serves, while /readyz and its slice say that it goes.
+	lameduck = 2 * time.Second
+)
+
+var errIll = errors.New("the store did not answer for some seconds")
+
+var errEnding = errors.New("this server is about to stop")
+
+// checks are what /readyz looks at: the store answers, memory shows all that it has, and nobody told us to stop.
+func (w *wellness) checks() []apiserver.Check {
+	return []apiserver.Check{
+		{Name: "store", Test: func(ctx context.Context) error {
+			if w.server.several() && w.well.Load() == nil {
+				return errIll
+			}
+			return w.probe(ctx)
+		}},
+		{Name: "shutdown", Test: func(context.Context) error {
+			if w.ending.Load() {
+				return errEnding
+			}
+			return nil
+		}},
+	}
+}
+
+func (w *wellness) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return w.server.state.Now(ctx)
+}
+
+// recover begins a spell.
+func (w *wellness) recover(ctx context.Context) {
+	s := &spell{}
+	s.ctx, s.end = context.WithCancel(ctx)
+	w.well.Store(s)
+}
+
+// watch probes until ctx ends and says when the server falls ill and recovers.
+func (w *wellness) watch(ctx context.Context) error {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		began := time.Now()
+		err := w.probe(ctx)
+		switch ill := w.well.Load() == nil; {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			last = began
+			if ill {
+				w.server.Log.Info("the store answers again")
+				w.recover(ctx)
+			}
+		case !ill && time.Since(last) > illAfter:
+			w.server.Log.Warn("the store does not answer: clients are sent to other servers", "err", err)
+			w.well.Swap(nil).end()
+		}
+	}
+}
+
+// gate serves next while the server is well. When it falls ill, what is under way ends and its connections close,
+// so that clients turn to other servers instead of waiting here, where nothing comes any more.
+func (w *wellness) gate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		spell := w.well.Load()
+		if spell == nil {
+			out.Header().Set("Connection", "close") // for HTTP/2: GOAWAY
+			if !about(r.URL.Path) {
+				out.Header().Set("Retry-After", "1")
+				out.Header().Set("Content-Type", "application/json")
+				out.WriteHeader(http.StatusServiceUnavailable)
+				_, _ = out.Write([]byte(unwell))
+				return
+			}
+			next.ServeHTTP(out, r)
+			return
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(spell.ctx, cancel)()
+		next.ServeHTTP(out, r.WithContext(ctx))
+	})
+}
+
+const unwell = `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"this server's store does not answer; ask another server","reason":"ServiceUnavailable","code":503}` + "\n"
+
+// about reports whether a path is about the server itself.
+func about(path string) bool {
+	for _, p := range []string{"/readyz", "/livez", "/healthz", "/metrics", "/version", "/debug/"} {
+		if strings.HasPrefix(path, p) {
+			return true
+		}
+	}
+	return false
+}
