@@ -100,7 +100,7 @@ func leave(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		return nil // it is no member
 	}
 	defer m.Close()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
 	err = m.Drop(ctx, m.Self, false)
 	if errors.Is(err, etcd.ErrNoMember) {
