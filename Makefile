@@ -78,6 +78,13 @@ $(PAYLOAD)/manifest.json: $(T)/pack $(T)/kubectl $(T)/etcd $(addprefix $(T)/,$(N
 	@touch $@
 $(T)/pack $(T)/kubectl $(T)/etcd $(T)/containerd $(T)/runc $(T)/pause: | machine
 
+# A real S3 server, for tests of backups: without it they are skipped and say so.
+bin/versitygw: tools/s3/go.mod tools/s3/go.sum
+	@echo "building an S3 server"
+	@mkdir -p bin
+	cd tools/s3 && $(GO) build -o ../../bin/versitygw -ldflags '-s -w' github.com/versity/versitygw/cmd/versitygw
+	@touch $@
+
 # What a bare Debian lacks of what builds, tests and the demo call; without root it only says so.
 machine:
 	@missing=; \
@@ -108,17 +115,18 @@ guestbook: build ## the images of the example, which tests run as well
 # What tests find in the environment: the programs that they run, and nothing of the caller's cluster. Those for
 # which LIGHTER_KUBERNETES_API must name a folder with Kubernetes' published API documents are skipped without it.
 # No result is taken from a cache: go does not see that a program which a test runs has changed.
-PROGRAMS = env -u KUBECONFIG LIGHTER=$(CURDIR)/bin/lighter ETCD=$(CURDIR)/$(T)/etcd LIGHTER_TEST_ETCD=$(CURDIR)/$(T)/etcd
+PROGRAMS = env -u KUBECONFIG LIGHTER=$(CURDIR)/bin/lighter ETCD=$(CURDIR)/$(T)/etcd LIGHTER_TEST_ETCD=$(CURDIR)/$(T)/etcd \
+  $(if $(wildcard bin/versitygw),LIGHTER_TEST_S3=$(CURDIR)/bin/versitygw)
 
 test: lint build guestbook ## all tests, those with real containers too (as root); at most 15 minutes
 	$(PROGRAMS) $(GO) test -tags payload -p 2 -count 1 -timeout 20m ./...
 
 # A failure prints its seed: `make prove LIGHTER_SEED=...` does the same again, ROOMS=./store/... only there.
 LIGHTER_SEED ?= $(shell date +%s)
-ROOMS ?= ./store/... ./watch/... ./test/...
-prove: build guestbook ## the long proofs: crashes, kills and random operations from LIGHTER_SEED
+ROOMS ?= ./store/... ./backup ./role ./watch/... ./test/...
+prove: build bin/versitygw guestbook ## the long proofs: crashes, kills and random operations from LIGHTER_SEED
 	@echo "LIGHTER_SEED=$(LIGHTER_SEED)"
-	$(PROGRAMS) LIGHTER_SEED=$(LIGHTER_SEED) PROVE=$${PROVE:-1} $(GO) test -tags payload -p 1 -count 1 -timeout 4h $(ROOMS)
+	$(PROGRAMS) LIGHTER_TEST_S3=$(CURDIR)/bin/versitygw LIGHTER_SEED=$(LIGHTER_SEED) PROVE=$${PROVE:-1} $(GO) test -tags payload -p 1 -count 1 -timeout 4h $(ROOMS)
 
 demo: build ## start a cluster on this machine and run the guestbook on it
 	@examples/guestbook/demo.sh up

@@ -14,7 +14,8 @@ import (
 // its field's number. It is made from the type's own tags at first use.
 type plan struct {
 	fields   []planField
-	byNumber []uint8 // field number -> index in fields, plus one
+	byNumber []uint8   // field number -> index in fields, plus one
+	always   [4]uint64 // a bit for each field that may have a member when it is not in the message
 }
 
 type planField struct {
@@ -122,8 +123,24 @@ func makePlan(t reflect.Type, making map[reflect.Type]*plan) (*plan, bool) {
 			return nil, false
 		}
 		p.byNumber[x.number] = uint8(len(p.fields))
+		if n := len(p.fields) - 1; !x.absent() {
+			p.always[n>>6] |= 1 << (n & 63)
+		}
 	}
 	return p, true
+}
+
+// absent tells whether a field that is not in the message gives no member.
+func (f *planField) absent() bool {
+	switch {
+	case f.inline:
+		return f.pointer
+	case f.omitZero: // of times alone, whose zero is nothing
+		return true
+	case !f.omitEmpty:
+		return false
+	}
+	return f.pointer || f.list || f.mapped != nil || f.of.kind != ofMessage && f.of.kind != ofCustom
 }
 
 func fieldsOf(t reflect.Type) func(func(reflect.StructField) bool) {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	mathbits "math/bits"
 	"reflect"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 func AppendJSON(dst []byte, i *Info, raw []byte) ([]byte, error) {
 	if p := planOf(i); p != nil && !isJSON(raw) {
 		e := encoders.Get().(*encoder)
+		e.spans = e.spans[:0]
 		out, err := e.object(append(dst, JSONPrefix(i)...), p, raw)
 		encoders.Put(e)
 		if err == nil {
@@ -38,6 +40,7 @@ func AppendJSON(dst []byte, i *Info, raw []byte) ([]byte, error) {
 func AppendMetaJSON(dst []byte, i *Info, raw []byte) ([]byte, error) {
 	if meta, ok := RawMeta(raw); ok {
 		e := encoders.Get().(*encoder)
+		e.spans = e.spans[:0]
 		out, err := e.value(dst, metaPlan(), meta)
 		encoders.Put(e)
 		if err == nil {
@@ -103,51 +106,66 @@ func (e *encoder) value(dst []byte, p *plan, raw []byte) ([]byte, error) {
 func (e *encoder) fields(dst []byte, p *plan, raw []byte) ([]byte, error) {
 	base := len(e.spans)
 	e.spans = slices.Grow(e.spans, len(p.fields))[:base+len(p.fields)]
-	clear(e.spans[base:])
-	defer func() { e.spans = e.spans[:base] }()
+	there := p.always // spans of the others are not looked at
+	for word, bits := range there {
+		for ; bits != 0; bits &= bits - 1 {
+			e.spans[base+word<<6+mathbits.TrailingZeros64(bits)] = span{}
+		}
+	}
 	for at := 0; at < len(raw); {
-		tag, n := varint(raw[at:])
-		if n == 0 {
-			return nil, errPlan
+		tag, n := uint64(raw[at]), 1
+		if tag >= 0x80 {
+			if tag, n = varint(raw[at:]); n == 0 {
+				return nil, errPlan
+			}
 		}
 		start := at
-		at += n
-		var value []byte
-		var num uint64
-		switch tag & 7 {
-		case 0:
+		if at += n; at == len(raw) || tag&7 != 0 && tag&7 != 2 {
+			return nil, errPlan
+		}
+		num := uint64(raw[at])
+		if n = 1; num >= 0x80 {
 			if num, n = varint(raw[at:]); n == 0 {
 				return nil, errPlan
 			}
-			at += n
-		case 2:
-			size, n := varint(raw[at:])
-			if at += n; n == 0 || size > uint64(len(raw)-at) {
+		}
+		at += n
+		var value []byte
+		if tag&7 == 2 {
+			if num > uint64(len(raw)-at) {
 				return nil, errPlan
 			}
-			value = raw[at : at+int(size) : at+int(size)]
-			at += int(size)
-		default:
-			return nil, errPlan
+			value = raw[at : at+int(num) : at+int(num)]
+			at += int(num)
 		}
 		if tag>>3 >= uint64(len(p.byNumber)) || p.byNumber[tag>>3] == 0 {
 			continue // of a later version
 		}
 		k := int(p.byNumber[tag>>3]) - 1
 		s, f := &e.spans[base+k], &p.fields[k]
-		if f.wire != byte(tag&7) || s.count > 0 && !f.list && f.mapped == nil {
+		if f.wire != byte(tag&7) {
 			return nil, errPlan
 		}
-		if s.count++; s.count == 1 {
-			s.value, s.num, s.at = value, num, start
+		switch word, bit := k>>6, uint64(1)<<(k&63); {
+		case there[word]&bit == 0 || p.always[word]&bit != 0 && s.count == 0:
+			there[word] |= bit
+			*s = span{value, num, start, 1}
+		case f.list || f.mapped != nil:
+			s.count++
+		default:
+			return nil, errPlan
 		}
 	}
 	var err error
-	for k := range p.fields {
-		if dst, err = e.field(dst, &p.fields[k], e.spans[base+k], raw); err != nil {
-			return nil, err
+	for word, bits := range there {
+		for ; bits != 0; bits &= bits - 1 {
+			k := word<<6 + mathbits.TrailingZeros64(bits)
+			if dst, err = e.field(dst, &p.fields[k], e.spans[base+k], raw); err != nil {
+				return nil, err
+			}
 		}
 	}
+	e.spans = e.spans[:base]
 	return dst, nil
 }
 

@@ -78,6 +78,7 @@ type continuation struct {
 	Version  string `json:"v"`
 	Revision uint64 `json:"rv"`
 	After    string `json:"start"`
+	Left     int64  `json:"left,omitempty"` // how many items follow; 0: not known
 }
 
 func (c continuation) token() string {
@@ -121,7 +122,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
 		if err != nil {
 			return err
 		}
-		b.After, b.At = c.After, c.Revision
+		b.After, b.At, b.Left = c.After, c.Revision, c.Left
 		if c.Revision == 0 { // the rest as it is now: what was begun can no longer be shown
 			if err := s.Registry.State.Now(r.Context()); err != nil {
 				return apierrors.NewInternalError(err)
@@ -139,10 +140,10 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
 		l.items = []*watch.Item{}
 	}
 	if p.Next != "" {
-		l.next = continuation{"lighter.v1", p.Revision, p.Next}.token()
 		if filter.Labels != nil || filter.Fields != nil {
 			l.remaining = -1
 		}
+		l.next = continuation{"lighter.v1", p.Revision, p.Next, max(l.remaining, 0)}.token()
 	}
 	return s.answerList(w, r, f, t.info, l)
 }
@@ -154,7 +155,7 @@ func goOn(err error, b registry.Bound) error {
 	if b.After == "" || !apierrors.IsResourceExpired(err) || !errors.As(err, &expired) {
 		return err
 	}
-	expired.ErrStatus.Continue = continuation{"lighter.v1", 0, b.After}.token()
+	expired.ErrStatus.Continue = continuation{Version: "lighter.v1", After: b.After}.token()
 	expired.ErrStatus.Message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without " +
 		"the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token " +
 		"results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."

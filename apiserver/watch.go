@@ -171,7 +171,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, out *stream, wat
 	}
 }
 
-var gathering = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &b }}
+var frames = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &b }}
 
 // events sends several events in one write. One alone is written from where all watchers share it.
 func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.Filter) error {
@@ -188,7 +188,7 @@ func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.F
 			one = frame
 		default:
 			if pooled == nil {
-				pooled = gathering.Get().(*[]byte)
+				pooled = frames.Get().(*[]byte)
 				*pooled = append((*pooled)[:0], one...)
 			}
 			*pooled = append(*pooled, frame...)
@@ -198,7 +198,7 @@ func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.F
 		one = *pooled
 		defer func() {
 			if cap(*pooled) <= 64<<10 {
-				gathering.Put(pooled)
+				frames.Put(pooled)
 			}
 		}()
 	}

@@ -41,7 +41,7 @@ func (f Folder) Put(_ context.Context, name string, from *os.File) error {
 	}
 	path := from.Name()
 	if filepath.Dir(path) != filepath.Clean(string(f)) {
-		to, err := os.CreateTemp(string(f), ".backup-*")
+		to, err := os.CreateTemp(string(f), unfinished)
 		if err != nil {
 			return err
 		}
@@ -107,7 +107,8 @@ func Keep(ctx context.Context, s Shelf, scratch string, name func(Summary) strin
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return "", info, err
 	}
-	file, err := os.CreateTemp(scratch, ".backup-*") // with mode 0600
+	sweep(scratch)
+	file, err := os.CreateTemp(scratch, unfinished) // with mode 0600
 	if err != nil {
 		return "", info, err
 	}
@@ -139,4 +140,17 @@ func Keep(ctx context.Context, s Shelf, scratch string, name func(Summary) strin
 		}
 	}
 	return s.Where(n), info, nil
+}
+
+// unfinished is how backups are called that are being written.
+const unfinished = ".backup-*"
+
+// sweep removes what a crash left unfinished, a day ago or earlier.
+func sweep(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, unfinished)) // the pattern is right
+	for _, path := range left {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.Remove(path) // the next time, then
+		}
+	}
 }

@@ -106,14 +106,15 @@ func encryptionStatus() *cobra.Command {
 func rotateEncryptionKey() *cobra.Command {
 	var s settings
 	var last, forget string
-	var rewrite bool
+	var rewrite, byHand bool
 	cmd := &cobra.Command{
 		Use: "rotate-encryption-key", Short: "Replace the key that the store is encrypted with, while the server runs",
 		Long: `Replace the key that encrypts values in the cluster store, without a restart, in steps: "add" makes a new key that
 can be read with; "write" has new values written with it; "drop" writes all others again and removes the old keys.
-Interrupted at any moment, nothing is lost, and the command goes on where it was. With several servers on one
-store each has the file <data>/server/encryption.yaml: use --to add, copy the file to the others, then the command
-without --to; it writes with a key only when every server has said that it can read with it, and says which has not.`,
+Interrupted at any moment, nothing is lost, and the command goes on where it was. Servers that share a store get the new key
+through it, encrypted with the old one; it is written with only when every server has said that it can read with it, and one that has not is
+named. If somebody else may know the old key, use --by-hand: then you copy <data>/server/encryption.yaml to the other servers when
+the command asks for it, and afterwards remove encryption-retired.yaml, which keeps the old key for older backups.`,
 		Example: "  lighter certs rotate-encryption-key\n  lighter certs rotate-encryption-key --to add",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -124,6 +125,9 @@ without --to; it writes with a key only when every server has said that it can r
 			if rewrite {
 				q.Set("rewrite", "1")
 			}
+			if byHand {
+				q.Set("byhand", "1")
+			}
 			err := role.AskTo(cmd.Context(), s.DataDir, "/encryption/rotate?"+q.Encode(), func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) })
 			return s.notRunning(err)
 		},
@@ -131,6 +135,7 @@ without --to; it writes with a key only when every server has said that it can r
 	s.common(cmd)
 	cmd.Flags().StringVar(&last, "to", "", "the last step to take: add, write or drop (default: all)")
 	cmd.Flags().BoolVar(&rewrite, "rewrite", false, "only write again what is not written as the configuration says")
+	cmd.Flags().BoolVar(&byHand, "by-hand", false, "do not give the new key to other servers through the store; you copy the file")
 	cmd.Flags().StringVar(&forget, "forget", "", "name of a server that is gone for good and need not be waited for")
 	return cmd
 }

@@ -20,13 +20,13 @@ type Children[T client.Object] struct {
 	view client.TypedView[T]
 
 	mu      sync.Mutex
-	orphans map[string]map[string]T // namespace, name: nobody controls them
+	orphans map[string]map[string]labels.Set // namespace, name: labels of those whom nobody controls
 }
 
 // FeedChildren adds to q, for every change of a child, the key of its controlling owner of that kind; and
 // for a child that nobody controls the keys of those who may adopt it, which mayAdopt lists. Ends with ctx.
 func FeedChildren[T client.Object](ctx context.Context, q *Queue, v client.TypedView[T], kind string, mayAdopt func(orphan T) []string) *Children[T] {
-	c := &Children[T]{view: v, orphans: map[string]map[string]T{}}
+	c := &Children[T]{view: v, orphans: map[string]map[string]labels.Set{}}
 	v.View.Subscribe(ctx, func(ch client.Change) {
 		c.note(ch)
 		for _, o := range []client.Object{ch.Old, ch.New} {
@@ -57,10 +57,10 @@ func (c *Children[T]) note(ch client.Change) {
 	in := c.orphans[o.GetNamespace()]
 	if n, ok := ch.New.(T); ok && orphan(n) {
 		if in == nil {
-			in = map[string]T{}
+			in = map[string]labels.Set{}
 			c.orphans[o.GetNamespace()] = in
 		}
-		in[n.GetName()] = n
+		in[n.GetName()] = n.GetLabels()
 	} else if in != nil {
 		if delete(in, o.GetName()); len(in) == 0 {
 			delete(c.orphans, o.GetNamespace())
@@ -78,8 +78,11 @@ func (c *Children[T]) Of(owner v1.Object, selector labels.Selector) []T {
 		return out
 	}
 	for _, name := range slices.Sorted(maps.Keys(in)) {
-		if selector.Matches(labels.Set(in[name].GetLabels())) {
-			out = append(out, in[name])
+		if !selector.Matches(in[name]) {
+			continue
+		}
+		if o, ok := c.view.Get(owner.GetNamespace(), name); ok && orphan(o) {
+			out = append(out, o)
 		}
 	}
 	return out

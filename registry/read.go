@@ -68,6 +68,7 @@ type Bound struct {
 	Limit int64
 	After string // from the page before
 	At    uint64 // the revision to show exactly; 0: the newest that memory has
+	Left  int64  // how many items were left for this page and later ones, as the page before said; 0: not known
 }
 
 // List lists what memory shows, or the store's history where an older revision is asked for.
@@ -112,7 +113,7 @@ func (r *Registry) history(ctx context.Context, i *api.Info, f watch.Filter, b B
 		if err != nil {
 			return p, r.past(err, b.At)
 		}
-		for n, e := range entries {
+		for _, e := range entries {
 			if e.Err != nil {
 				return p, storeRead(i, "", watch.Unreadable{Key: e.Key, Revision: uint64(e.Revision), Err: e.Err})
 			}
@@ -123,13 +124,19 @@ func (r *Registry) history(ctx context.Context, i *api.Info, f watch.Filter, b B
 			if !f.Match(item) {
 				continue
 			}
-			if b.Limit > 0 && int64(len(p.Items)) == b.Limit {
-				if p.Remaining = -1; len(entries) < historyChunk && f.Labels == nil && f.Fields == nil && f.Name == "" {
-					p.Remaining = int64(len(entries) - n) // all that follow are at hand
-				}
+			if b.Limit == 0 || int64(len(p.Items)) < b.Limit {
+				p.Items = append(p.Items, item)
+				continue
+			}
+			switch {
+			case f.Labels != nil || f.Fields != nil || f.Name != "":
+				p.Remaining = -1
+				return p, nil
+			case b.Left > 0:
+				p.Remaining = b.Left - int64(len(p.Items))
 				return p, nil
 			}
-			p.Items = append(p.Items, item)
+			p.Remaining++ // counted once, for the first page
 		}
 		if len(entries) < historyChunk {
 			return p, nil

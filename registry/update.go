@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -17,6 +16,7 @@ import (
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/certificates"
+	"github.com/lighter-k8s/lighter/api/equal"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -200,7 +200,7 @@ var parts = map[string]func(dst, src api.Object){
 // generation rises exactly when what the record calls the spec changes.
 func (r *Registry) generation(i *api.Info, obj, old api.Object) {
 	obj.SetGeneration(old.GetGeneration())
-	if i.GenerationOf != nil && !equality.Semantic.DeepEqual(i.GenerationOf(obj), i.GenerationOf(old)) {
+	if i.GenerationOf != nil && !equal.Semantic(i.GenerationOf(obj), i.GenerationOf(old)) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 }

@@ -156,7 +156,7 @@ func named(c *config.Config) []encrypt.Named {
 }
 
 // clusterFiles are what, beside the store, makes a cluster the same one: names below <data>/server.
-var clusterFiles = []string{"pki/ca.crt", "pki/ca.key", "pki/sa.key", "pki/sa.pub", "encryption.yaml"}
+var clusterFiles = []string{"pki/ca.crt", "pki/ca.key", "pki/sa.key", "pki/sa.pub", "encryption.yaml", "encryption-retired.yaml"}
 
 // sealCluster seals the cluster's authority and keys; nil without a passphrase.
 func sealCluster(c *config.Config, passphrase []byte) ([]byte, error) {

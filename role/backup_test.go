@@ -120,6 +120,15 @@ func TestBackupAndRestore(t *testing.T) {
 	if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 		t.Errorf("a list of what was seen before: %v", err)
 	}
+	w, err := s.typed.CoreV1().Secrets("default").Watch(t.Context(), metav1.ListOptions{ResourceVersion: fmt.Sprint(seen)})
+	if err == nil {
+		e := <-w.ResultChan()
+		err = apierrors.FromObject(e.Object)
+		w.Stop()
+	}
+	if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+		t.Errorf("a watch from what was seen before: %v", err)
+	}
 	s.end()
 	if aside, err := filepath.Glob(filepath.Join(dir, "server", "store.before-*")); err != nil || len(aside) != 1 {
 		t.Errorf("the store before: %v, %v", aside, err)
@@ -133,6 +142,38 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil || len(all) != 1 || all[0].Where != where || all[0].Info.Entries != info.Entries {
 		t.Errorf("%+v, %v", all, err)
 	}
+}
+
+// A backup from before a rotation is restored with the key that is kept for it, and one of its objects brought back.
+func TestBackupOlderThanTheKey(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "a.backup")
+	s := serve(t, dir, nil)
+	s.put("a", canary)
+	save(t, s.config, file, "")
+	s.put("a", "changed")
+	if out, err := s.rotate(""); err != nil {
+		t.Fatalf("%s%v", out, err)
+	}
+	if out, err := s.undo(role.Undo{Object: "secret/a", From: file}); err != nil {
+		t.Errorf("undo: %s%v", out, err)
+	}
+	s.has("brought back", map[string]string{"a": canary})
+	s.put("a", "changed again")
+	s.end()
+	if said, err := restore(conf(t, dir, nil), file, ""); err != nil {
+		t.Fatalf("%s%v", said, err)
+	}
+	s = serve(t, dir, nil)
+	s.has("restored", map[string]string{"a": canary})
+	if out, err := s.rotate(""); err != nil { // the old key is in use again; it goes as in any rotation
+		t.Errorf("%s%v", out, err)
+	}
+	status, err := role.AskEncryption(t.Context(), dir)
+	if err != nil || len(status.Keys) != 2 || status.Stale > 0 {
+		t.Errorf("%+v, %v", status, err)
+	}
+	s.has("rotated", map[string]string{"a": canary})
 }
 
 // What cannot end well is refused before anything is touched.
@@ -268,6 +309,9 @@ func TestChangedStoreIsRefused(t *testing.T) {
 	s.end()
 	s = serve(t, t.TempDir(), func(c *config.Config) { c.Server.Store = "memory" })
 	s.put("a", "1")
+	if info := save(t, s.config, filepath.Join(t.TempDir(), "memory.backup"), ""); info.Engine != "memory" || info.Entries == 0 {
+		t.Errorf("a backup of memory: %+v", info)
+	}
 }
 
 // startEtcd runs a real etcd for the test.
@@ -315,6 +359,11 @@ func TestMigration(t *testing.T) {
 	s.end()
 	if _, err := tryServe(t, dir, toEtcd); err == nil || !strings.Contains(err.Error(), "lighter backup save") {
 		t.Fatalf("changed store: %v", err)
+	}
+	plain := func(c *config.Config) { toEtcd(c); c.Server.Encrypt.Resources = nil }
+	save(t, conf(t, dir, nil), filepath.Join(files, "x.backup"), "")
+	if _, err := restore(conf(t, dir, plain), filepath.Join(files, "x.backup"), ""); err == nil || !strings.Contains(err.Error(), "--encrypt-resources") {
+		t.Errorf("into an etcd whose servers would not decrypt: %v", err)
 	}
 	for i, change := range []func(*config.Config){toEtcd, nil} {
 		file := filepath.Join(files, fmt.Sprintf("%d.backup", i))

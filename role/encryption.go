@@ -3,6 +3,7 @@ package role
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,7 +71,7 @@ func openEncryption(ctx context.Context, c *config.Config, engine store.Store, i
 	e := &encryption{stored: storedResources(infos), log: log, metrics: newEncryptionMetrics(), rewrite: make(chan struct{}, 1), asks: make(chan chan error), plugins: func() {}}
 	e.path, e.own = encryptionFile(c)
 	if c.Server.Store == "etcd" {
-		e.name = c.Node.Name + "-" + strings.ReplaceAll(c.Server.Listen, ":", "-")
+		e.name = fmt.Sprintf("%s-%.4x", c.Node.Name, sha256.Sum256([]byte(c.DataDir))) // several may run on one host
 	}
 	if e.path == "" {
 		e.store = encrypt.New(engine, &encrypt.Keys{})
@@ -79,6 +80,9 @@ func openEncryption(ctx context.Context, c *config.Config, engine store.Store, i
 	if e.own {
 		if err := ownKeys(ctx, e.path, c.Server.Encrypted(), engine); err != nil {
 			return nil, err
+		}
+		if err := e.adopt(ctx, engine); err != nil && e.name != "" {
+			log.Error("encryption keys of the other servers not taken", "err", err)
 		}
 	}
 	keys, err := e.load()
@@ -115,16 +119,20 @@ func storedResources(infos []*api.Info) map[string]string {
 	return out
 }
 
-// load reads the file.
+// load reads the file; nil when it is the one in use.
 func (e *encryption) load() (*encrypt.Keys, error) {
 	data, err := os.ReadFile(e.path)
-	if err == nil {
-		var keys *encrypt.Keys
-		if keys, err = encrypt.Parse(data, e.stored); err == nil {
-			return keys, nil
-		}
+	if err == nil && e.store != nil && encrypt.Hash(data) == e.store.Keys().Hash {
+		return nil, nil
 	}
-	return nil, fmt.Errorf("encryption configuration %s: %w", e.path, err)
+	var keys *encrypt.Keys
+	if err == nil {
+		keys, err = encrypt.Parse(data, e.stored)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encryption configuration %s: %w", e.path, err)
+	}
+	return keys, nil
 }
 
 // ownKeys makes the cluster's own file at the first start, and makes it say which resources are encrypted.
@@ -241,6 +249,9 @@ func (e *encryption) run(ctx context.Context, state *watch.State) error {
 		e.askRewrite()
 	}
 	parts.Go(func() { e.rewriter(ctx) })
+	if e.own && e.name != "" {
+		parts.Go(func() { e.follow(ctx) })
+	}
 	tick := time.NewTicker(reloadEvery)
 	defer tick.Stop()
 	for {
@@ -289,9 +300,9 @@ func (e *encryption) reload(ctx context.Context, parts *sync.WaitGroup) error {
 	if err != nil {
 		return e.refuse(err)
 	}
-	if keys.Hash == e.store.Keys().Hash {
+	if keys == nil {
 		e.failed = ""
-		return keys.Close()
+		return nil
 	}
 	if err := keys.Ready(ctx); err != nil {
 		return e.refuse(errors.Join(err, keys.Close()))

@@ -1,6 +1,7 @@
 package role_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,6 +26,7 @@ import (
 	"github.com/lighter-k8s/lighter/role"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/embedded"
+	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
 // server is a control plane with its control socket, as a process of 'lighter server' has it.
@@ -378,4 +381,65 @@ func TestConfiguredEncryption(t *testing.T) {
 		t.Errorf("%+v, %v", status, err)
 	}
 	s.has("at the end", map[string]string{"a": "1", "b": "2", "c": "3"})
+}
+
+// Whenever the process is killed in a rotation, the next one reads everything and goes on with it.
+func TestRotationKilled(t *testing.T) {
+	if dir := os.Getenv("LIGHTER_TEST_ROTATION"); dir != "" { // the process that is killed
+		serve(t, dir, nil)
+		fmt.Println("ready")
+		select {}
+	}
+	dir := t.TempDir()
+	s := serve(t, dir, nil)
+	want := map[string]string{}
+	for i := range 100 {
+		name := fmt.Sprint("s", i)
+		want[name] = fmt.Sprint(canary, i)
+		s.put(name, want[name])
+	}
+	s.end()
+	random := storetest.Seed(t)
+	rounds, steps := 5, map[string]int{}
+	if os.Getenv("PROVE") != "" {
+		rounds = 200
+	}
+	for range rounds {
+		cmd := exec.Command(os.Args[0], "-test.run", "^TestRotationKilled$")
+		cmd.Env = append(os.Environ(), "LIGHTER_TEST_ROTATION="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatalf("%q, %v", line, err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- role.AskTo(t.Context(), dir, "/encryption/rotate", func(string) {}) }()
+		time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond) // the moment of the crash is the input
+		cmd.Process.Kill()
+		cmd.Wait()
+		<-ended
+		s := serve(t, dir, nil)
+		s.has("after the kill", want)
+		status, err := role.AskEncryption(t.Context(), dir)
+		if err != nil || len(status.Unreadable) > 0 {
+			t.Fatalf("%+v, %v", status, err)
+		}
+		steps[status.Rotation]++
+		if random.IntN(2) == 0 {
+			if out, err := s.rotate(""); err != nil {
+				t.Errorf("going on: %s%v", out, err)
+			}
+			s.has("after the rotation", want)
+		}
+		s.end()
+	}
+	t.Logf("next steps after the kills: %v", steps)
+	if where := found(t, dir, canary); len(where) > 0 {
+		t.Errorf("the canary is in %v", where)
+	}
 }

@@ -3,6 +3,7 @@ package role
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,12 +15,12 @@ import (
 )
 
 const (
-	sampleEvery = 5 * time.Second
-	sampleKept  = 720 // an hour: more than the store's history
+	sampleEvery = time.Second
+	sampleKept  = 1000 // of seconds in which something changed: more than the store's history
 	sampleSaved = time.Minute
 )
 
-// sample says which revision was the newest at a time.
+// sample says which revision was the newest from a time on.
 type sample struct {
 	At  time.Time `json:"at"`
 	Rev uint64    `json:"rev"`
@@ -36,10 +37,14 @@ type timeline struct {
 
 func openTimeline(dataDir string) *timeline {
 	t := &timeline{path: filepath.Join(dataDir, "server", "timeline.json")}
+	t.load()
+	return t
+}
+
+func (t *timeline) load() {
 	if data, err := os.ReadFile(t.path); err == nil {
 		_ = json.Unmarshal(data, &t.samples) // a help for people, not a truth: what is unreadable begins anew
 	}
-	return t
 }
 
 // run takes samples until ctx ends.
@@ -65,7 +70,10 @@ func (t *timeline) run(ctx context.Context, revision func() uint64) error {
 func (t *timeline) add(s sample) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.samples); n > 0 && s.Rev < t.samples[n-1].Rev {
+	switch n := len(t.samples); {
+	case s.Rev == 0 || n > 0 && s.Rev == t.samples[n-1].Rev:
+		return
+	case n > 0 && s.Rev < t.samples[n-1].Rev:
 		t.samples = nil // another store
 	}
 	if t.samples = append(t.samples, s); len(t.samples) > sampleKept {
@@ -95,14 +103,14 @@ func (t *timeline) at(when time.Time) (uint64, error) {
 	case n > 0:
 		return t.samples[n-1].Rev, nil
 	case len(t.samples) == 0:
-		return 0, fmt.Errorf("nothing is known of %s", when.Format(time.DateTime))
+		return 0, errors.New("no history is known yet; restore from a backup: see 'lighter backup list'")
 	}
 	return 0, fmt.Errorf("history is known since %s; restore from a backup: see 'lighter backup list'", t.samples[0].At.Local().Format(time.DateTime))
 }
 
 // moment reads when somebody means: "5m" ago, a time, or a revision.
 func (t *timeline) moment(text string) (uint64, error) {
-	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n > 0 {
 		return n, nil
 	}
 	if d, err := time.ParseDuration(text); err == nil {

@@ -3,15 +3,17 @@ package role
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/backup"
 	"github.com/lighter-k8s/lighter/config"
@@ -73,7 +75,8 @@ func (r Restore) Run(ctx context.Context, c *config.Config, log *slog.Logger) (e
 	if err != nil {
 		return err
 	}
-	if err := r.needs(c, info, files); err != nil {
+	install, err := r.needs(c, info, files)
+	if err != nil {
 		return fmt.Errorf("%w; nothing was changed", err)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
@@ -85,9 +88,9 @@ func (r Restore) Run(ctx context.Context, c *config.Config, log *slog.Logger) (e
 	}
 	defer stream.Close()
 	if c.Server.Store == "etcd" {
-		err = r.intoEtcd(ctx, c, dir, info, stream, log)
+		err = r.intoEtcd(ctx, c, dir, info, stream, install, log)
 	} else {
-		err = r.intoEmbedded(ctx, c, dir, info, stream, files, log)
+		err = r.intoEmbedded(ctx, c, dir, info, stream, install, log)
 	}
 	if err != nil {
 		return err
@@ -106,35 +109,60 @@ func (r Restore) unseal(info backup.Info) (backup.Files, error) {
 	return backup.Unseal(info.SealedData, r.Passphrase)
 }
 
-// needs checks that the keys are at hand with which values of the backup are encrypted.
-func (r Restore) needs(c *config.Config, info backup.Info, files backup.Files) error {
+// needs checks that the keys are at hand with which values of the backup are encrypted. It returns what must come into the data
+// directory with the store: the files from behind the passphrase, or a key that was in use once, among those that are read with.
+func (r Restore) needs(c *config.Config, info backup.Info, files backup.Files) (install backup.Files, err error) {
 	have := named(c)
 	if data, ok := files["encryption.yaml"]; ok {
 		keys, err := encrypt.Parse(data, nil)
 		if err != nil {
-			return fmt.Errorf("encryption keys in the backup: %w", err)
+			return nil, fmt.Errorf("encryption keys in the backup: %w", err)
 		}
-		have = append(keys.Named(), have...)
 		defer keys.Close()
+		have = append(keys.Named(), have...)
 	}
+	path, own := encryptionFile(c)
+	unused := path == "" // an external etcd, where nothing is encrypted unless somebody says so
+	if unused {
+		path, own = EncryptionFile(c.DataDir), true
+	}
+	var once []encrypt.Secret
+	if own {
+		if once, err = retired(path); err != nil {
+			return nil, err
+		}
+	}
+	var again []string
 	for _, k := range info.Keys {
 		found := false
 		for _, h := range have {
 			found = found || h.Name == k.Name && (k.Fingerprint == "" || h.Fingerprint == "" || h.Fingerprint == k.Fingerprint)
 		}
-		if !found {
-			path, _ := encryptionFile(c)
-			if path == "" {
-				path = EncryptionFile(c.DataDir)
+		for _, o := range once {
+			if !found && keyID(o) == k.Name+" "+k.Fingerprint {
+				found, again = true, append(again, k.Name)
 			}
+		}
+		if !found {
 			how := "put the file with it there, or name it with --encryption-provider-config"
-			if info.Sealed && files == nil {
+			switch {
+			case unused:
+				how = "say --encrypt-resources secrets, here and to the server, so that the store's keys are used with it too"
+			case info.Sealed && files == nil:
 				how = "it is in the backup: give --passphrase-file"
 			}
-			return fmt.Errorf("%d values of the backup are encrypted with the key %s (fingerprint %s), which %s does not have: %s", k.Values, k.Name, k.Fingerprint, path, how)
+			return nil, fmt.Errorf("%d values of the backup are encrypted with the key %s (fingerprint %s), which %s does not have: %s", k.Values, k.Name, k.Fingerprint, path, how)
 		}
 	}
-	return nil
+	if files != nil || again == nil {
+		return files, nil
+	}
+	with, err := withRetired(path, again)
+	if err != nil {
+		return nil, err
+	}
+	data, err := yaml.Marshal(with)
+	return backup.Files{"encryption.yaml": data}, err
 }
 
 // intoEmbedded fills a store beside the one that is there, and then exchanges them.
@@ -152,17 +180,13 @@ func (r Restore) intoEmbedded(ctx context.Context, c *config.Config, dir string,
 	if r.Margin > 0 {
 		margin = r.Margin
 	}
-	aside := time.Now().UTC().Format("before-20060102T150405Z")
-	j := journal{Engine: "embedded", Fill: []string{"restoring"}, Moves: [][2]string{{"store", "store." + aside}, {"restoring/store", "store"}}}
-	for _, name := range clusterFiles {
-		if _, ok := files[name]; ok {
-			j.Moves = append(j.Moves, [2]string{name, name + "." + aside}, [2]string{"restoring/" + name, name})
-		}
-	}
+	aside := time.Now().UTC().Format(asideFormat)
+	j := journal{Engine: "embedded", Fill: []string{restoring}, Names: []string{"store"}, Aside: aside}
+	j.install(files)
 	if err := j.write(dir); err != nil {
 		return err
 	}
-	fill := filepath.Join(dir, "restoring")
+	fill := filepath.Join(dir, restoring)
 	at, err := r.fill(ctx, c, fill, above+store.Revision(margin), info, stream, files, log)
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w; the cluster is as before", err), os.RemoveAll(fill), j.remove(dir))
@@ -193,18 +217,26 @@ func newestOf(ctx context.Context, c *config.Config, dir string, log *slog.Logge
 	return newest, errors.Join(err, s.Close())
 }
 
-// fill makes the new store and the cluster's files in a folder of their own.
-func (r Restore) fill(ctx context.Context, c *config.Config, fill string, atLeast store.Revision, info backup.Info, stream io.Reader, files backup.Files, log *slog.Logger) (store.Revision, error) {
+// lay writes the cluster's files into a folder of their own.
+func lay(fill string, files backup.Files) error {
 	if err := errors.Join(os.RemoveAll(fill), os.MkdirAll(filepath.Join(fill, "pki"), 0o700)); err != nil {
-		return 0, err
+		return err
 	}
 	for name, data := range files {
-		if !validFile(name) {
-			return 0, fmt.Errorf("the backup has a file %q that this version does not know", name)
+		if !slices.Contains(clusterFiles, name) {
+			return fmt.Errorf("the backup has a file %q that this version does not know", name)
 		}
 		if err := pki.WriteFile(filepath.Join(fill, name), data, 0o600); err != nil {
-			return 0, err
+			return err
 		}
+	}
+	return nil
+}
+
+// fill makes the new store and the cluster's files in a folder of their own.
+func (r Restore) fill(ctx context.Context, c *config.Config, fill string, atLeast store.Revision, info backup.Info, stream io.Reader, files backup.Files, log *slog.Logger) (store.Revision, error) {
+	if err := lay(fill, files); err != nil {
+		return 0, err
 	}
 	s, err := openStore(ctx, c, fill, log)
 	if err != nil {
@@ -215,15 +247,6 @@ func (r Restore) fill(ctx context.Context, c *config.Config, fill string, atLeas
 		err = complete(ctx, s, info)
 	}
 	return at, errors.Join(err, s.Close())
-}
-
-func validFile(name string) bool {
-	for _, known := range clusterFiles {
-		if name == known {
-			return true
-		}
-	}
-	return false
 }
 
 // complete counts what a store holds.
@@ -246,7 +269,7 @@ func complete(ctx context.Context, s store.Store, info backup.Info) error {
 }
 
 // intoEtcd fills an empty etcd. One that a restore was interrupted in is emptied first.
-func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, info backup.Info, stream io.Reader, log *slog.Logger) (err error) {
+func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, info backup.Info, stream io.Reader, files backup.Files, log *slog.Logger) (err error) {
 	s, err := openStore(ctx, c, dir, log)
 	if err != nil {
 		return err
@@ -270,8 +293,9 @@ func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, inf
 	if r.Margin > 0 {
 		margin = r.Margin
 	}
-	j := journal{Engine: "etcd"}
-	if err := j.write(dir); err != nil {
+	j := journal{Engine: "etcd", Fill: []string{restoring}, Aside: time.Now().UTC().Format(asideFormat)}
+	j.install(files)
+	if err := errors.Join(j.write(dir), lay(filepath.Join(dir, restoring), files)); err != nil {
 		return err
 	}
 	at, err := s.Restore(ctx, stream, above+store.Revision(margin))
@@ -279,13 +303,14 @@ func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, inf
 		err = complete(ctx, s, info)
 	}
 	if err != nil {
-		return errors.Join(err, empty(ctx, s), j.remove(dir))
+		return errors.Join(err, empty(ctx, s), os.RemoveAll(filepath.Join(dir, restoring)), j.remove(dir))
 	}
-	if err := (lineage{Store: "etcd"}).write(dir); err != nil {
+	j.Ready = true
+	if err := errors.Join(j.write(dir), j.finish(dir)); err != nil {
 		return err
 	}
 	r.Say("%d objects are restored into etcd at revision %d", info.Entries, at)
-	return j.remove(dir)
+	return nil
 }
 
 // empty deletes all that a store holds.
@@ -315,93 +340,4 @@ func (r Restore) cluster(c *config.Config, info backup.Info, files backup.Files)
 	case info.Cluster != "" && now != info.Cluster:
 		r.Say("the backup is of a cluster with another authority: nodes must join again, and kubeconfigs of that cluster do not fit")
 	}
-}
-
-// journal says what a restore is about to do, so that a start after a crash can end it. It lies in <data>/server.
-type journal struct {
-	Engine string      `json:"engine"`
-	Fill   []string    `json:"fill,omitempty"` // folders that are being filled, and go if it does not come to more
-	Ready  bool        `json:"ready"`          // they are whole: the moves are made
-	Moves  [][2]string `json:"moves,omitempty"`
-}
-
-const journalName = "restore.json"
-
-func (j journal) write(dir string) error {
-	data, err := json.Marshal(j)
-	if err != nil {
-		return err
-	}
-	return pki.WriteFile(filepath.Join(dir, journalName), data, 0o600)
-}
-
-func (j journal) remove(dir string) error { return os.Remove(filepath.Join(dir, journalName)) }
-
-func readJournal(dir string) (j journal, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, journalName))
-	if err == nil {
-		err = json.Unmarshal(data, &j)
-	}
-	return j, err
-}
-
-// finish makes the moves that are not made yet: one is made when its target is there, or its source is not.
-func (j journal) finish(dir string) error {
-	for _, m := range j.Moves {
-		from, to := filepath.Join(dir, m[0]), filepath.Join(dir, m[1])
-		_, gone := os.Lstat(from)
-		_, free := os.Lstat(to)
-		if gone != nil || free == nil {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return err
-		}
-		if err := errors.Join(os.Rename(from, to), syncDir(filepath.Dir(to))); err != nil {
-			return err
-		}
-	}
-	if err := (lineage{Store: j.Engine}).write(dir); err != nil {
-		return err
-	}
-	for _, f := range j.Fill {
-		if err := os.RemoveAll(filepath.Join(dir, f)); err != nil {
-			return err
-		}
-	}
-	return j.remove(dir)
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// errHalfEtcd: etcd holds a part of a restore.
-var errHalfEtcd = errors.New("a restore into etcd was interrupted, and etcd holds a part of it: repeat 'lighter backup restore'")
-
-// finishRestore ends a restore that a crash interrupted, in one way or the other, and says which.
-func finishRestore(dir string, log *slog.Logger) error {
-	j, err := readJournal(dir)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%s: %w", filepath.Join(dir, journalName), err)
-	case j.Engine == "etcd":
-		return errHalfEtcd
-	case j.Ready:
-		log.Warn("a restore was interrupted after its data was whole: it is completed")
-		return j.finish(dir)
-	}
-	log.Warn("a restore was interrupted before it took effect: the cluster is as before; repeat 'lighter backup restore'")
-	for _, f := range j.Fill {
-		if err := os.RemoveAll(filepath.Join(dir, f)); err != nil {
-			return err
-		}
-	}
-	return j.remove(dir)
 }

@@ -3,7 +3,6 @@ package role
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,70 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/encrypt"
-	"github.com/lighter-k8s/lighter/watch"
 )
-
-// serversKey is where servers that share a store say which keys they have. It lies where the API's keys do, because the
-// state in memory follows those alone and waits for the newest revision.
-const serversKey = watch.Prefix + "lighter/encryption/servers/"
-
-// announcement is what one server says.
-type announcement struct {
-	Name   string   `json:"name"`
-	Reads  []string `json:"reads"` // "aesgcm:v1:key1 <fingerprint>"
-	Writes string   `json:"writes"`
-}
-
-func (a announcement) reads(key encrypt.Secret) bool {
-	return slices.Contains(a.Reads, keyID(key))
-}
-
-// keyID is how a key of the cluster's own file is known to others.
-func keyID(key encrypt.Secret) string {
-	return "aesgcm:v1:" + key.Name + " " + encrypt.Fingerprint(key.Secret)
-}
-
-// announce tells the servers that share the store which keys this one has, as soon as it uses them.
-func (e *encryption) announce(ctx context.Context) {
-	if e.name == "" {
-		e.announced = true
-		return
-	}
-	a := announcement{Name: e.name}
-	for _, n := range e.store.Keys().Named() {
-		id := strings.TrimSpace(n.Name + " " + n.Fingerprint)
-		a.Reads = append(a.Reads, id)
-		if n.Writes && a.Writes == "" {
-			a.Writes = id
-		}
-	}
-	data, err := json.Marshal(a)
-	if err == nil {
-		_, err = e.store.Store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: serversKey + e.name, Value: data, Expect: store.Any}}})
-	}
-	if e.announced = err == nil; !e.announced && ctx.Err() == nil {
-		e.log.Warn("encryption keys not announced", "err", err)
-	}
-}
-
-// sharing lists what the servers say that share the store.
-func (e *encryption) sharing(ctx context.Context) ([]announcement, error) {
-	entries, _, err := e.store.Store.List(ctx, serversKey, store.Page{})
-	if err != nil {
-		return nil, err
-	}
-	var out []announcement
-	for _, entry := range entries {
-		var a announcement
-		if err := json.Unmarshal(entry.Value, &a); err != nil {
-			return nil, fmt.Errorf("%s: %w", entry.Key, err)
-		}
-		out = append(out, a)
-	}
-	return out, nil
-}
 
 // EncryptionStatus is what 'lighter certs encryption-status' shows.
 type EncryptionStatus struct {
@@ -160,12 +97,81 @@ func (f ownFile) next() string {
 	return stepDrop
 }
 
-// change writes the file with other keys and has this server use it.
-func (e *encryption) change(ctx context.Context, f ownFile, keys []encrypt.Secret) error {
+// retiredFile holds keys that only backups need any more. Whoever rotated because a key became known removes it, with these backups.
+func retiredFile(path string) string { return strings.TrimSuffix(path, ".yaml") + "-retired.yaml" }
+
+// retired are the keys that were in use once.
+func retired(path string) ([]encrypt.Secret, error) {
+	data, err := os.ReadFile(retiredFile(path))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := encrypt.Read(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", retiredFile(path), err)
+	}
+	keys, _, _, err := ownParts(c)
+	return keys, err
+}
+
+// retire keeps keys for backups.
+func retire(path string, keys []encrypt.Secret) error {
+	old, err := retired(path)
+	if err != nil {
+		return err
+	}
+	return writeEncryption(retiredFile(path), ownConfiguration(nil, []string{"*.*"}, without(append(slices.Clone(keys), old...))))
+}
+
+// without leaves out what is there twice.
+func without(keys []encrypt.Secret) (out []encrypt.Secret) {
+	for _, k := range keys {
+		if !slices.ContainsFunc(out, func(o encrypt.Secret) bool { return o.Name == k.Name }) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// withRetired is the cluster's own file with keys that were in use once as further reading keys; names are those that are wanted.
+func withRetired(path string, names []string) (*encrypt.Configuration, error) {
+	old, err := retired(path)
+	if err != nil {
+		return nil, err
+	}
+	old = slices.DeleteFunc(old, func(k encrypt.Secret) bool { return !slices.Contains(names, "aesgcm:v1:"+k.Name) })
+	f, err := readOwn(path)
+	if errors.Is(err, os.ErrNotExist) && len(old) > 0 {
+		return ownConfiguration([]string{"secrets"}, nil, old), nil
+	}
+	return ownConfiguration(f.resources, f.before, without(append(f.keys, old...))), err
+}
+
+// everKeys read what any key of the cluster wrote, those of old too, in whatever resource.
+func (e *encryption) everKeys() (*encrypt.Keys, error) {
+	f, err := readOwn(e.path)
+	if err != nil {
+		return nil, err
+	}
+	old, err := retired(e.path)
+	if err != nil {
+		return nil, err
+	}
+	return e.allOf(without(append(f.keys, old...)))
+}
+
+// change writes the file with other keys, has this server use it and, unless byHand, gives it to the others.
+func (e *encryption) change(ctx context.Context, f ownFile, keys []encrypt.Secret, byHand bool) error {
 	if err := writeEncryption(e.path, ownConfiguration(f.resources, f.before, keys)); err != nil {
 		return err
 	}
-	return e.look(ctx)
+	if err := e.look(ctx); err != nil || byHand {
+		return err
+	}
+	return e.share(ctx, f.keys[0])
 }
 
 // look has the file looked at now.
@@ -180,7 +186,7 @@ func (e *encryption) look(ctx context.Context) error {
 }
 
 // rotate goes on with a rotation, or begins one, up to and with the step last; say tells what was done.
-func (e *encryption) rotate(ctx context.Context, last string, say func(format string, args ...any)) error {
+func (e *encryption) rotate(ctx context.Context, last string, byHand bool, say func(format string, args ...any)) error {
 	if !e.own {
 		return errors.New("the encryption configuration is yours (--encryption-provider-config): add a key in second place, on every server; then put it first; " +
 			"then 'lighter certs rotate-encryption-key --rewrite'; then take the old key out")
@@ -197,19 +203,19 @@ func (e *encryption) rotate(ctx context.Context, last string, say func(format st
 			if old := f.newest().Name; key.Name <= old { // two within a second
 				key.Name = old + "a"
 			}
-			err = e.change(ctx, f, append(f.keys, key))
+			err = e.change(ctx, f, append(f.keys, key), byHand)
 			say("%s can be read with", key.Name)
 		case stepWrite:
 			key := f.newest()
-			if err := e.all(ctx, "cannot read with "+key.Name+" yet", func(a announcement) bool { return a.reads(key) }); err != nil {
+			if err := e.all(ctx, byHand, "cannot read with "+key.Name+" yet", func(a announcement) bool { return a.reads(key) }); err != nil {
 				return err
 			}
 			rest := slices.DeleteFunc(slices.Clone(f.keys), func(k encrypt.Secret) bool { return k.Name == key.Name })
-			err = e.change(ctx, f, append([]encrypt.Secret{key}, rest...))
+			err = e.change(ctx, f, append([]encrypt.Secret{key}, rest...), byHand)
 			say("%s is what is written with", key.Name)
 		case stepDrop:
 			key := f.keys[0]
-			if err := e.all(ctx, "does not write with "+key.Name+" yet", func(a announcement) bool { return a.Writes == keyID(key) }); err != nil {
+			if err := e.all(ctx, byHand, "does not write with "+key.Name+" yet", func(a announcement) bool { return a.Writes == keyID(key) }); err != nil {
 				return err
 			}
 			n, err := e.store.Rewrite(ctx)
@@ -226,11 +232,14 @@ func (e *encryption) rotate(ctx context.Context, last string, say func(format st
 					strings.Join(count.Unreadable[:min(3, len(count.Unreadable))], ", "))
 			}
 			f.before = nil
-			if err := e.change(ctx, f, f.keys[:1]); err != nil {
+			if err := retire(e.path, f.keys[1:]); err != nil {
+				return err
+			}
+			if err := e.change(ctx, f, f.keys[:1], byHand); err != nil {
 				return err
 			}
 			for _, old := range f.keys[1:] {
-				say("%s is gone: backups made until now need it, from a copy of the file or of a backup with a passphrase", old.Name)
+				say("%s is no longer in use; it is kept in %s for backups made until now", old.Name, retiredFile(e.path))
 			}
 		}
 		if err != nil || step == last || step == stepDrop {
@@ -239,25 +248,9 @@ func (e *encryption) rotate(ctx context.Context, last string, say func(format st
 	}
 }
 
-// all is nil when every server that shares the store is as wanted.
-func (e *encryption) all(ctx context.Context, what string, wanted func(announcement) bool) error {
-	servers, err := e.sharing(ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range servers {
-		if !wanted(a) {
-			return fmt.Errorf("server %s %s: copy %s there (it is read again within %s) and repeat the command; if that server is gone for good, add --forget %s",
-				a.Name, what, e.path, reloadEvery, a.Name)
-		}
-	}
-	return nil
-}
-
 // forget removes what a server that is gone said.
 func (e *encryption) forget(ctx context.Context, name string) error {
-	_, err := e.store.Store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: serversKey + name, Expect: store.Any}}})
-	return err
+	return e.put(ctx, serversKey+name, nil)
 }
 
 // serveRotate answers 'lighter certs rotate-encryption-key'.
@@ -269,7 +262,7 @@ func (e *encryption) serveRotate(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		if r.FormValue("rewrite") == "" {
-			return e.rotate(r.Context(), r.FormValue("last"), say)
+			return e.rotate(r.Context(), r.FormValue("last"), r.FormValue("byhand") != "", say)
 		}
 		if err := e.look(r.Context()); err != nil {
 			return err

@@ -219,7 +219,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
@@ -238,9 +238,10 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
+	g.Go(func() error { return boundHeap(ctx) })
 	for _, l := range listeners {
 		g.Go(func() error {
-			if err := web.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			if err := web.ServeTLS(apiserver.Gather(l), "", ""); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 			return nil

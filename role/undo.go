@@ -105,6 +105,9 @@ func (s *Server) undo(ctx context.Context, u Undo, say func(string, ...any)) err
 	failed := 0
 	for _, p := range all {
 		done, err := p.bring(ctx, c, u.DryRun)
+		for try := 0; try < 5 && (apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err)); try++ { // a controller was quicker
+			done, err = p.bring(ctx, c, u.DryRun)
+		}
 		if err != nil {
 			failed++
 			done = "not restored: " + err.Error()
@@ -206,8 +209,14 @@ func (s *Server) fromBackup(ctx context.Context, path string, keys []string, exa
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	reads := s.encryption.store.Keys()
+	if s.encryption.own { // which may be older than the last rotation
+		if reads, err = s.encryption.everKeys(); err != nil {
+			return nil, err
+		}
+	}
 	for i, e := range out {
-		if out[i].Value, _, err = s.encryption.store.Keys().Open(ctx, e.Key, e.Value); err != nil {
+		if out[i].Value, _, err = reads.Open(ctx, e.Key, e.Value); err != nil {
 			return nil, err
 		}
 	}

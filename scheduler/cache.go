@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -178,16 +179,26 @@ func (c *cache) discount(p *pod) {
 func (c *cache) setPod(obj *corev1.Pod) bool {
 	old := c.pods[obj.UID]
 	p := c.newPod(obj)
+	p.obj = remains(obj)
 	if old != nil {
 		if old.node.name == obj.Spec.NodeName && old.requests.equal(&p.requests) && old.weighCPU == p.weighCPU &&
 			old.weighMemory == p.weighMemory && sameNeighbour(old.obj, obj) {
-			old.obj, old.assumed = obj, false
+			old.obj, old.assumed = p.obj, false
 			return false
 		}
 		c.discount(old)
 	}
 	c.count(p, c.node(obj.Spec.NodeName))
 	return true
+}
+
+// remains is what is still asked of a pod that has a node. There are many of them, and the whole object takes ten times
+// as much: it is not kept from going.
+func remains(obj *corev1.Pod) *corev1.Pod {
+	return &corev1.Pod{TypeMeta: obj.TypeMeta, ObjectMeta: v1.ObjectMeta{Name: obj.Name, Namespace: obj.Namespace, UID: obj.UID, Generation: obj.Generation,
+		ResourceVersion: obj.ResourceVersion, Labels: obj.Labels, CreationTimestamp: obj.CreationTimestamp, DeletionTimestamp: obj.DeletionTimestamp},
+		Spec:   corev1.PodSpec{NodeName: obj.Spec.NodeName, Affinity: obj.Spec.Affinity},
+		Status: corev1.PodStatus{StartTime: obj.Status.StartTime}}
 }
 
 // deletePod forgets a pod and tells whether it was counted.

@@ -60,7 +60,7 @@ func typeOf(i *api.Info) reflect.Type {
 }
 
 // hotBytes bounds what the objects that hot holds were decoded from.
-const hotBytes = 2 << 20
+const hotBytes = 1 << 20
 
 // hot holds the typed objects made last, the oldest giving way.
 type hot struct {

@@ -5,13 +5,13 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/core"
+	"github.com/lighter-k8s/lighter/api/equal"
 )
 
 // All lists the resources of the group.
@@ -21,7 +21,7 @@ const group, version = "apps", "v1"
 
 var all = []string{"all"}
 
-func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+func same(a, b any) bool { return equal.Semantic(a, b) }
 
 func ratio(have, want int32) string { return fmt.Sprintf("%d/%d", have, want) }
 

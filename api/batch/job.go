@@ -8,13 +8,13 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/core"
+	"github.com/lighter-k8s/lighter/api/equal"
 )
 
 // All lists the resources of the group.
@@ -24,7 +24,7 @@ const group, version = "batch", "v1"
 
 var all = []string{"all"}
 
-func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+func same(a, b any) bool { return equal.Semantic(a, b) }
 
 // Job runs pods until enough of them have succeeded.
 var Job = api.Define(api.Resource[*batchv1.Job]{

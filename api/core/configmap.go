@@ -4,11 +4,11 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/equal"
 )
 
 // ConfigMap holds settings for pods, at most 1 MiB per object.
@@ -48,10 +48,10 @@ func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 	if !IsTrue(c.Immutable) {
 		errs = append(errs, field.Forbidden(field.NewPath("immutable"), frozen))
 	}
-	if !equality.Semantic.DeepEqual(c.Data, old.Data) {
+	if !equal.Semantic(c.Data, old.Data) {
 		errs = append(errs, field.Forbidden(field.NewPath("data"), frozen))
 	}
-	if !equality.Semantic.DeepEqual(c.BinaryData, old.BinaryData) {
+	if !equal.Semantic(c.BinaryData, old.BinaryData) {
 		errs = append(errs, field.Forbidden(field.NewPath("binaryData"), frozen))
 	}
 	return errs

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/equal"
 )
 
 // Secret holds what must not be read by all, at most 1 MiB per object. StringData
@@ -102,7 +102,7 @@ func validateSecret(s, old *corev1.Secret) (errs field.ErrorList) {
 		if !IsTrue(s.Immutable) {
 			errs = append(errs, field.Forbidden(field.NewPath("immutable"), frozen))
 		}
-		if !equality.Semantic.DeepEqual(s.Data, old.Data) {
+		if !equal.Semantic(s.Data, old.Data) {
 			errs = append(errs, field.Forbidden(field.NewPath("data"), frozen))
 		}
 	}

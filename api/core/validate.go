@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -16,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api/equal"
 )
 
 // OneOf complains about a value that is not among those allowed.
@@ -77,7 +78,7 @@ func Immutable(now, was any, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateImmutableField(now, was, path)
 }
 
-func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+func same(a, b any) bool { return equal.Semantic(a, b) }
 
 func forbidChange(path *field.Path, message string, now, was any) field.ErrorList {
 	return field.ErrorList{field.Forbidden(path, fmt.Sprintf("%s\n%v", message, diff.Diff(was, now)))}

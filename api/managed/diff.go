@@ -4,9 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"unsafe"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
@@ -34,47 +33,68 @@ func diffOf(t reflect.Type, old, obj api.Object) (took, gone *set) {
 	if old == nil {
 		old = reflect.New(t.Elem()).Interface().(api.Object)
 	}
-	d := diffStruct(shapeOf(t.Elem()), reflect.ValueOf(old).Elem(), reflect.ValueOf(obj).Elem())
+	d := diffStruct(shapeOf(t.Elem()), reflect.ValueOf(old).UnsafePointer(), reflect.ValueOf(obj).UnsafePointer())
 	return d.took, d.gone
 }
 
-// compare tells how r differs from l; an invalid Value is not there.
-func compare(s *shape, l, r reflect.Value) (d delta) {
-	switch s.kind {
-	case structure, mapping, listing:
-		lv, rv := deref(l), deref(r) // invalid when nil
-		if s.kind == structure {
-			d = diffStruct(s, lv, rv)
-		} else if hasItems(lv) || hasItems(rv) {
-			d = diffItems(s, lv, rv)
+// compare tells how what is at r differs from what is at l; nil: nothing is there.
+func (s *slot) compare(l, r unsafe.Pointer) (d delta) {
+	if l != nil && r != nil && s.same(l, r) {
+		return delta{oldHere: true, newHere: true}
+	}
+	switch s.shape.kind {
+	case structure:
+		d = diffStruct(s.shape, s.deref(l), s.deref(r))
+	case listing:
+		if lv, rv := s.items(l), s.items(r); len(lv) > 0 || len(rv) > 0 {
+			d = diffList(s.shape, lv, rv)
 			d.oldHere, d.newHere = true, true
 		}
-		if !d.oldHere && !d.newHere {
-			return whole(l, r) // both empty: null and empty are told apart
+	case mapping:
+		if lv, rv := s.value(l), s.value(r); hasItems(lv) || hasItems(rv) {
+			d = diffMap(s.shape, lv, rv)
+			d.oldHere, d.newHere = true, true
 		}
-		d.tookIt, d.goneIt = !l.IsValid(), !r.IsValid()
-		return d
 	}
-	return whole(l, r)
+	if !d.oldHere && !d.newHere { // a leaf, or both empty: null and empty are told apart
+		return delta{tookIt: r != nil, goneIt: r == nil}
+	}
+	d.tookIt, d.goneIt = l == nil, r == nil
+	return d
 }
 
-// whole compares what is owned as a whole.
-func whole(l, r reflect.Value) delta {
-	switch {
-	case !l.IsValid():
-		return delta{tookIt: true}
-	case !r.IsValid():
-		return delta{goneIt: true}
+// deref follows the slot's pointers from its address to a value's; nil: there is none.
+func (s *slot) deref(p unsafe.Pointer) unsafe.Pointer {
+	for t := s.typ; p != nil && t.Kind() == reflect.Pointer; t = t.Elem() {
+		p = *(*unsafe.Pointer)(p)
 	}
-	return delta{tookIt: !equal(l, r)}
+	return p
 }
 
-// deref follows pointers; nil gives an invalid Value.
-func deref(v reflect.Value) reflect.Value {
+// value is what is at p, behind pointers; an invalid Value when there is nothing.
+func (s *slot) value(p unsafe.Pointer) reflect.Value {
+	if p == nil {
+		return reflect.Value{}
+	}
+	v := reflect.NewAt(s.typ, p).Elem()
 	for v.IsValid() && v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
 	return v
+}
+
+// items are the addresses of what a list at p holds.
+func (s *slot) items(p unsafe.Pointer) []unsafe.Pointer {
+	if p = s.deref(p); p == nil {
+		return nil
+	}
+	list := *(*[]struct{})(p) // only its header counts
+	first, size := unsafe.Pointer(unsafe.SliceData(list)), s.shape.elem.typ.Size()
+	out := make([]unsafe.Pointer, len(list))
+	for n := range out {
+		out[n] = unsafe.Add(first, uintptr(n)*size)
+	}
+	return out
 }
 
 func hasItems(v reflect.Value) bool { return v.IsValid() && v.Len() > 0 }
@@ -83,42 +103,32 @@ func hasItems(v reflect.Value) bool { return v.IsValid() && v.Len() > 0 }
 func (d *delta) add(key string, c delta) {
 	if c.tookIt || !c.took.empty() {
 		if d.took == nil {
-			d.took = &set{}
+			d.took = &set{make([]elem, 0, 4)}
 		}
 		d.took.elems = append(d.took.elems, elem{key, c.tookIt, c.took})
 	}
 	if c.goneIt || !c.gone.empty() {
 		if d.gone == nil {
-			d.gone = &set{}
+			d.gone = &set{make([]elem, 0, 4)}
 		}
 		d.gone.elems = append(d.gone.elems, elem{key, c.goneIt, c.gone})
 	}
 }
 
-func diffStruct(s *shape, l, r reflect.Value) (d delta) {
+func diffStruct(s *shape, l, r unsafe.Pointer) (d delta) {
 	for n := range s.fields {
 		f := &s.fields[n]
-		var lf, rf reflect.Value
-		var lp, rp bool
-		if l.IsValid() {
-			lf, lp = f.in(l)
-		}
-		if r.IsValid() {
-			rf, rp = f.in(r)
-		}
-		d.oldHere, d.newHere = d.oldHere || lp, d.newHere || rp
-		if lp || rp {
-			d.add(f.key, compare(f.shape, lf, rf))
+		lf, rf := f.in(l), f.in(r)
+		d.oldHere, d.newHere = d.oldHere || lf != nil, d.newHere || rf != nil
+		if lf != nil || rf != nil {
+			d.add(f.key, f.compare(lf, rf))
 		}
 	}
 	return d
 }
 
-func diffItems(s *shape, l, r reflect.Value) (d delta) {
-	if s.kind == listing {
-		return diffList(s, l, r)
-	}
-	if s.elem.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
+func diffMap(s *shape, l, r reflect.Value) (d delta) {
+	if s.elem.shape.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
 		return diffTexts(l, r)
 	}
 	var keys []string
@@ -130,21 +140,27 @@ func diffItems(s *shape, l, r reflect.Value) (d delta) {
 		}
 	}
 	slices.Sort(keys)
-	at := func(m reflect.Value, key string) reflect.Value {
+	at := func(m reflect.Value, key string) unsafe.Pointer { // of a copy: what maps hold has no address
 		if !m.IsValid() {
-			return m
+			return nil
 		}
-		return m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key()))
+		v := m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key()))
+		if !v.IsValid() {
+			return nil
+		}
+		c := reflect.New(s.elem.typ)
+		c.Elem().Set(v)
+		return c.UnsafePointer()
 	}
 	for _, key := range slices.Compact(keys) {
-		d.add("f:"+key, compare(s.elem, at(l, key), at(r, key)))
+		d.add("f:"+key, s.elem.compare(at(l, key), at(r, key)))
 	}
 	return d
 }
 
 var texts = reflect.TypeFor[map[string]string]()
 
-// diffTexts is diffItems for labels, annotations and the like, which every object has.
+// diffTexts is diffMap for labels, annotations and the like, which every object has.
 func diffTexts(l, r reflect.Value) (d delta) {
 	var lm, rm map[string]string
 	if l.IsValid() {
@@ -175,19 +191,15 @@ func diffTexts(l, r reflect.Value) (d delta) {
 // item is what lists have at one path element: several are duplicates.
 type item struct {
 	key  string
-	l, r []reflect.Value
+	l, r []unsafe.Pointer
 }
 
 // diffList compares lists whose items have names: by key fields, or by their value.
-func diffList(s *shape, l, r reflect.Value) (d delta) {
-	var items []item
-	gather := func(list reflect.Value, put func(*item, reflect.Value)) {
-		if !list.IsValid() {
-			return
-		}
+func diffList(s *shape, l, r []unsafe.Pointer) (d delta) {
+	items := make([]item, 0, max(len(l), len(r)))
+	gather := func(list []unsafe.Pointer, put func(*item, unsafe.Pointer)) {
 	next:
-		for n := range list.Len() {
-			v := list.Index(n)
+		for _, v := range list {
 			key, ok := s.name(v)
 			if !ok {
 				continue
@@ -202,12 +214,12 @@ func diffList(s *shape, l, r reflect.Value) (d delta) {
 			put(&items[len(items)-1], v)
 		}
 	}
-	gather(l, func(i *item, v reflect.Value) { i.l = append(i.l, v) })
-	gather(r, func(i *item, v reflect.Value) { i.r = append(i.r, v) })
+	gather(l, func(i *item, v unsafe.Pointer) { i.l = append(i.l, v) })
+	gather(r, func(i *item, v unsafe.Pointer) { i.r = append(i.r, v) })
 	slices.SortFunc(items, func(a, b item) int { return compareKeys(a.key, b.key) })
-	one := func(vs []reflect.Value) reflect.Value {
+	one := func(vs []unsafe.Pointer) unsafe.Pointer {
 		if len(vs) == 0 {
-			return reflect.Value{}
+			return nil
 		}
 		return vs[0]
 	}
@@ -215,17 +227,17 @@ func diffList(s *shape, l, r reflect.Value) (d delta) {
 		var c delta
 		switch {
 		case len(i.l) <= 1 && len(i.r) <= 1:
-			c = compare(s.elem, one(i.l), one(i.r))
+			c = s.elem.compare(one(i.l), one(i.r))
 		case len(i.l) >= 2 && len(i.r) >= 2: // duplicates are owned as a whole
-			c.tookIt = !slices.EqualFunc(i.l, i.r, equal)
+			c.tookIt = !slices.EqualFunc(i.l, i.r, s.elem.same)
 		case len(i.l) >= 2:
 			if len(i.r) == 1 {
-				c = compare(s.elem, reflect.Value{}, i.r[0])
+				c = s.elem.compare(nil, i.r[0])
 			}
 			c.goneIt = true
 		default:
 			if len(i.l) == 1 {
-				c = compare(s.elem, i.l[0], reflect.Value{})
+				c = s.elem.compare(i.l[0], nil)
 			}
 			c.tookIt = true
 		}
@@ -234,36 +246,37 @@ func diffList(s *shape, l, r reflect.Value) (d delta) {
 	return d
 }
 
-// name is the path element of a list's item; false: it has none, and nobody owns it.
-func (s *shape) name(v reflect.Value) (string, bool) {
-	v = deref(v)
-	if !v.IsValid() {
-		return "", false
-	}
+// name is the path element of the list's item at p; false: it has none, and nobody owns it.
+func (s *shape) name(p unsafe.Pointer) (string, bool) {
 	if len(s.keys) == 0 {
-		b, ok := appendScalar([]byte("v:"), v)
+		b, ok := s.elem.append([]byte("v:"), p)
 		return string(b), ok
 	}
-	b := []byte("k:{")
+	if p = s.elem.deref(p); p == nil {
+		return "", false
+	}
+	b := append(make([]byte, 0, 64), "k:{"...)
 	for _, key := range s.keys {
-		for n := range s.elem.fields {
-			f := &s.elem.fields[n]
+		for n := range s.elem.shape.fields {
+			f := &s.elem.shape.fields[n]
 			if f.key[2:] != key {
 				continue
 			}
-			fv, here := f.in(v)
-			if fv = deref(fv); !here || !fv.IsValid() {
-				if f.byDefault == nil {
-					continue
-				}
-				fv = reflect.ValueOf(*f.byDefault)
+			at := f.in(p)
+			if f.deref(at) == nil && f.byDefault == nil {
+				continue
 			}
 			if len(b) > len("k:{") {
 				b = append(b, ',')
 			}
 			b = append(appendQuoted(b, key), ':')
 			var ok bool
-			if b, ok = appendScalar(b, fv); !ok {
+			if f.deref(at) == nil {
+				b, ok = appendText(b, *f.byDefault)
+			} else {
+				b, ok = f.append(b, at)
+			}
+			if !ok {
 				return "", false
 			}
 		}
@@ -274,136 +287,47 @@ func (s *shape) name(v reflect.Value) (string, bool) {
 	return string(append(b, '}')), true
 }
 
-// appendScalar appends a value as JSON, as path elements have it.
-func appendScalar(b []byte, v reflect.Value) ([]byte, bool) {
-	switch v.Kind() {
-	case reflect.String:
-		s := v.String()
-		for i := range len(s) {
-			if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
-				return appendOdd(b, value.NewValueInterface(s))
-			}
-		}
-		return appendQuoted(b, s), true
-	case reflect.Bool:
-		return strconv.AppendBool(b, v.Bool()), true
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return strconv.AppendInt(b, v.Int(), 10), true
-	case reflect.Uint, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return strconv.AppendUint(b, v.Uint(), 10), true
-	case reflect.Struct:
-		if i, ok := v.Interface().(intstr.IntOrString); ok {
-			if i.Type == intstr.Int {
-				return strconv.AppendInt(b, int64(i.IntVal), 10), true
-			}
-			return appendOdd(b, value.NewValueInterface(i.StrVal))
-		}
-	}
-	return b, false
-}
-
-// appendOdd leaves strings with unusual characters to the library that defines the form.
-func appendOdd(b []byte, v value.Value) ([]byte, bool) {
-	text, err := fieldpath.SerializePathElement(fieldpath.PathElement{Value: &v})
-	if err != nil {
+// append appends the scalar at p as JSON, as path elements have it; false: it is none.
+func (s *slot) append(b []byte, p unsafe.Pointer) ([]byte, bool) {
+	if p = s.deref(p); p == nil {
 		return b, false
 	}
-	return append(b, text[2:]...), true
-}
-
-// equal tells whether two values are the same as JSON.
-func equal(l, r reflect.Value) bool {
-	switch l.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if l.IsNil() || r.IsNil() {
-			return l.IsNil() == r.IsNil()
-		}
-		return equal(l.Elem(), r.Elem())
-	case reflect.Bool:
-		return l.Bool() == r.Bool()
+	t := s.typ
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
 	case reflect.String:
-		return l.String() == r.String()
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return l.Int() == r.Int()
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return l.Uint() == r.Uint()
-	case reflect.Float32, reflect.Float64:
-		return l.Float() == r.Float()
-	case reflect.Slice:
-		if l.IsNil() != r.IsNil() || l.Len() != r.Len() {
-			return false
-		}
-		for n := range l.Len() {
-			if !equal(l.Index(n), r.Index(n)) {
-				return false
-			}
-		}
-		return true
-	case reflect.Map:
-		if l.IsNil() != r.IsNil() || l.Len() != r.Len() {
-			return false
-		}
-		for it := l.MapRange(); it.Next(); {
-			other := r.MapIndex(it.Key())
-			if !other.IsValid() || !equal(it.Value(), other) {
-				return false
-			}
-		}
-		return true
+		return appendText(b, *(*string)(p))
+	case reflect.Bool:
+		return strconv.AppendBool(b, *(*bool)(p)), true
+	case reflect.Int32:
+		return strconv.AppendInt(b, int64(*(*int32)(p)), 10), true
+	case reflect.Int64:
+		return strconv.AppendInt(b, *(*int64)(p), 10), true
 	case reflect.Struct:
-		return equalStruct(l, r)
-	}
-	return reflect.DeepEqual(l.Interface(), r.Interface())
-}
-
-func equalStruct(l, r reflect.Value) bool {
-	switch a := l.Interface().(type) {
-	case metav1.Time:
-		b := r.Interface().(metav1.Time)
-		return a.IsZero() && b.IsZero() || a.Unix() == b.Unix() && a.IsZero() == b.IsZero()
-	case metav1.MicroTime:
-		b := r.Interface().(metav1.MicroTime)
-		return a.IsZero() && b.IsZero() || a.UnixMicro() == b.UnixMicro() && a.IsZero() == b.IsZero()
-	case resource.Quantity:
-		b := r.Interface().(resource.Quantity)
-		return a.String() == b.String()
-	case intstr.IntOrString:
-		return a == r.Interface().(intstr.IntOrString)
-	}
-	s := shapeOfAny(l.Type())
-	if s == nil {
-		return reflect.DeepEqual(l.Interface(), r.Interface())
-	}
-	for n := range s.fields {
-		a, inL := s.fields[n].in(l)
-		b, inR := s.fields[n].in(r)
-		if inL != inR || inL && !equal(a, b) {
-			return false
+		if t == reflect.TypeFor[intstr.IntOrString]() {
+			if i := (*intstr.IntOrString)(p); i.Type == intstr.Int {
+				return strconv.AppendInt(b, int64(i.IntVal), 10), true
+			} else {
+				return appendText(b, i.StrVal)
+			}
 		}
 	}
-	return true
+	return b, false // no list is told apart by others
 }
 
-// shapeOfAny gives the fields of a struct, also of one that is owned as a whole; nil: it is written in its own way.
-func shapeOfAny(t reflect.Type) *shape {
-	if t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler) {
-		return nil
-	}
-	if s := shapeOf(t); s.kind == structure {
-		return s
-	}
-	shapes.Lock()
-	defer shapes.Unlock()
-	s := atomics[t]
-	if s == nil {
-		s = &shape{kind: structure, fields: fieldsOf(t, nil)}
-		if atomics == nil {
-			atomics = map[reflect.Type]*shape{}
+// appendText leaves strings with unusual characters to the library that defines the form.
+func appendText(b []byte, s string) ([]byte, bool) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' {
+			v := value.NewValueInterface(s)
+			text, err := fieldpath.SerializePathElement(fieldpath.PathElement{Value: &v})
+			if err != nil {
+				return b, false
+			}
+			return append(b, text[2:]...), true
 		}
-		atomics[t] = s
 	}
-	return s
+	return appendQuoted(b, s), true
 }
-
-// atomics are the fields of structs that are owned as a whole. Guarded by shapes.
-var atomics map[reflect.Type]*shape

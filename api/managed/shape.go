@@ -2,11 +2,18 @@ package managed
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/api/equal"
 	"github.com/lighter-k8s/lighter/gen/markers"
 )
 
@@ -23,17 +30,23 @@ const (
 type shape struct {
 	kind   kind
 	fields []field  // of a structure, by JSON name, and of a listing's items
-	elem   *shape   // of a mapping or listing
+	elem   slot     // of a mapping or listing
 	keys   []string // of a listing of structs, sorted; none: a set of values
 }
 
+// slot is a place in memory that holds a value: a field, or what a list or map holds.
+type slot struct {
+	typ   reflect.Type // pointers included
+	shape *shape
+	same  equal.Comparison // as JSON
+}
+
 type field struct {
+	slot
 	key       string // "f:name"
-	index     []int
-	shape     *shape
-	omitEmpty bool
-	omitZero  bool
-	byDefault *string // what it is in a list's key when it is left out
+	offset    uintptr
+	omitted   func(unsafe.Pointer) bool // it would not be written; nil: it always is
+	byDefault *string                   // what it is in a list's key when it is left out
 }
 
 var shapes struct {
@@ -79,11 +92,11 @@ func build(t reflect.Type, m markers.Marker, mergeKey string) *shape {
 		}
 		s := &shape{kind: structure}
 		shapes.of[t] = s
-		s.fields = fieldsOf(t, nil)
+		s.fields = fieldsOf(t, 0)
 		slices.SortFunc(s.fields, func(a, b field) int { return strings.Compare(a.key, b.key) })
 		return s
 	case reflect.Map:
-		return &shape{kind: mapping, elem: build(t.Elem(), markers.Marker{}, "")}
+		return &shape{kind: mapping, elem: slotOf(t.Elem(), markers.Marker{}, "")}
 	case reflect.Slice:
 		keys := m.Keys
 		if mergeKey != "" && len(keys) == 0 && !m.Set {
@@ -92,17 +105,45 @@ func build(t reflect.Type, m markers.Marker, mergeKey string) *shape {
 		if t.Elem().Kind() == reflect.Uint8 || len(keys) == 0 && !m.Set {
 			return &shape{}
 		}
-		elem := build(t.Elem(), markers.Marker{}, "")
-		if elem.kind == leaf && t.Elem().Kind() == reflect.Struct { // found by its keys, owned as a whole
-			elem = &shape{fields: fieldsOf(t.Elem(), nil)}
+		elem := slotOf(t.Elem(), markers.Marker{}, "")
+		if elem.shape.kind == leaf && t.Elem().Kind() == reflect.Struct { // found by its keys, owned as a whole
+			elem.shape = &shape{fields: fieldsOf(t.Elem(), 0)}
 		}
 		return &shape{kind: listing, elem: elem, keys: slices.Sorted(slices.Values(keys))}
 	}
 	return &shape{}
 }
 
-// fieldsOf lists a struct's fields, those of structs that are inlined among them.
-func fieldsOf(t reflect.Type, index []int) (out []field) {
+func slotOf(t reflect.Type, m markers.Marker, mergeKey string) slot {
+	return slot{typ: t, shape: build(t, m, mergeKey), same: exact.Of(t)}
+}
+
+// exact compares values as they are in JSON.
+var exact = equal.Rules{NilDiffers: true, Others: reflect.DeepEqual, Special: map[reflect.Type]equal.Comparison{
+	reflect.TypeFor[resource.Quantity]():   func(a, b unsafe.Pointer) bool { return sameQuantity((*resource.Quantity)(a), (*resource.Quantity)(b)) },
+	reflect.TypeFor[corev1.ResourceList](): sameResources,
+	reflect.TypeFor[metav1.Time](): func(a, b unsafe.Pointer) bool {
+		x, y := (*metav1.Time)(a), (*metav1.Time)(b)
+		return x.IsZero() == y.IsZero() && x.Unix() == y.Unix()
+	},
+	reflect.TypeFor[metav1.MicroTime](): func(a, b unsafe.Pointer) bool {
+		x, y := (*metav1.MicroTime)(a), (*metav1.MicroTime)(b)
+		return x.IsZero() == y.IsZero() && x.UnixMicro() == y.UnixMicro()
+	},
+}}
+
+// sameQuantity: "1Gi" and "1073741824" are as much and not the same.
+func sameQuantity(a, b *resource.Quantity) bool {
+	return a.Cmp(*b) == 0 && (a.Format == b.Format || a.String() == b.String())
+}
+
+func sameResources(a, b unsafe.Pointer) bool {
+	x, y := *(*corev1.ResourceList)(a), *(*corev1.ResourceList)(b)
+	return (x == nil) == (y == nil) && maps.EqualFunc(x, y, func(p, q resource.Quantity) bool { return sameQuantity(&p, &q) })
+}
+
+// fieldsOf lists a struct's fields, those of structs that are inlined among them; base is where it begins.
+func fieldsOf(t reflect.Type, base uintptr) (out []field) {
 	for n := range t.NumField() {
 		f := t.Field(n)
 		tag := f.Tag.Get("json")
@@ -110,10 +151,9 @@ func fieldsOf(t reflect.Type, index []int) (out []field) {
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
-		at := append(slices.Clip(slices.Clone(index)), n)
 		if f.Anonymous && name == "" {
 			if e := f.Type; e.Kind() == reflect.Struct {
-				out = append(out, fieldsOf(e, at)...)
+				out = append(out, fieldsOf(e, base+f.Offset)...)
 			}
 			continue
 		}
@@ -125,7 +165,8 @@ func fieldsOf(t reflect.Type, index []int) (out []field) {
 			mergeKey = f.Tag.Get("patchMergeKey")
 		}
 		m := markers.Field(t.PkgPath(), t.Name(), f.Name)
-		out = append(out, field{key: "f:" + name, index: at, shape: build(f.Type, m, mergeKey), byDefault: m.Default, omitEmpty: hasOption(options, "omitempty"), omitZero: hasOption(options, "omitzero")})
+		out = append(out, field{slot: slotOf(f.Type, m, mergeKey), key: "f:" + name, offset: base + f.Offset, byDefault: m.Default,
+			omitted: omission(f.Type, hasOption(options, "omitempty"), hasOption(options, "omitzero"))})
 	}
 	return out
 }
@@ -139,34 +180,51 @@ func hasOption(options, want string) bool {
 	return false
 }
 
-// in gives the field of a struct; false: it would not be written.
-func (f *field) in(v reflect.Value) (reflect.Value, bool) {
-	for _, n := range f.index {
-		v = v.Field(n)
+// in gives a field of the struct at p; nil: there is no such struct, or the field would not be written.
+func (f *field) in(p unsafe.Pointer) unsafe.Pointer {
+	if p == nil {
+		return nil
 	}
-	if f.omitEmpty && isEmpty(v) || f.omitZero && isZero(v) {
-		return reflect.Value{}, false
+	if p = unsafe.Add(p, f.offset); f.omitted != nil && f.omitted(p) {
+		return nil
 	}
-	return v, true
+	return p
 }
 
-// isEmpty is what omitempty leaves out. Source: encoding/json.
-func isEmpty(v reflect.Value) bool {
-	switch v.Kind() {
-	case reflect.Array, reflect.Map, reflect.Slice, reflect.String:
-		return v.Len() == 0
-	case reflect.Struct:
-		return false
+// omission is what omitempty and omitzero leave out of a type's values. Source: encoding/json.
+func omission(t reflect.Type, ifEmpty, ifZero bool) func(unsafe.Pointer) bool {
+	if !ifEmpty && !ifZero {
+		return nil
 	}
-	return v.IsZero()
-}
-
-// isZero is what omitzero leaves out. Source: encoding/json.
-func isZero(v reflect.Value) bool {
-	if v.CanAddr() {
-		if z, ok := v.Addr().Interface().(interface{ IsZero() bool }); ok {
-			return z.IsZero()
+	if ifZero && reflect.PointerTo(t).Implements(zeroer) {
+		return func(p unsafe.Pointer) bool {
+			return reflect.NewAt(t, p).Interface().(interface{ IsZero() bool }).IsZero()
 		}
 	}
-	return v.IsZero()
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int8, reflect.Uint8:
+		return func(p unsafe.Pointer) bool { return *(*uint8)(p) == 0 }
+	case reflect.Int32, reflect.Uint32:
+		return func(p unsafe.Pointer) bool { return *(*int32)(p) == 0 }
+	case reflect.Int64, reflect.Uint64:
+		return func(p unsafe.Pointer) bool { return *(*int64)(p) == 0 }
+	case reflect.String:
+		return func(p unsafe.Pointer) bool { return len(*(*string)(p)) == 0 }
+	case reflect.Slice:
+		return func(p unsafe.Pointer) bool { return len(*(*[]struct{})(p)) == 0 }
+	case reflect.Pointer:
+		return func(p unsafe.Pointer) bool { return *(*unsafe.Pointer)(p) == nil }
+	case reflect.Map:
+		if t == texts {
+			return func(p unsafe.Pointer) bool { return len(*(*map[string]string)(p)) == 0 }
+		}
+		return func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Elem().Len() == 0 }
+	case reflect.Struct:
+		if !ifZero {
+			return nil
+		}
+	}
+	return func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Elem().IsZero() }
 }
+
+var zeroer = reflect.TypeFor[interface{ IsZero() bool }]()

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/tidwall/btree"
+	"maps"
+	"slices"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
@@ -112,26 +112,10 @@ func (v *view) Subscribe(ctx context.Context, f func(client.Change)) {
 }
 
 func (v *view) follow(ctx context.Context, f func(client.Change)) {
-	known := btree.NewMap[string, *watch.Item](32) // what f was told, to tell it the difference after a gap; as bytes
+	var told told
 	for ctx.Err() == nil {
-		items, w := v.state().ListWatch(v.info.Stored, v.filter)
-		gone := known
-		known = btree.NewMap[string, *watch.Item](32)
-		for _, item := range items {
-			old, _ := gone.Delete(item.Key())
-			if o := v.object(item); o != nil {
-				known.Load(item.Key(), item)
-				if old == nil || old.Revision != item.Revision {
-					f(client.Change{Old: v.old(old), New: o})
-				}
-			}
-		}
-		items = nil // so that what is overwritten can go
-		gone.Scan(func(_ string, old *watch.Item) bool {
-			f(client.Change{Old: v.object(old)})
-			return true
-		})
-		gone = nil
+		now, w := v.state().Follow(v.info.Stored, v.filter)
+		v.difference(&told, now, f)
 		var events []*watch.Event
 		for {
 			var err error
@@ -143,35 +127,97 @@ func (v *view) follow(ctx context.Context, f func(client.Change)) {
 				break
 			}
 			for _, e := range events {
-				v.tell(known, e, f)
+				v.tell(&told, e, f)
+			}
+			if len(told.since) > toldMost {
+				if now, ok := w.Snapshot(); ok {
+					told.base, told.since = now, nil
+				}
 			}
 		}
 		w.Close()
 	}
 }
 
+// told is what a subscriber was told, to tell it the difference after a gap: a snapshot that is shared with the
+// present, and the changes since.
+type told struct {
+	base  watch.Snapshot
+	since map[string]*watch.Item // nil: gone
+}
+
+// toldMost is from how many changes on a newer snapshot is taken.
+const toldMost = 256
+
+func (t *told) get(key string) *watch.Item {
+	if i, ok := t.since[key]; ok {
+		return i
+	}
+	return t.base.Get(key)
+}
+
+// set notes what is told, and returns what was told before.
+func (t *told) set(key string, i *watch.Item) (old *watch.Item) {
+	old = t.get(key)
+	if t.since == nil {
+		t.since = map[string]*watch.Item{}
+	}
+	t.since[key] = i
+	return old
+}
+
+// difference tells f what is different now from what it was told.
+func (v *view) difference(t *told, now watch.Snapshot, f func(client.Change)) {
+	before := *t
+	*t = told{base: now}
+	for item := range now.All(&v.filter) {
+		old := before.get(item.Key())
+		if old == item || old != nil && old.Revision == item.Revision {
+			continue
+		}
+		if o := v.object(item); o != nil {
+			f(client.Change{Old: v.was(old), New: o})
+		}
+	}
+	gone := func(old *watch.Item) {
+		if i := now.Get(old.Key()); i == nil || !v.filter.Match(i) {
+			if o := v.was(old); o != nil {
+				f(client.Change{Old: o})
+			}
+		}
+	}
+	for item := range before.base.All(&v.filter) {
+		if _, newer := before.since[item.Key()]; !newer {
+			gone(item)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(before.since)) {
+		if item := before.since[key]; item != nil {
+			gone(item)
+		}
+	}
+}
+
 // tell tells f of one event.
-func (v *view) tell(known *btree.Map[string, *watch.Item], e *watch.Event, f func(client.Change)) {
+func (v *view) tell(t *told, e *watch.Event, f func(client.Change)) {
 	kind, item := e.For(&v.filter)
 	o := v.object(item)
 	if o == nil {
 		return
 	}
 	if kind == watch.Deleted {
-		old, _ := known.Delete(item.Key())
-		if was := v.old(old); was != nil {
+		if was := v.was(t.set(item.Key(), nil)); was != nil {
 			o = was
 		}
 		f(client.Change{Old: o})
 		return
 	}
-	old, _ := known.Set(item.Key(), item)
-	f(client.Change{Old: v.old(old), New: o})
+	f(client.Change{Old: v.was(t.set(item.Key(), item)), New: o})
 }
 
-// old is what f was told before, or nil.
-func (v *view) old(item *watch.Item) client.Object {
-	if item == nil {
+// was is the object that f was told of before, or nil.
+func (v *view) was(item *watch.Item) client.Object {
+	if item == nil || !v.filter.Match(item) {
 		return nil
 	}
 	return v.object(item)

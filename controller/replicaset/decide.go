@@ -6,7 +6,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
@@ -14,6 +13,8 @@ import (
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/controller"
 	"github.com/lighter-k8s/lighter/controller/pods"
+
+	"github.com/lighter-k8s/lighter/api/equal"
 )
 
 // burst is the most pods that one decision creates or deletes.
@@ -115,7 +116,7 @@ func status(v View, mine, live []*corev1.Pod) (s appsv1.ReplicaSetStatus, soon [
 }
 
 func writeStatus(v View, s appsv1.ReplicaSetStatus) []controller.Action {
-	if equality.Semantic.DeepEqual(s, v.Set.Status) {
+	if equal.Semantic(s, v.Set.Status) {
 		return nil
 	}
 	set := *v.Set

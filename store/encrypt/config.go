@@ -85,6 +85,12 @@ func Read(data []byte) (*Configuration, error) {
 	return &c, nil
 }
 
+// Hash recognizes a file.
+func Hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
 // Parse makes Keys of a file. stored says what the resources of store keys are: "services/specs" is "services".
 func Parse(data []byte, stored map[string]string) (*Keys, error) {
 	c, err := Read(data)
@@ -95,8 +101,7 @@ func Parse(data []byte, stored map[string]string) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(data)
-	k.Hash = "sha256:" + hex.EncodeToString(sum[:])
+	k.Hash = Hash(data)
 	for at, resource := range stored {
 		k.known[at] = k.match(resource)
 	}

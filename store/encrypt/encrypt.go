@@ -117,6 +117,15 @@ func (s *Store) Watch(ctx context.Context, prefix string, after store.Revision) 
 	}
 }
 
+// Seal gives what a value is stored as.
+func (k *Keys) Seal(ctx context.Context, key string, plain []byte) ([]byte, error) {
+	c := k.chain(key)
+	if c == nil {
+		return plain, nil
+	}
+	return c[0].seal(ctx, key, plain)
+}
+
 // open decrypts an entry in its place.
 func (k *Keys) open(ctx context.Context, e *store.Entry) {
 	value, _, err := k.Open(ctx, e.Key, e.Value)
