@@ -123,7 +123,7 @@ test: lint build guestbook ## all tests, those with real containers too (as root
 
 # A failure prints its seed: `make prove LIGHTER_SEED=...` does the same again, ROOMS=./store/... only there.
 LIGHTER_SEED ?= $(shell date +%s)
-ROOMS ?= ./store/... ./backup ./role ./watch/... ./test/...
+ROOMS ?= ./store/... ./backup ./role ./api/managed ./watch/... ./test/...
 prove: build bin/versitygw guestbook ## the long proofs: crashes, kills and random operations from LIGHTER_SEED
 	@echo "LIGHTER_SEED=$(LIGHTER_SEED)"
 	$(PROGRAMS) LIGHTER_TEST_S3=$(CURDIR)/bin/versitygw LIGHTER_SEED=$(LIGHTER_SEED) PROVE=$${PROVE:-1} $(GO) test -tags payload -p 1 -count 1 -timeout 4h $(ROOMS)

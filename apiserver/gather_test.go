@@ -27,7 +27,7 @@ func TestGatherKeepsOrderAndAll(t *testing.T) {
 			got <- all
 		}()
 		for n := range 500 {
-			part := bytes.Repeat([]byte{byte(n)}, 1+rand.IntN(3000))
+			part := bytes.Repeat([]byte{byte(n)}, 1+rand.IntN(3000)*(1+n%7))
 			want.Write(part)
 			if _, err := g.Write(part); err != nil {
 				t.Fatal(err)

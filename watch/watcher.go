@@ -21,7 +21,7 @@ type Watcher struct {
 }
 
 // takeBytes bounds what one Take gives, beyond one event: a reader who is slow holds no more of the past.
-const takeBytes = 16 << 10
+const takeBytes = 8 << 10
 
 // Watch begins a watcher of what happens after the revision. Errors: ErrExpired.
 func (s *State) Watch(i *api.Info, f Filter, after uint64) (*Watcher, error) {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,6 +71,10 @@ type Store struct {
 	client *clientv3.Client
 	prefix string
 	closed atomic.Bool
+
+	mu     sync.Mutex
+	wanted store.Revision // the newest that Revision gave
+	more   chan struct{}  // closed and replaced when wanted rises
 }
 
 var _ store.Store = (*Store)(nil)
@@ -80,7 +85,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err)
 	}
-	s := &Store{client: client, prefix: c.Prefix}
+	s := &Store{client: client, prefix: c.Prefix, more: make(chan struct{})}
 	_, err = s.Revision(ctx)
 	for err != nil && passing(err) && pause(ctx, 200*time.Millisecond) {
 		_, err = s.Revision(ctx)
@@ -124,7 +129,28 @@ func (s *Store) Revision(ctx context.Context) (store.Revision, error) {
 	if err != nil {
 		return 0, fmt.Errorf("revision: %w", s.explain(ctx, err))
 	}
-	return store.Revision(r.Header.Revision), nil
+	at := store.Revision(r.Header.Revision)
+	s.asked(at)
+	return at, nil
+}
+
+// asked notes that somebody will wait until watches show the revision, and wakes those that do not yet.
+func (s *Store) asked(at store.Revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at <= s.wanted {
+		return
+	}
+	s.wanted = at
+	close(s.more)
+	s.more = make(chan struct{})
+}
+
+// wantedNow is the newest revision that was asked for, and a channel that ends when there is a newer one.
+func (s *Store) wantedNow() (store.Revision, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wanted, s.more
 }
 
 // Get implements store.Store.

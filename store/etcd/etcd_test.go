@@ -117,3 +117,44 @@ func TestOpenWithoutServer(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Others write to the same etcd, outside what is watched: whoever waits for their revision gets there all the same.
+func TestMarks(t *testing.T) {
+	endpoint := start(t)
+	ours := connect(t, etcd.Config{Endpoints: []string{endpoint}, Prefix: "/ours"})
+	defer ours.Close()
+	theirs := connect(t, etcd.Config{Endpoints: []string{endpoint}, Prefix: "/theirs"})
+	defer theirs.Close()
+	put := func(s *etcd.Store, key string) store.Revision {
+		t.Helper()
+		at, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte("x"), Expect: store.Any}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	begin := put(ours, "/a")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	at := put(theirs, "/b")
+	if newest, err := ours.Revision(ctx); err != nil || newest != at {
+		t.Fatalf("newest is %d (%v), want %d", newest, err, at)
+	}
+	var own store.Revision
+	for e, err := range ours.Watch(ctx, "/", begin) {
+		switch {
+		case err != nil:
+			t.Fatalf("no mark of %d: %v", at, err)
+		case e.Key == "" && e.Revision >= at && own == 0:
+			if !e.Last || e.Value != nil {
+				t.Errorf("a mark that is more: %+v", e)
+			}
+			own = put(ours, "/c")
+			continue
+		case own != 0 && e.Key == "/c" && e.Revision == own:
+		default:
+			t.Errorf("unexpected event %+v", e)
+		}
+		break
+	}
+}

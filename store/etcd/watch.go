@@ -48,6 +48,9 @@ func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, 
 	}
 }
 
+// askAfter is how long a watch is behind a revision that somebody waits for before etcd is asked how far it is.
+const askAfter = 5 * time.Millisecond
+
 var errEnded = errors.New("etcd ended the watch")
 
 // follow is one watch of etcd's; after moves with what was shown. It returns true when the reader left.
@@ -55,9 +58,36 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	options := []clientv3.OpOption{clientv3.WithRev(int64(*after) + 1), clientv3.WithPrefix(), clientv3.WithFragment()}
-	for r := range s.client.Watch(watching, s.prefix+prefix, options...) {
+	answers := s.client.Watch(watching, s.prefix+prefix, options...)
+	for {
+		wanted, more := s.wantedNow()
+		var ask <-chan time.Time
+		if wanted > *after { // its writes will be here in a moment, unless they were somebody else's, to other keys
+			ask = time.After(askAfter)
+		}
+		var r clientv3.WatchResponse
+		var ok bool
+		select {
+		case r, ok = <-answers:
+		case <-more:
+			continue
+		case <-ask:
+			if err := s.client.RequestProgress(watching); err != nil {
+				return false, err
+			}
+			continue
+		}
+		if !ok {
+			return false, errEnded
+		}
 		if err := r.Err(); err != nil {
 			return false, err
+		}
+		if at := store.Revision(r.Header.Revision); r.IsProgressNotify() && at > *after {
+			*after = at
+			if !yield(store.Event{Entry: store.Entry{Revision: at}, Last: true}, nil) {
+				return true, nil
+			}
 		}
 		events := s.events(r.Events)
 		for i, e := range events {
@@ -70,7 +100,6 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 			*after = events[n-1].Revision
 		}
 	}
-	return false, errEnded
 }
 
 // events are etcd's, by revision and then key, without the prefix.

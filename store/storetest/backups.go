@@ -82,7 +82,7 @@ func restored(t *testing.T, r *rig, s store.Store, data []byte, above store.Revi
 		}
 	}
 	n.same("the past", n.get("/a", above), store.ErrCompacted.Error())
-	for _, err := range s.Watch(r.ctx, "", above) {
+	for _, err := range watched(r.ctx, s, "", above) {
 		n.is("a watch from the past", err, store.ErrCompacted)
 	}
 	next := n.commit(put("/a", "next"))

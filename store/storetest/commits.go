@@ -184,7 +184,7 @@ func closes(t *testing.T, r *rig) {
 	ended := make(chan error)
 	watching := make(chan bool, 1)
 	go func() {
-		for _, err := range s.Watch(r.ctx, "/closes", at-1) {
+		for _, err := range watched(r.ctx, s, "/closes", at-1) {
 			if err != nil {
 				ended <- err
 				return
@@ -207,7 +207,7 @@ func closes(t *testing.T, r *rig) {
 	_, err = s.Revision(r.ctx)
 	r.is("revision", err, store.ErrClosed)
 	r.is("compact", s.Compact(r.ctx, at), store.ErrClosed)
-	for _, err := range s.Watch(r.ctx, "/", at) {
+	for _, err := range watched(r.ctx, s, "/", at) {
 		r.is("a new watch", err, store.ErrClosed)
 	}
 }

@@ -170,7 +170,7 @@ func (p *pair) watch(after store.Revision) {
 	}
 	p.compare(fmt.Sprintf("watch %s after %d", prefix, after), func(s store.Store, shift store.Revision) string {
 		got := ""
-		for e, err := range s.Watch(context.Background(), prefix, after+shift) {
+		for e, err := range watched(context.Background(), s, prefix, after+shift) {
 			if err != nil {
 				return got + Words(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -180,7 +181,7 @@ func (r *rig) list(prefix string, p store.Page) ([]store.Entry, store.Revision) 
 func (r *rig) watch(prefix string, after store.Revision, sentinel string) []store.Event {
 	r.t.Helper()
 	var events []store.Event
-	for e, err := range r.Watch(r.ctx, prefix, after) {
+	for e, err := range watched(r.ctx, r, prefix, after) {
 		if err != nil {
 			r.t.Fatalf("watch %s after %d: %v, with %d events", prefix, after, err, len(events))
 		}
@@ -224,4 +225,19 @@ func backup(t testing.TB, s store.Store) ([]byte, store.Revision) {
 		t.Fatalf("backup: %v", err)
 	}
 	return b.Bytes(), at
+}
+
+// watched is a store's Watch without marks, which tell of writes beside those of the test.
+func watched(ctx context.Context, s watcher, prefix string, after store.Revision) iter.Seq2[store.Event, error] {
+	return func(yield func(store.Event, error) bool) {
+		for e, err := range s.Watch(ctx, prefix, after) {
+			if (err != nil || e.Key != "") && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+type watcher interface {
+	Watch(ctx context.Context, prefix string, after store.Revision) iter.Seq2[store.Event, error]
 }

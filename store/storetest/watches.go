@@ -66,7 +66,7 @@ func watchCompacted(t *testing.T, r *rig) {
 		for _, after := range revisions[i-2 : i+1] {
 			if after+1 < before {
 				n := 0
-				for _, err := range r.Watch(r.ctx, "/", after) {
+				for _, err := range watched(r.ctx, r, "/", after) {
 					n++
 					r.is(fmt.Sprintf("watch after %d, compacted before %d", after, before), err, store.ErrCompacted)
 				}
@@ -91,7 +91,7 @@ func watchWaits(t *testing.T, r *rig) {
 	defer cancel()
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
-		for e, err := range r.Watch(ctx, "/a", at) {
+		for e, err := range watched(ctx, r, "/a", at) {
 			if err != nil {
 				return
 			}
@@ -112,7 +112,7 @@ func watchEnds(t *testing.T, r *rig) {
 	defer cancel()
 	at := r.commit(put("/a", "1"))
 	var got []error
-	for _, err := range r.Watch(ctx, "/a", at-1) {
+	for _, err := range watched(ctx, r, "/a", at-1) {
 		got = append(got, err)
 		cancel()
 	}
@@ -120,7 +120,7 @@ func watchEnds(t *testing.T, r *rig) {
 		t.Fatalf("got %v, want an event and an error", got)
 	}
 	r.is("the end", got[1], context.Canceled)
-	for range r.Watch(r.ctx, "/a", at-1) {
+	for range watched(r.ctx, r, "/a", at-1) {
 		break // a reader may leave
 	}
 }
@@ -152,7 +152,7 @@ func watchSlow(t *testing.T, r *rig) {
 		watchers.Go(func() {
 			got := map[store.Revision]string{}
 			newest := start
-			for e, err := range r.Watch(r.ctx, "/s/", start) {
+			for e, err := range watched(r.ctx, r, "/s/", start) {
 				if err != nil {
 					t.Errorf("watch: %v", err)
 					return
