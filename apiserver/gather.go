@@ -82,8 +82,12 @@ func (g *gathering) Write(b []byte) (int, error) {
 		if err != nil {
 			g.err = err
 		}
-		if g.closed {
-			_ = g.Conn.Close()
+		switch {
+		case len(g.pending) > 0: // that came meanwhile
+			g.busy = true
+			go g.flush()
+		case g.closed:
+			_ = g.Conn.Close() // Close was told already
 		}
 		return n, err
 	}
@@ -141,4 +145,13 @@ func (g *gathering) Close() error {
 		return g.Conn.SetDeadline(time.Now().Add(5 * time.Second))
 	}
 	return g.Conn.Close()
+}
+
+// SetWriteDeadline passes a deadline on, but for one that is over: TLS sets it when it has said goodbye, so that nothing
+// more is written, and what was written before is perhaps still on its way.
+func (g *gathering) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() && !t.After(time.Now()) {
+		return nil
+	}
+	return g.Conn.SetWriteDeadline(t)
 }

@@ -79,3 +79,19 @@ func TestGatherBoundsASlowReader(t *testing.T) {
 		_ = far.Close()
 	})
 }
+
+// TLS says goodbye, and then that nothing may be written any more: what it said before still goes out.
+func TestGatherAfterGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, far := pair()
+		if _, err := g.Write([]byte("goodbye")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(g.SetWriteDeadline(time.Now()), g.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(far); string(got) != "goodbye" {
+			t.Errorf("got %q (%v)", got, err)
+		}
+	})
+}
