@@ -22,7 +22,7 @@ type Watcher struct {
 
 // takeBytes bounds what one Take gives, beyond the events of one revision, which stay together so that whoever breaks off
 // after any event can resume there: a reader who is slow holds no more of the past.
-const takeBytes = 8 << 10
+const takeBytes = 4 << 10
 
 // Watch begins a watcher of what happens after the revision. Errors: ErrExpired.
 func (s *State) Watch(i *api.Info, f Filter, after uint64) (*Watcher, error) {
