@@ -78,6 +78,8 @@ type Resource[T Object] struct {
 	// Columns are those of kubectl get after Name and before Age, in order; nil gives Name and Age alone.
 	// Columns called Name and Age stand for those where they go elsewhere (see Info.Table).
 	Columns []Column[T]
+	// Unshown are the large parts of objects that no column looks at, such as "spec.volumes": Tables are made without them.
+	Unshown []string
 
 	// Grace decides on a deletion: how many seconds the object lives on after it was
 	// asked for (nil: the resource has no graceful deletion and goes at once).
@@ -166,6 +168,7 @@ type Info struct {
 	HasStatus, HasScale      bool
 	Subresources             []Subresource
 	Columns                  []Column[Object]
+	Unshown                  []string
 	Fields                   map[string]func(Object) string
 	// StoreKey is the part of store keys after "/registry/", without a slash at either
 	// end: "configmaps", "services/specs", "deployments" (built-in groups do not show).
@@ -215,7 +218,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
 		Relaxed: r.Relaxed, Virtual: r.Virtual, Subresources: r.Subresources,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
-		ValidateName: r.ValidateName, StoreKey: r.Key,
+		ValidateName: r.ValidateName, StoreKey: r.Key, Unshown: r.Unshown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
 	}
 	i.fill()

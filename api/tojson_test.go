@@ -181,3 +181,38 @@ func BenchmarkJSON(b *testing.B) {
 		}
 	})
 }
+
+// TestDecodeLean: the columns show the same of an object without the parts that they do not look at.
+func TestDecodeLean(t *testing.T) {
+	s := seed(t)
+	for _, i := range builtin.All() {
+		if i.Virtual || i.Stored != i {
+			continue
+		}
+		fill := filler(int64(s))
+		for range 40 {
+			obj := i.New()
+			fill.Fill(obj)
+			raw, err := obj.(interface{ Marshal() ([]byte, error) }).Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole, err := api.DecodeRaw(i, raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lean, err := api.DecodeLean(i, raw)
+			if err != nil {
+				t.Fatalf("%s: %v", i.Resource, err)
+			}
+			if len(lean.GetManagedFields()) > 0 {
+				t.Fatalf("%s: managed fields are there", i.Resource)
+			}
+			for _, c := range i.Table() {
+				if got, want := c.Show(lean), c.Show(whole); got != want {
+					t.Errorf("%s: column %s shows %v, want %v", i.Resource, c.Name, got, want)
+				}
+			}
+		}
+	}
+}

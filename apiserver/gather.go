@@ -26,9 +26,10 @@ func (g gatherer) Accept() (net.Conn, error) {
 // A connection holds pendingEach bytes that were not yet written, and more while all together hold less than
 // pendingAll: those whose clients read slowly wait then.
 const (
-	pendingEach = 8 << 10
+	pendingEach = 1 << 10
 	pendingMost = 256 << 10
-	pendingAll  = 8 << 20
+	pendingAll  = 4 << 20
+	direct      = 10 << 10 // what is as large as this is written by itself
 )
 
 var pendingTotal atomic.Int64
@@ -64,6 +65,31 @@ func (g *gathering) Write(b []byte) (int, error) {
 		return 0, g.err
 	case g.closed:
 		return 0, net.ErrClosed
+	}
+	if len(b) >= direct { // there is nothing to gather with, and it would be copied
+		for g.busy && g.err == nil {
+			g.room.Wait()
+		}
+		if g.err != nil {
+			return 0, g.err
+		}
+		g.busy = true
+		g.mu.Unlock()
+		n, err := g.Conn.Write(b)
+		g.mu.Lock()
+		g.busy = false
+		g.room.Broadcast()
+		if err != nil {
+			g.err = err
+		}
+		switch {
+		case len(g.pending) > 0: // that came meanwhile
+			g.busy = true
+			go g.flush()
+		case g.closed:
+			_ = g.Conn.Close() // Close was told already
+		}
+		return n, err
 	}
 	if g.pending == nil {
 		g.pending = (*pendingBuffers.Get().(*[]byte))[:0]
@@ -119,4 +145,13 @@ func (g *gathering) Close() error {
 		return g.Conn.SetDeadline(time.Now().Add(5 * time.Second))
 	}
 	return g.Conn.Close()
+}
+
+// SetWriteDeadline passes a deadline on, but for one that is over: TLS sets it when it has said goodbye, so that nothing
+// more is written, and what was written before is perhaps still on its way.
+func (g *gathering) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() && !t.After(time.Now()) {
+		return nil
+	}
+	return g.Conn.SetWriteDeadline(t)
 }

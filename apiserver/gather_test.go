@@ -27,7 +27,7 @@ func TestGatherKeepsOrderAndAll(t *testing.T) {
 			got <- all
 		}()
 		for n := range 500 {
-			part := bytes.Repeat([]byte{byte(n)}, 1+rand.IntN(3000))
+			part := bytes.Repeat([]byte{byte(n)}, 1+rand.IntN(3000)*(1+n%7))
 			want.Write(part)
 			if _, err := g.Write(part); err != nil {
 				t.Fatal(err)
@@ -77,5 +77,21 @@ func TestGatherBoundsASlowReader(t *testing.T) {
 			t.Errorf("%d bytes count as pending still", n)
 		}
 		_ = far.Close()
+	})
+}
+
+// TLS says goodbye, and then that nothing may be written any more: what it said before still goes out.
+func TestGatherAfterGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, far := pair()
+		if _, err := g.Write([]byte("goodbye")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(g.SetWriteDeadline(time.Now()), g.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(far); string(got) != "goodbye" {
+			t.Errorf("got %q (%v)", got, err)
+		}
 	})
 }

@@ -22,8 +22,10 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, t *route, q registr
 	if err != nil {
 		return err
 	}
-	if err := s.reach(r, version); err != nil {
-		return err
+	if asked != "" {
+		if err := s.reach(r, version); err != nil {
+			return err
+		}
 	}
 	var item *watch.Item
 	switch match := metav1.ResourceVersionMatch(t.query.Get("resourceVersionMatch")); {

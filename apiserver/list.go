@@ -181,9 +181,16 @@ func (s *Server) revisionFor(r *http.Request, o metainternal.ListOptions, b *reg
 	return s.reach(r, version)
 }
 
-// reach waits a little for a revision that memory does not show yet.
+// reach waits a little for a revision that memory does not show yet. Where other servers share the store, "any revision" (0)
+// is the newest one: the client may have been shown it by another server, and must not be led back.
 func (s *Server) reach(r *http.Request, version uint64) error {
 	state := s.Registry.State
+	if version == 0 && s.Several {
+		if err := state.Now(r.Context()); err != nil {
+			return apierrors.NewInternalError(err)
+		}
+		return nil
+	}
 	if version <= state.Revision() {
 		return nil
 	}

@@ -39,6 +39,8 @@ type Server struct {
 	OpenID http.Handler
 	// OpenAPI answers /openapi/.
 	OpenAPI http.Handler
+	// Several: other servers share the store.
+	Several bool
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
 

@@ -151,7 +151,6 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, out *stream, wat
 		if err := out.events(w, events, filter); err != nil {
 			return s.endStream(w, out, err)
 		}
-		clear(events)
 		if cap(events) > 16 {
 			events = nil
 		}
@@ -171,7 +170,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, out *stream, wat
 	}
 }
 
-var frames = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &b }}
+var frames = sync.Pool{New: func() any { b := make([]byte, 0, 12<<10); return &b }}
 
 // events sends several events in one write. One alone is written from where all watchers share it.
 func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.Filter) error {
@@ -197,11 +196,12 @@ func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.F
 	if pooled != nil {
 		one = *pooled
 		defer func() {
-			if cap(*pooled) <= 64<<10 {
+			if cap(*pooled) <= 32<<10 {
 				frames.Put(pooled)
 			}
 		}()
 	}
+	clear(events) // a write may take long: what it is made of can go meanwhile
 	if one != nil {
 		if _, err := w.Write(one); err != nil {
 			return errGone

@@ -44,6 +44,12 @@ func statusCommand() *cobra.Command {
 				}
 				fmt.Fprintf(out, "not ready; last step done: %s; see %s\n", last, filepath.Join(state.DataDir, "lighter.log"))
 			}
+			if all := role.Servers(state.DataDir); all != nil {
+				fmt.Fprintf(out, "servers: %s; see 'lighter members list'\n", strings.Join(all, ", "))
+				if len(all) == 2 {
+					fmt.Fprintln(out, role.TwoServers)
+				}
+			}
 			t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 			fmt.Fprintln(t, "PROCESS\tPID\tANONYMOUS\tRESIDENT")
 			var anon, rss int

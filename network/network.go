@@ -6,6 +6,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -29,7 +30,9 @@ type Config struct {
 	TableName string
 	// NetNS is the file descriptor of the network namespace to work in; 0 is the process's own.
 	NetNS int
-	Log   *slog.Logger
+	// Before is the file that Remember made, so that Cleanup can set the kernel's settings back; "": they stay.
+	Before string
+	Log    *slog.Logger
 	// Ready is called once, when this node has its pod addresses and the way to all nodes known then.
 	Ready func()
 }
@@ -101,7 +104,8 @@ func Run(ctx context.Context, c Config) error {
 // Cleanup removes the routes, the tunnel and the table. Of the Config it reads TableName and NetNS.
 func Cleanup(c Config) error {
 	c.fill()
-	return (&kernel{Config: c}).remove()
+	k := &kernel{Config: c}
+	return errors.Join(k.remove(), k.restore())
 }
 
 // peer is a node as the network sees it.

@@ -1,8 +1,11 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -80,14 +83,34 @@ func TestCleanup(t *testing.T) {
 	for i := 1; i <= 3; i++ {
 		l.view.Set(node(i))
 	}
+	c := l.config(1)
+	c.Before = filepath.Join(t.TempDir(), "before")
+	forwarding := func() (text string) {
+		if err := within(c.NetNS, func() error {
+			data, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+			text = strings.TrimSpace(string(data))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if err := within(c.NetNS, func() error {
+		return errors.Join(os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644), Remember(c.Before))
+	}); err != nil {
+		t.Fatal(err)
+	}
 	l.run()()
-	if l.traces(1) == before {
+	if l.traces(1) == before || forwarding() != "1" {
 		t.Fatal("nothing was there to clean up")
 	}
 	for range 2 { // the second finds nothing
-		if err := Cleanup(l.config(1)); err != nil {
+		if err := Cleanup(c); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if forwarding() != "0" {
+		t.Error("packets are forwarded that were not before")
 	}
 	if got := l.traces(1); got != before {
 		t.Errorf("after the cleanup:\n%s\nbefore:\n%s", got, before)

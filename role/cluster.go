@@ -33,7 +33,7 @@ var sharedFiles = []string{
 	"pki/sa.key",                         // signs service account tokens
 	"pki/etcd/ca.crt", "pki/etcd/ca.key", // the authority of the store
 	"pki/front-proxy-ca.crt", "pki/front-proxy-ca.key",
-	"encryption/*", "encryption.*", // keys of what is encrypted at rest
+	"encryption.yaml", "encryption-retired.yaml", // keys of what is encrypted at rest
 }
 
 // JoinServersGroup is the group of tokens that let servers join. Who has one can become the cluster.

@@ -91,10 +91,13 @@ func unroute(c *config.Config) error {
 		return err
 	}
 	errs = append(errs, proxy.Cleanup(proxy.Config{ServiceCIDRs: []netip.Prefix{cidr}, NodeIPs: []netip.Addr{ip}, Log: slog.New(slog.DiscardHandler)}))
-	errs = append(errs, network.Cleanup(network.Config{Log: slog.New(slog.DiscardHandler)}))
+	errs = append(errs, network.Cleanup(network.Config{Before: settingsBefore(c), Log: slog.New(slog.DiscardHandler)}))
 	errs = append(errs, dns.ReleaseAddress(registry.Nth(cidr, dnsIndex), 0))
 	return errors.Join(errs...)
 }
+
+// settingsBefore is where a data directory remembers what a node's network changed of the kernel's settings.
+func settingsBefore(c *config.Config) string { return filepath.Join(c.DataDir, "settings-before") }
 
 // Reset is Down and then the end of all data.
 func Reset(ctx context.Context, c *config.Config, log *slog.Logger) error {

@@ -18,6 +18,7 @@ type journal struct {
 	Fill   []string `json:"fill,omitempty"`  // folders that are being filled, and go if it does not come to more
 	Ready  bool     `json:"ready"`           // they are whole: the names take their places
 	Names  []string `json:"names,omitempty"` // that come from the folder restoring
+	Away   []string `json:"away,omitempty"`  // what else goes aside: an etcd member of this server's, and what it knew
 	Aside  string   `json:"aside,omitempty"` // what is there under such a name gets this at its end
 }
 
@@ -71,6 +72,14 @@ func (j journal) finish(dir string) error {
 		}
 		if err := errors.Join(os.Rename(from, to), syncDir(filepath.Dir(to)), syncDir(filepath.Dir(from))); err != nil {
 			return err
+		}
+	}
+	for _, name := range j.Away {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); err == nil {
+			if err := errors.Join(os.Rename(path, path+"."+j.Aside), syncDir(dir)); err != nil {
+				return err
+			}
 		}
 	}
 	if err := (lineage{Store: j.Engine}).write(dir); err != nil {

@@ -11,10 +11,10 @@ import (
 
 // A restore that ended between any two of its moves is completed by the next start; one that was not ready leaves no trace.
 func TestJournal(t *testing.T) {
-	files := map[string]string{"store/x": "old", "restoring/store/x": "new", "pki/ca.key": "old", "restoring/pki/ca.key": "new", "restoring/pki/sa.key": "new"}
-	j := journal{Engine: "embedded", Fill: []string{restoring}, Names: []string{"store"}, Aside: "before"}
+	files := map[string]string{"store/x": "old", "restoring/store/x": "new", "pki/ca.key": "old", "restoring/pki/ca.key": "new", "restoring/pki/sa.key": "new", "etcd/x": "old"}
+	j := journal{Engine: "embedded", Fill: []string{restoring}, Names: []string{"store"}, Away: []string{"member.json", "etcd"}, Aside: "before"}
 	j.install(map[string][]byte{"pki/ca.key": nil, "pki/sa.key": nil})
-	moves := [][2]string{{"store", "store.before"}, {"restoring/store", "store"}, {"pki/ca.key", "pki/ca.key.before"}, {"restoring/pki/ca.key", "pki/ca.key"}, {"restoring/pki/sa.key", "pki/sa.key"}}
+	moves := [][2]string{{"store", "store.before"}, {"restoring/store", "store"}, {"pki/ca.key", "pki/ca.key.before"}, {"restoring/pki/ca.key", "pki/ca.key"}, {"restoring/pki/sa.key", "pki/sa.key"}, {"etcd", "etcd.before"}}
 	lay := func() string {
 		dir := t.TempDir()
 		for name, text := range files {
@@ -55,7 +55,7 @@ func TestJournal(t *testing.T) {
 		if err := finishRestore(dir, log); err != nil {
 			t.Errorf("after %d moves: %v", made, err)
 		}
-		if got, want := tree(dir), "pki/ca.key=new pki/ca.key.before=old pki/sa.key=new store/x=new store.before/x=old"; got != want {
+		if got, want := tree(dir), "etcd.before/x=old pki/ca.key=new pki/ca.key.before=old pki/sa.key=new store/x=new store.before/x=old"; got != want {
 			t.Errorf("after %d moves: got %s, want %s", made, got, want)
 		}
 	}
@@ -64,7 +64,7 @@ func TestJournal(t *testing.T) {
 	if err := errors.Join(j.write(dir), finishRestore(dir, log), finishRestore(dir, log)); err != nil {
 		t.Error(err)
 	}
-	if got := tree(dir); got != "pki/ca.key=old store/x=old" {
+	if got := tree(dir); got != "etcd/x=old pki/ca.key=old store/x=old" {
 		t.Errorf("not ready: %s", got)
 	}
 	if err := (journal{Engine: "etcd"}).write(dir); err != nil {

@@ -219,6 +219,15 @@ func otherServers(c *config.Config) (out []string) {
 	return out
 }
 
+// Servers are the addresses of all servers of the cluster of a data directory, this one first; nil: it is a single server.
+func Servers(dataDir string) []string {
+	m := &member{dir: filepath.Join(dataDir, "server")}
+	if m.load() != nil {
+		return nil
+	}
+	return append([]string{m.file.Name}, otherServers(&config.Config{DataDir: dataDir})...)
+}
+
 // begun reports whether the member has data here.
 func (m *member) begun() bool {
 	_, err := os.Stat(filepath.Join(m.data(), "member", "wal"))

@@ -43,7 +43,7 @@ func OpenMembers(c *config.Config, log *slog.Logger) (*Members, error) {
 
 // State lists the members with what each says of itself.
 func (m *Members) State(ctx context.Context) ([]etcd.Member, error) {
-	asking, cancel := context.WithTimeout(ctx, 10*time.Second)
+	asking, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
 	all, err := m.List(asking)
 	if err != nil {
@@ -100,7 +100,7 @@ func leave(ctx context.Context, c *config.Config, log *slog.Logger) error {
 		return nil // it is no member
 	}
 	defer m.Close()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	err = m.Drop(ctx, m.Self, false)
 	if errors.Is(err, etcd.ErrNoMember) {

@@ -14,6 +14,8 @@ const (
 	heapRoom    = 24 << 20
 	leastGrowth = 25 // percent
 	watchHeap   = 2 * time.Second
+	quietTicks  = 10       // so many of them without a collection: what was needed is over
+	heapIdle    = 12 << 20 // what then goes back to the system, if it is as much
 )
 
 // growth is the percentage by which a heap may grow.
@@ -29,19 +31,34 @@ func boundHeap(ctx context.Context) error {
 		return nil
 	}
 	defer debug.SetGCPercent(100)
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	tick := time.NewTicker(watchHeap)
 	defer tick.Stop()
+	var cycles uint64
+	quiet := 0
 	for now := 100; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		metrics.Read(live)
-		if want := growth(live[0].Value.Uint64()); want*10 < now*9 || want*10 > now*11 { // setting it stops the world
+		metrics.Read(heap)
+		live := heap[0].Value.Uint64()
+		if want := growth(live); want*10 < now*9 || want*10 > now*11 { // setting it stops the world
 			debug.SetGCPercent(want)
 			now = want
+		}
+		if quiet++; heap[1].Value.Uint64() != cycles {
+			cycles, quiet = heap[1].Value.Uint64(), 0
+		}
+		if quiet != quietTicks {
+			continue
+		}
+		if idle := heap[2].Value.Uint64() + heap[3].Value.Uint64() + heap[4].Value.Uint64() - live; int64(idle) > heapIdle {
+			debug.FreeOSMemory() // counts as a cycle
+			metrics.Read(heap)
+			cycles, quiet = heap[1].Value.Uint64(), quietTicks // and is not done again before the next one that was needed
 		}
 	}
 }

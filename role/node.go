@@ -141,6 +141,9 @@ func (n *Node) proxy(ip netip.Addr, ready func()) proxy.Config {
 // runtime starts the carried container runtime, or takes the one it is given; it returns its socket.
 func (n *Node) runtime(ctx context.Context, g *errgroup.Group) (string, error) {
 	c := n.Config
+	if err := network.Remember(settingsBefore(c)); err != nil {
+		return "", fmt.Errorf("note the kernel's settings: %w", err)
+	}
 	if c.Node.RuntimeEndpoint != "" {
 		return c.Node.RuntimeEndpoint, nil
 	}

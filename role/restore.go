@@ -168,20 +168,16 @@ func (r Restore) needs(c *config.Config, info backup.Info, files backup.Files) (
 // intoEmbedded fills a store beside the one that is there, and then exchanges them.
 func (r Restore) intoEmbedded(ctx context.Context, c *config.Config, dir string, info backup.Info, stream io.Reader, files backup.Files, log *slog.Logger) error {
 	above, margin := store.Revision(info.Revision), int64(marginLost)
-	path := filepath.Join(dir, "store")
-	if _, err := os.Stat(path); err == nil {
-		newest, err := newestOf(ctx, c, dir, log)
-		if err != nil {
-			r.Say("the store that is there cannot be read (%v): the revision is raised by %d", err, margin)
-		} else if above, margin = max(above, newest), marginKnown; newest == 0 {
-			margin = marginLost
-		}
+	if newest, err := newestOf(ctx, c, dir, log); err != nil {
+		r.Say("the store that is there cannot be read (%v): the revision is raised by %d", err, margin)
+	} else if newest > 0 {
+		above, margin = max(above, newest), marginKnown
 	}
 	if r.Margin > 0 {
 		margin = r.Margin
 	}
 	aside := time.Now().UTC().Format(asideFormat)
-	j := journal{Engine: "embedded", Fill: []string{restoring}, Names: []string{"store"}, Aside: aside}
+	j := journal{Engine: "embedded", Fill: []string{restoring}, Names: []string{"store"}, Away: []string{"member.json", "etcd"}, Aside: aside}
 	j.install(files)
 	if err := j.write(dir); err != nil {
 		return err
@@ -205,8 +201,11 @@ func (r Restore) intoEmbedded(ctx context.Context, c *config.Config, dir string,
 	return nil
 }
 
-// newestOf is the newest revision of the embedded store of a data directory.
+// newestOf is the newest revision of the embedded store of a data directory; 0 when the cluster is not in it.
 func newestOf(ctx context.Context, c *config.Config, dir string, log *slog.Logger) (store.Revision, error) {
+	if l, err := readLineage(dir); err != nil || l.Store != "embedded" {
+		return 0, err
+	}
 	old := *c
 	old.Server.Store = "embedded"
 	s, err := openStore(ctx, &old, dir, log)
@@ -285,10 +284,8 @@ func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, inf
 		return errors.Join(err, fmt.Errorf("etcd %s is not empty (%d key or more): restore into an empty one; nothing was changed", strings.Join(c.Server.Etcd.Endpoints, ","), len(there)))
 	}
 	above, margin := store.Revision(info.Revision), int64(marginEtcd)
-	if _, err := os.Stat(filepath.Join(dir, "store")); err == nil { // the cluster comes from the embedded store
-		if newest, err := newestOf(ctx, c, dir, log); err == nil && newest > 0 {
-			above, margin = max(above, newest), marginKnown
-		}
+	if newest, err := newestOf(ctx, c, dir, log); err == nil && newest > 0 { // the cluster comes from the embedded store
+		above, margin = max(above, newest), marginKnown
 	}
 	if r.Margin > 0 {
 		margin = r.Margin

@@ -163,8 +163,21 @@ func (e *encryption) adopt(ctx context.Context, engine store.Store) error {
 	if err != nil || encrypt.Hash(now) == encrypt.Hash(data) {
 		return err
 	}
-	if _, err := encrypt.Parse(data, e.stored); err != nil {
+	c, err := encrypt.Read(data)
+	if err != nil {
 		return err
+	}
+	next, _, _, err := ownParts(c)
+	if err != nil {
+		return err
+	}
+	gone := slices.DeleteFunc(slices.Clone(f.keys), func(k encrypt.Secret) bool {
+		return slices.ContainsFunc(next, func(n encrypt.Secret) bool { return n.Name == k.Name })
+	})
+	if len(gone) > 0 {
+		if err := retire(e.path, gone); err != nil {
+			return err
+		}
 	}
 	return pki.WriteFile(e.path, data, 0o600)
 }

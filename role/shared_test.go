@@ -79,6 +79,9 @@ func TestRotationOfSeveralServers(t *testing.T) {
 		a.has("by itself", want)
 		b.has("by itself", want)
 	}
+	if data, err := os.ReadFile(filepath.Join(two, "server", "encryption-retired.yaml")); err != nil || !strings.Contains(string(data), "name: key-") {
+		t.Errorf("the second server does not keep old keys for backups: %v", err)
+	}
 	b.end()
 	if out, err := a.rotate("add"); err != nil { // while the other is away
 		t.Errorf("%s%v", out, err)

@@ -90,6 +90,9 @@ func TestServersJoin(t *testing.T) {
 	if out := members(second); !strings.Contains(out, "two servers survive the loss of neither") {
 		t.Errorf("two members:\n%s", out)
 	}
+	if out, err := second.Lighter("status", "--data-dir", second.Dir); err != nil || !strings.Contains(out, first.IP.String()) || !strings.Contains(out, "etcd ") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
 	third := further(first, good)
 	third.Up()
 	first.Kubectl("create", "configmap", "here", "--from-literal=a=b")

@@ -20,7 +20,7 @@ type Item struct {
 	Name      string
 	Revision  uint64
 	key       string // in the table: "namespace/name" or "name"
-	labels    []api.Label
+	labels    labelSet
 	owner     string // UID of the controlling owner
 	node      string // spec.nodeName, of pods
 	raw       []byte // protobuf message (or JSON for custom resources) with resourceVersion set; labels and owner share it
@@ -100,22 +100,22 @@ func (i *Item) field(name string) (string, bool) {
 }
 
 // label gives the value of a label.
-func (i *Item) label(key string) (string, bool) { return labelSet(i.labels).Lookup(key) }
+func (i *Item) label(key string) (string, bool) { return i.labels.Lookup(key) }
 
 // labelSet is labels.Labels over an item's few labels.
 type labelSet []api.Label
 
-func (l labelSet) Lookup(key string) (string, bool) {
-	for n := range l {
-		if l[n].Key == key {
-			return l[n].Value, true
+func (l *labelSet) Lookup(key string) (string, bool) {
+	for n := range *l {
+		if (*l)[n].Key == key {
+			return (*l)[n].Value, true
 		}
 	}
 	return "", false
 }
 
-func (l labelSet) Has(key string) bool   { _, ok := l.Lookup(key); return ok }
-func (l labelSet) Get(key string) string { v, _ := l.Lookup(key); return v }
+func (l *labelSet) Has(key string) bool   { _, ok := l.Lookup(key); return ok }
+func (l *labelSet) Get(key string) string { v, _ := l.Lookup(key); return v }
 
 // Filter narrows a list or watch. The zero Filter takes all.
 type Filter struct {
@@ -133,7 +133,7 @@ func (f *Filter) Match(i *Item) bool {
 	case i == nil,
 		f.Namespace != "" && f.Namespace != i.Namespace,
 		f.Name != "" && f.Name != i.Name,
-		f.Labels != nil && !f.Labels.Empty() && !f.Labels.Matches(labelSet(i.labels)):
+		f.Labels != nil && !f.Labels.Empty() && !f.Labels.Matches(&i.labels):
 		return false
 	}
 	if f.Fields != nil {

@@ -108,6 +108,9 @@ func (v *look) page(f *Filter, p Page) (out []*Item, remaining int64) {
 		}
 		return true
 	})
+	if len(out) < cap(out)*3/4 {
+		out = slices.Clone(out) // it may be held for as long as a slow client reads
+	}
 	switch {
 	case more == "":
 		return out, 0

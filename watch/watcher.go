@@ -20,8 +20,9 @@ type Watcher struct {
 	wake  chan struct{}
 }
 
-// takeBytes bounds what one Take gives, beyond one event: a reader who is slow holds no more of the past.
-const takeBytes = 16 << 10
+// takeBytes bounds what one Take gives, beyond the events of one revision, which stay together so that whoever breaks off
+// after any event can resume there: a reader who is slow holds no more of the past.
+const takeBytes = 4 << 10
 
 // Watch begins a watcher of what happens after the revision. Errors: ErrExpired.
 func (s *State) Watch(i *api.Info, f Filter, after uint64) (*Watcher, error) {
@@ -107,8 +108,8 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		if taken++; e.Revision > w.begin {
 			into, bytes = append(into, e), bytes+len(e.item().raw)
 		}
-		w.seen = max(w.seen, e.Revision-1) // a revision may have several events
-		if bytes > takeBytes {
+		if bytes > takeBytes && (taken == len(w.early) || w.early[taken].Revision != e.Revision) {
+			w.seen = max(w.seen, e.Revision)
 			break
 		}
 	}
@@ -121,8 +122,8 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		if w.next++; e.Revision > w.begin { // it may have begun in the future
 			into, bytes = append(into, e), bytes+len(e.item().raw)
 		}
-		w.seen = max(w.seen, e.Revision-1)
-		if bytes > takeBytes && w.next < w.feed.end() {
+		if bytes > takeBytes && w.next < w.feed.end() && w.feed.events[w.next-w.feed.first].Revision != e.Revision {
+			w.seen = max(w.seen, e.Revision)
 			w.poke()
 			return into, w.seen, s.failed
 		}

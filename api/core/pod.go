@@ -54,6 +54,11 @@ var Pod = api.Define(api.Resource[*corev1.Pod]{
 		"status.nominatedNodeName": func(p *corev1.Pod) string { return p.Status.NominatedNodeName },
 	},
 	Columns: podColumns,
+	Unshown: []string{"spec.volumes", "spec.affinity", "spec.tolerations", "spec.topologySpreadConstraints", "spec.securityContext",
+		"spec.containers.env", "spec.containers.envFrom", "spec.containers.volumeMounts", "spec.containers.resources", "spec.containers.livenessProbe",
+		"spec.containers.readinessProbe", "spec.containers.startupProbe", "spec.containers.lifecycle", "spec.containers.ports", "spec.containers.args",
+		"spec.containers.command", "spec.containers.securityContext",
+		"spec.initContainers.env", "spec.initContainers.volumeMounts", "spec.initContainers.resources", "spec.initContainers.args", "spec.initContainers.command"},
 })
 
 func defaultPod(p *corev1.Pod) {

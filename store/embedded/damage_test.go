@@ -191,7 +191,7 @@ func diskRefuses(t *testing.T, refusal error, after int) {
 			break
 		}
 		if err != nil {
-			if !errors.Is(err, refusal) {
+			if !strings.Contains(err.Error(), refusal.Error()) { // pebble gives some of its errors as text alone
 				t.Errorf("the error does not say why: %v", err)
 			}
 			unknown = i

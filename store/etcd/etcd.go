@@ -3,7 +3,7 @@
 // a key's revision is its mod revision, and the store's is etcd's. Others may
 // write to the same etcd.
 //
-//	etcd.go     Open, Get, List, Commit      watch.go   Watch      backup.go  Backup, Restore
+//	etcd.go     Open, Get, List      commit.go  Commit      watch.go   Watch      backup.go  Backup, Restore
 //	members.go  the members of an etcd that Lighter runs itself
 package etcd
 
@@ -71,6 +71,7 @@ type Store struct {
 	client *clientv3.Client
 	prefix string
 	closed atomic.Bool
+	single atomic.Bool // it has no transactions of several keys: see singly
 
 	mu     sync.Mutex
 	wanted store.Revision // the newest that Revision gave
@@ -226,58 +227,6 @@ func (s *Store) pages(ctx context.Context, prefix string, p store.Page, yield fu
 			return at, nil
 		}
 	}
-}
-
-// Commit implements store.Store. It takes at most MaxOps Ops.
-func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error) {
-	ops, err := t.Plan()
-	if err != nil {
-		return 0, fmt.Errorf("commit: %w", err)
-	}
-	if len(ops) > MaxOps {
-		return 0, fmt.Errorf("commit: %w: %d ops, etcd takes %d at once", store.ErrInvalid, len(ops), MaxOps)
-	}
-	if err := s.usable(ctx); err != nil {
-		return 0, fmt.Errorf("commit: %w", err)
-	}
-	var expect []clientv3.Cmp
-	var write, look []clientv3.Op
-	var looked []store.Op
-	for _, op := range ops {
-		key := s.prefix + op.Key
-		if op.Expect != store.Any {
-			expect = append(expect, clientv3.Compare(clientv3.ModRevision(key), "=", int64(op.Expect)))
-			look = append(look, clientv3.OpGet(key, clientv3.WithKeysOnly()))
-			looked = append(looked, op)
-		}
-		switch {
-		case op.Check:
-		case op.Value == nil:
-			write = append(write, clientv3.OpDelete(key))
-		default:
-			write = append(write, clientv3.OpPut(key, string(op.Value)))
-		}
-	}
-	if len(ops) == 0 {
-		return s.Revision(ctx)
-	}
-	r, err := s.client.Txn(ctx).If(expect...).Then(write...).Else(look...).Commit()
-	if err != nil {
-		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
-	}
-	if r.Succeeded {
-		return store.Revision(r.Header.Revision), nil
-	}
-	for i, op := range looked {
-		var actual store.Revision
-		if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-			actual = store.Revision(kvs[0].ModRevision)
-		}
-		if actual != op.Expect {
-			return 0, &store.Conflict{Key: op.Key, Expect: op.Expect, Actual: actual}
-		}
-	}
-	return 0, errors.New("commit: etcd refused the transaction without a cause")
 }
 
 // Compact implements store.Store.
