@@ -177,6 +177,9 @@ func TestFileSystemShutdown(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("in cycle %d, shutdown %d", cycle, how)
 		}
+		if cycle%50 == 49 {
+			t.Logf("%d cycles", cycle+1)
+		}
 	}
 	t.Logf("%d writes were acknowledged before the cuts, %d relaxed ones were lost, the newest revision is %d", acked, lost, newest)
 }
