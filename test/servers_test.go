@@ -268,9 +268,13 @@ func TestServersFailOver(t *testing.T) {
 	}
 
 	v := victim()
+	v.Connect(v.Kubeconfig()) // which knows all servers now
 	began := time.Now()
 	v.Crash()
 	changed(v, began, "killed", 5*time.Second)
+	if out, err := v.TryKubectl("get", "node", agent.Name, "-o", "name"); err != nil || !strings.Contains(out, "node/"+agent.Name) {
+		t.Errorf("kubectl beside the dead server: %v: %s", err, out)
+	}
 	others := slices.DeleteFunc(slices.Clone(x.servers), func(s *rig.Cluster) bool { return s == v })
 	live(others[0], others...)
 	t.Logf("the dead server was out of the Service after %s", time.Since(began))
