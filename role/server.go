@@ -294,21 +294,20 @@ const compactEvery = 5 * time.Minute
 func (s *Server) compact(ctx context.Context) error {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
-	last := s.state.Revision()
+	last, done := s.state.Revision(), uint64(0)
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
-		now := s.state.Revision()
-		if now == last {
-			continue
+		if last > done {
+			if err := s.store.Compact(ctx, store.Revision(last)); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
+				s.Log.Warn("compaction failed", "rev", last, "err", err)
+			}
+			done = last
 		}
-		if err := s.store.Compact(ctx, store.Revision(last)); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
-			s.Log.Warn("compaction failed", "rev", last, "err", err)
-		}
-		last = now
+		last = s.state.Revision()
 	}
 }
 
