@@ -73,6 +73,8 @@ type Store struct {
 	closed atomic.Bool
 	single atomic.Bool // it has no transactions of several keys: see singly
 
+	watches atomic.Uint64 // so many were begun
+
 	mu     sync.Mutex
 	wanted store.Revision // the newest that Revision gave
 	more   chan struct{}  // closed and replaced when wanted rises

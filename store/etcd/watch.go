@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/lighter-k8s/lighter/store"
 )
@@ -55,7 +57,10 @@ var errEnded = errors.New("etcd ended the watch")
 
 // follow is one watch of etcd's; after moves with what was shown. It returns true when the reader left.
 func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision, yield func(store.Event, error) bool) (left bool, err error) {
-	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	// A stream of its own, which the metadata makes: etcd says how far a stream is when all its watches are there, and one
+	// that reads the past must keep nobody waiting.
+	own := metadata.AppendToOutgoingContext(ctx, "lighter-watch", strconv.FormatUint(s.watches.Add(1), 10))
+	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(own))
 	defer cancel()
 	options := []clientv3.OpOption{clientv3.WithRev(int64(*after) + 1), clientv3.WithPrefix(), clientv3.WithFragment()}
 	answers := s.client.Watch(watching, s.prefix+prefix, options...)
