@@ -154,8 +154,8 @@ type Store interface {
 
 	// Watch yields every event under prefix later than after, in revision order
 	// and in key order within one, and ends with ctx or with one error.
-	// An Event without a key is a mark: all up to its revision was shown, where other
-	// writers of the same store (outside prefix) made the newer revisions.
+	// An Event without a key is a mark: all up to its revision was shown, and the newest
+	// of it were no writes under prefix. Whoever called Revision gets there by events or marks.
 	// Events not yet acknowledged are not shown. Errors: ErrCompacted when an
 	// event later than after is forgotten (after+1 < the compacted revision),
 	// ErrFuture when after is not yet acknowledged, ctx's error, ErrClosed.
