@@ -46,7 +46,7 @@ func (s *State) Watch(i *api.Info, f Filter, after uint64) (*Watcher, error) {
 		}
 	}
 	if w.early != nil || w.next < w.feed.end() {
-		w.poke() // what has happened already is not announced again
+		w.Poke() // what has happened already is not announced again
 	}
 	return w, nil
 }
@@ -83,7 +83,8 @@ func (s *State) watcher(t *table, f *Filter) *Watcher {
 	return w
 }
 
-func (w *Watcher) poke() {
+// Poke makes Wake ready. Whoever waits there for other things too may have them poke; any goroutine may call it.
+func (w *Watcher) Poke() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -114,7 +115,7 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		}
 	}
 	if w.early = w.early[taken:]; len(w.early) > 0 {
-		w.poke()
+		w.Poke()
 		return into, w.seen, s.failed
 	}
 	w.early = nil
@@ -124,7 +125,7 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		}
 		if bytes > takeBytes && w.next < w.feed.end() && w.feed.events[w.next-w.feed.first].Revision != e.Revision {
 			w.seen = max(w.seen, e.Revision)
-			w.poke()
+			w.Poke()
 			return into, w.seen, s.failed
 		}
 	}
