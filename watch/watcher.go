@@ -35,10 +35,10 @@ func (s *State) Watch(ctx context.Context, i *api.Info, f Filter, after uint64) 
 	if in {
 		return w, nil
 	}
-	w.past = s.recall(ctx, w.table, f, after, w.poke)
+	w.past = s.recall(ctx, w.table, f, after, w.Poke)
 	select {
 	case <-w.wake: // its first answer, so that who comes too late is told at once
-		w.poke()
+		w.Poke()
 	case <-ctx.Done():
 	}
 	if err := w.past.failed(ctx); err != nil {
