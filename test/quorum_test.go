@@ -332,7 +332,7 @@ func TestThreeServers(t *testing.T) {
 func (x *trio) round(n int, f fault, random *rand.Rand) (late string) {
 	r := &round{trio: x, n: n, begin: time.Now(), acked: map[uint64]noteCall{}}
 	if f.name == "disk full" {
-		r.pad = strings.Repeat("x", 4000)
+		r.pad = strings.Repeat("x", 40_000)
 	}
 	var from uint64
 	for i := range 12 {
@@ -419,7 +419,7 @@ func (x *trio) round(n int, f fault, random *rand.Rand) (late string) {
 		late = fmt.Sprintf("writes were possible again only after %s", gap)
 	}
 	if f.name == "disk full" { // else the round proves nothing
-		x.servers[0].Eventually(20*time.Second, "etcd ends for want of room", func() error {
+		x.servers[0].Eventually(40*time.Second, "etcd ends for want of room", func() error {
 			if x.servers[victim].Etcd() == pid {
 				return fmt.Errorf("process %d runs", pid)
 			}
