@@ -12,6 +12,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Revision numbers the writes of a cluster: one per committed transaction,
@@ -93,6 +94,9 @@ type Op struct {
 	Key    string
 	Value  []byte   // nil deletes the key
 	Expect Revision // the key's present revision; 0: must not exist; Any: whatever
+	// Life is how long a put is good for; 0: for good. An engine may delete the key by itself after that, not before; who
+	// writes such keys deletes them in time, too.
+	Life time.Duration
 	// Check makes the Op only an expectation: nothing is written.
 	Check bool
 }

@@ -5,6 +5,7 @@
 //
 //	etcd.go     Open, Get, List      commit.go  Commit      watch.go   Watch      backup.go  Backup, Restore
 //	members.go  the members of an etcd that Lighter runs itself      version.go  which etcd to trust with what
+//	lease.go    keys that do not stay
 package etcd
 
 import (
@@ -75,6 +76,7 @@ type Store struct {
 
 	own      bool          // Lighter's own members, which are all new enough
 	versions versions      // of the others
+	leases   leases        // of keys that do not stay
 	watches  atomic.Uint64 // so many were begun
 
 	mu     sync.Mutex
