@@ -15,6 +15,7 @@ const (
 	leastGrowth = 25 // percent
 	watchHeap   = 2 * time.Second
 	quietTicks  = 10       // so many of them without a collection: what was needed is over
+	laterTicks  = 45       // and so many: the events that the watch room keeps for a while are over too
 	heapIdle    = 12 << 20 // what then goes back to the system, if it is as much
 )
 
@@ -36,7 +37,7 @@ func boundHeap(ctx context.Context) error {
 	tick := time.NewTicker(watchHeap)
 	defer tick.Stop()
 	var cycles uint64
-	quiet := 0
+	quiet, freed := 0, false
 	for now := 100; ; {
 		select {
 		case <-ctx.Done():
@@ -50,15 +51,13 @@ func boundHeap(ctx context.Context) error {
 			now = want
 		}
 		if quiet++; heap[1].Value.Uint64() != cycles {
-			cycles, quiet = heap[1].Value.Uint64(), 0
+			cycles, quiet, freed = heap[1].Value.Uint64(), 0, false
 		}
-		if quiet != quietTicks {
-			continue
-		}
-		if idle := heap[2].Value.Uint64() + heap[3].Value.Uint64() + heap[4].Value.Uint64() - live; int64(idle) > heapIdle {
+		idle := heap[2].Value.Uint64() + heap[3].Value.Uint64() + heap[4].Value.Uint64() - live
+		if quiet == quietTicks && int64(idle) > heapIdle || quiet == laterTicks && freed {
 			debug.FreeOSMemory() // counts as a cycle
 			metrics.Read(heap)
-			cycles, quiet = heap[1].Value.Uint64(), quietTicks // and is not done again before the next one that was needed
+			cycles, freed = heap[1].Value.Uint64(), true // not done again before the next one that was needed, but once when all is over
 		}
 	}
 }

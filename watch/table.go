@@ -88,6 +88,14 @@ func (t *table) snapshot() *btree.Map[string, *Item] {
 	return t.shared
 }
 
+// changed is the revision of the last change, or a later one.
+func (t *table) changed() uint64 {
+	if n := len(t.log.events); n > 0 {
+		return t.log.events[n-1].Revision
+	}
+	return t.since
+}
+
 // put makes new (nil: nothing) of what was old (nil: nothing).
 func (t *table) put(old, new *Item) {
 	t.shared = nil
