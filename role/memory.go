@@ -15,7 +15,7 @@ const (
 	leastGrowth = 25 // percent
 	watchHeap   = 2 * time.Second
 	quietTicks  = 10       // so many of them without a collection: what was needed is over
-	laterTicks  = 45       // and so many: the events that the watch room keeps for a while are over too
+	laterTicks  = 45       // and so many: what the watch room keeps for a while may go too
 	heapIdle    = 12 << 20 // what then goes back to the system, if it is as much
 )
 
@@ -24,8 +24,9 @@ func growth(live uint64) int {
 	return int(max(leastGrowth, min(100, heapRoom*100/max(live, 1))))
 }
 
-// boundHeap keeps the collector's target near what is live, until ctx ends. What the user said with GOGC stays.
-func boundHeap(ctx context.Context) error {
+// boundHeap keeps the collector's target near what is live, until ctx ends. What the user said with GOGC stays. rest is
+// called when little has happened for a while, to let go of more.
+func boundHeap(ctx context.Context, rest func()) error {
 	before := debug.SetGCPercent(100)
 	debug.SetGCPercent(before)
 	if before != 100 {
@@ -54,6 +55,9 @@ func boundHeap(ctx context.Context) error {
 			cycles, quiet, freed = heap[1].Value.Uint64(), 0, false
 		}
 		idle := heap[2].Value.Uint64() + heap[3].Value.Uint64() + heap[4].Value.Uint64() - live
+		if quiet == laterTicks {
+			rest()
+		}
 		if quiet == quietTicks && int64(idle) > heapIdle || quiet == laterTicks && freed {
 			debug.FreeOSMemory() // counts as a cycle
 			metrics.Read(heap)

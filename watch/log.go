@@ -252,6 +252,15 @@ func (s *State) trim() {
 	}
 }
 
+// Rest lets go of what nobody has needed for a while. It is for who knows that little is going on: else writes do it.
+func (s *State) Rest() {
+	s.hot.clear()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tidied = time.Time{}
+	s.trim()
+}
+
 // drop forgets the oldest event of a table.
 func (s *State) drop(t *table) {
 	e := t.log.pop()

@@ -2,8 +2,10 @@ package watch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/lighter-k8s/lighter/api/core"
 	"github.com/lighter-k8s/lighter/store"
@@ -50,4 +52,26 @@ func TestPagesAsOfARevision(t *testing.T) {
 	check("a pod has gone", "n/p1", "no")
 	at = r.state.Revision()
 	check("as of its end", "n/p1", "0 p2 p3")
+}
+
+// TestRest: events go with time where nobody writes any more, and the newest objects stay.
+func TestRest(t *testing.T) {
+	now := time.Now()
+	r := startAt(t, func() time.Time { return now })
+	first := r.put("n", "p", pod("n", "p", "", "a"))
+	r.put("n", "p", pod("n", "p", "", "b"))
+	r.state.Rest()
+	if w, err := r.state.Watch(core.Pod, watch.Filter{}, first); err != nil {
+		t.Errorf("a watch from a moment ago: %v", err)
+	} else {
+		w.Close()
+	}
+	now = now.Add(time.Hour)
+	r.state.Rest()
+	if _, err := r.state.Watch(core.Pod, watch.Filter{}, first); !errors.Is(err, watch.ErrExpired) {
+		t.Errorf("a watch from an hour ago: %v, want that it is too old", err)
+	}
+	if i := r.state.Get(core.Pod, "n", "p"); i == nil || i.Name != "p" {
+		t.Errorf("the pod is %v", i)
+	}
 }

@@ -31,9 +31,11 @@ type rig struct {
 	state *watch.State
 }
 
-func start(t testing.TB) *rig {
+func start(t testing.TB) *rig { return startAt(t, time.Now) }
+
+func startAt(t testing.TB, now func() time.Time) *rig {
 	r := &rig{t: t, store: memory.New()}
-	r.state = watch.New(r.store, slog.New(slog.DiscardHandler), time.Now, []*api.Info{core.Pod, core.ConfigMap})
+	r.state = watch.New(r.store, slog.New(slog.DiscardHandler), now, []*api.Info{core.Pod, core.ConfigMap})
 	ctx, stop := context.WithCancel(context.Background())
 	if err := r.state.Load(ctx); err != nil {
 		t.Fatal(err)
