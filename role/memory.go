@@ -15,7 +15,7 @@ const (
 	leastGrowth = 25 // percent
 	watchHeap   = 2 * time.Second
 	quietTicks  = 10       // so many of them without a collection: what was needed is over
-	laterTicks  = 45       // and so many: what the watch room keeps for a while may go too
+	laterTicks  = 40       // and so many: what the watch room keeps for a while may go too
 	heapIdle    = 12 << 20 // what then goes back to the system, if it is as much
 )
 

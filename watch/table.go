@@ -65,7 +65,7 @@ type change struct{ old, new *Item }
 // An index is made when a label or field was selected by this often, for tables from this size; it goes when nobody
 // used it for a while.
 const (
-	indexAfter = 3
+	indexAfter = 2
 	indexFrom  = 500
 	indexMost  = 8
 	indexIdle  = 10 * time.Minute
