@@ -241,7 +241,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
-	g.Go(func() error { return boundHeap(ctx) })
+	g.Go(func() error { return boundHeap(ctx, s.state.Rest) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(h2.Listen(l), "", ""); !errors.Is(err, http.ErrServerClosed) {
