@@ -84,6 +84,9 @@ func (c *conn) tooLarge(st *stream) error {
 	block := c.fields.buf
 	b := c.grow(len(block) + 32)
 	b.b = appendBlock(b.b, st.id, block, true)
+	if st.remote {
+		return c.broke()
+	}
 	return c.refuse(st.id, http2.ErrCodeNo)
 }
 
