@@ -81,8 +81,9 @@ type Resource[T Object] struct {
 	// Columns are those of kubectl get after Name and before Age, in order; nil gives Name and Age alone.
 	// Columns called Name and Age stand for those where they go elsewhere (see Info.Table).
 	Columns []Column[T]
-	// Unshown are the large parts of objects that no column looks at, such as "spec.volumes": Tables are made without them.
-	Unshown []string
+	// Shown are the parts of objects that the columns look at, such as "spec.nodeName", beside name, namespace and the times
+	// of creation and deletion: Tables are made of them alone. Empty: columns may look at all but managedFields.
+	Shown []string
 
 	// Grace decides on a deletion: how many seconds the object lives on after it was
 	// asked for (nil: the resource has no graceful deletion and goes at once).
@@ -181,7 +182,7 @@ type Info struct {
 	HasStatus, HasScale      bool
 	Subresources             []Subresource
 	Columns                  []Column[Object]
-	Unshown                  []string
+	Shown                    []string
 	Fields                   map[string]func(Object) string
 	// StoreKey is the part of store keys after "/registry/", without a slash at either
 	// end: "configmaps", "services/specs", "deployments" (built-in groups do not show).
@@ -232,7 +233,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
 		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, Subresources: r.Subresources,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
-		ValidateName: r.ValidateName, StoreKey: r.Key, Unshown: r.Unshown,
+		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
 	}
 	i.fill()

@@ -17,6 +17,7 @@ import (
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/embedded"
 	"github.com/lighter-k8s/lighter/store/etcd"
+	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
 // TestWatchFromBeforeTheStart: a server that was started anew shows what happened before, as long as the store keeps it, to
@@ -29,7 +30,7 @@ func TestWatchFromBeforeTheStart(t *testing.T) {
 			}
 		},
 		"etcd": func(t *testing.T) (func(*config.Config), func(string) (store.Store, error)) {
-			endpoint := startEtcd(t)
+			endpoint := storetest.Etcd(t)
 			return func(c *config.Config) { c.Server.Store, c.Server.Etcd.Endpoints = "etcd", []string{endpoint} },
 				func(string) (store.Store, error) {
 					return etcd.Open(t.Context(), etcd.Config{Endpoints: []string{endpoint}})

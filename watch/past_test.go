@@ -61,7 +61,7 @@ func TestPast(t *testing.T) {
 	for len(s.log) < 300 {
 		s.next(old, random)
 	}
-	r := startOn(t, old.store)
+	r := startOn(t, old.store, time.Now)
 	for range 150 {
 		from := s.log[random.IntN(len(s.log))].at
 		f := storyFilters[random.IntN(len(storyFilters))]
@@ -106,7 +106,7 @@ func TestPastOfAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := startOn(t, old.store)
+	r := startOn(t, old.store, time.Now)
 	f := watch.Filter{Namespace: "a", Name: "p"}
 	w, err := r.state.Watch(t.Context(), core.Pod, f, from)
 	if err != nil {
@@ -139,7 +139,7 @@ func TestPastSlowly(t *testing.T) {
 	}
 	from := write(old, 1)
 	write(old, 10)
-	r := startOn(t, old.store)
+	r := startOn(t, old.store, time.Now)
 	f := watch.Filter{}
 	w, err := r.state.Watch(t.Context(), core.Pod, f, from)
 	if err != nil {
@@ -179,7 +179,7 @@ func TestPastEnds(t *testing.T) {
 	for range 500 {
 		old.put("a", "p", pod("a", "p", "", strings.Repeat("x", 60)))
 	}
-	r := startOn(t, old.store)
+	r := startOn(t, old.store, time.Now)
 	var group sync.WaitGroup
 	for n := range 40 {
 		group.Go(func() {
@@ -210,14 +210,14 @@ func TestPastEnds(t *testing.T) {
 func TestPastInBytes(t *testing.T) {
 	const readers = 200
 	db := memory.New()
-	old := startOn(t, db)
+	old := startOn(t, db, time.Now)
 	from := old.put("a", "p", pod("a", "p", "", "x"))
 	p := pod("a", "p", "", "x")
 	p.Annotations = map[string]string{"big": strings.Repeat("x", 10<<10)}
 	for range 2000 { // 20 MB
 		old.put("a", "p", p)
 	}
-	r := startOn(t, db)
+	r := startOn(t, db, time.Now)
 	before := held()
 	for range readers {
 		w, err := r.state.Watch(t.Context(), core.Pod, watch.Filter{}, from)

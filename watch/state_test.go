@@ -31,12 +31,12 @@ type rig struct {
 	state *watch.State
 }
 
-func start(t testing.TB) *rig { return startOn(t, memory.New()) }
+func start(t testing.TB) *rig { return startOn(t, memory.New(), time.Now) }
 
 // startOn is a state that begins with what is there, and remembers nothing of how it came to be.
-func startOn(t testing.TB, s store.Store) *rig {
+func startOn(t testing.TB, s store.Store, now func() time.Time) *rig {
 	r := &rig{t: t, store: s}
-	r.state = watch.New(r.store, slog.New(slog.DiscardHandler), time.Now, []*api.Info{core.Pod, core.ConfigMap})
+	r.state = watch.New(r.store, slog.New(slog.DiscardHandler), now, []*api.Info{core.Pod, core.ConfigMap})
 	ctx, stop := context.WithCancel(context.Background())
 	if err := r.state.Load(ctx); err != nil {
 		t.Fatal(err)

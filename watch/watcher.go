@@ -35,10 +35,10 @@ func (s *State) Watch(ctx context.Context, i *api.Info, f Filter, after uint64) 
 	if in {
 		return w, nil
 	}
-	w.past = s.recall(ctx, w.table, f, after, w.poke)
+	w.past = s.recall(ctx, w.table, f, after, w.Poke)
 	select {
 	case <-w.wake: // its first answer, so that who comes too late is told at once
-		w.poke()
+		w.Poke()
 	case <-ctx.Done():
 	}
 	if err := w.past.failed(ctx); err != nil {
@@ -68,7 +68,7 @@ func (s *State) join(w *Watcher, f *Filter) bool {
 		}
 	}
 	if w.early != nil || w.next < w.feed.end() {
-		w.poke() // what has happened already is not announced again
+		w.Poke() // what has happened already is not announced again
 	}
 	return true
 }
@@ -111,7 +111,8 @@ func (s *State) feed(w *Watcher, f *Filter) {
 	w.next = w.feed.end()
 }
 
-func (w *Watcher) poke() {
+// Poke makes Wake ready. Whoever waits there for other things too may have them poke; any goroutine may call it.
+func (w *Watcher) Poke() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -145,7 +146,7 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		}
 	}
 	if w.early = w.early[taken:]; len(w.early) > 0 {
-		w.poke()
+		w.Poke()
 		return into, w.seen, s.failed
 	}
 	w.early = nil
@@ -155,7 +156,7 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		}
 		if bytes > takeBytes && w.next < w.feed.end() && w.feed.events[w.next-w.feed.first].Revision != e.Revision {
 			w.seen = max(w.seen, e.Revision)
-			w.poke()
+			w.Poke()
 			return into, w.seen, s.failed
 		}
 	}
