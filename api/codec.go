@@ -115,6 +115,9 @@ func DecodeRaw(i *Info, raw []byte) (Object, error) {
 		if err := m.Unmarshal(raw); err != nil {
 			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
 		}
+		if i.Decoded != nil {
+			i.Decoded(obj)
+		}
 	}
 	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
 	return obj, nil

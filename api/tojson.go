@@ -317,7 +317,7 @@ func (e *encoder) one(dst []byte, o *of, value []byte, num uint64) ([]byte, erro
 		dst = base64.StdEncoding.AppendEncode(dst, value)
 		return append(dst, '"'), nil
 	case ofMessage:
-		return e.value(dst, o.plan, value)
+		return e.object(append(append(dst, '{'), o.head...), o.plan, value)
 	case ofWrapped:
 		return e.custom(dst, o.custom, value)
 	}

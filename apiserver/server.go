@@ -48,7 +48,8 @@ type Server struct {
 	kinds     map[string]*api.Info // by group, version and kind
 	groups    []Group
 	ready     atomic.Pointer[[]Check]
-	ending    chan struct{} // closed when the server is about to end: watches close
+	ending    context.Context // over when the server is about to end: watches close
+	end       context.CancelFunc
 	metrics   *metrics
 }
 
@@ -60,7 +61,8 @@ type Group struct {
 
 // New makes a server of the given resources; groups is the order in which discovery lists them.
 func New(infos []*api.Info, groups []Group) *Server {
-	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, ending: make(chan struct{}), metrics: newMetrics(), Now: time.Now}
+	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
+	s.ending, s.end = context.WithCancel(context.Background())
 	for _, i := range infos {
 		s.resources[i.GroupVersionResource] = i
 		s.kinds[i.GVK().String()] = i
@@ -69,7 +71,7 @@ func New(infos []*api.Info, groups []Group) *Server {
 }
 
 // End closes all watches, so that the HTTP server can shut down.
-func (s *Server) End() { close(s.ending) }
+func (s *Server) End() { s.end() }
 
 func (s *Server) lookup(group, version, plural string) *api.Info {
 	return s.resources[schema.GroupVersionResource{Group: group, Version: version, Resource: plural}]
@@ -83,7 +85,6 @@ const timeout = 60 * time.Second
 
 // ServeHTTP is the way of a request: who, may they, what.
 func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
-	growStack()
 	w := &statusWriter{ResponseWriter: out}
 	t := s.parse(r)
 	defer s.metrics.observed(t, w)()
@@ -115,15 +116,6 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	if err := s.serve(w, r, t, *user); err != nil {
 		s.fail(w, r, err)
 	}
-}
-
-// growStack has the runtime enlarge the new goroutine's stack at once, while there is little on it to move: a write
-// needs more than it begins with, and would have it doubled and copied several times on its way down.
-//
-//go:noinline
-func growStack() byte {
-	var room [12 << 10]byte
-	return room[len(room)/2]
 }
 
 // allow turns the authorizer's answer into nil or the 403 that clients know.

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,7 +64,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 			items = nil
 		}
 	default:
-		if watcher, err = s.Registry.State.Watch(t.info.Stored, filter, version); errors.Is(err, watch.ErrExpired) {
+		if watcher, err = s.Registry.State.Watch(r.Context(), t.info.Stored, filter, version); errors.Is(err, watch.ErrExpired) {
 			// A stream that says so: clients list again.
 			begin(w, f)
 			return out.expired(w, version)
@@ -116,7 +118,8 @@ func (o *stream) first(w http.ResponseWriter, items []*watch.Item, revision uint
 var errGone = errors.New("the client is gone")
 
 // follow sends what happens until the client goes, the time is up or the watcher falls behind. A watcher who
-// waits holds no more than this function's frame: there may be many.
+// waits holds no more than this function's frame: there may be many. It waits for one channel alone, which all that may
+// happen pokes: to wait for several costs as much as to send an event.
 func (s *Server) follow(w http.ResponseWriter, r *http.Request, out *stream, watcher *watch.Watcher, filter *watch.Filter, until time.Time, sent uint64, bookmarks bool) error {
 	pause := func() time.Duration {
 		left := time.Until(until)
@@ -125,55 +128,84 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, out *stream, wat
 		}
 		return left
 	}
-	timer := time.NewTimer(pause())
+	var due, over atomic.Bool
+	timer := time.AfterFunc(pause(), func() { due.Store(true); watcher.Poke() })
 	defer timer.Stop()
-	flush, gone := http.NewResponseController(w), r.Context().Done()
+	end := func() { over.Store(true); watcher.Poke() }
+	defer context.AfterFunc(r.Context(), end)()
+	defer context.AfterFunc(s.ending, end)()
+	to := sender(w)
 	var events []*watch.Event
 	for {
-		due := false
-		select {
-		case <-watcher.Wake():
-		case <-timer.C:
-			if due = true; time.Until(until) <= 0 {
+		<-watcher.Wake()
+		if over.Load() {
+			return nil
+		}
+		tick := due.Swap(false)
+		if tick {
+			if time.Until(until) <= 0 {
 				return nil
 			}
 			timer.Reset(pause())
-		case <-gone:
-			return nil
-		case <-s.ending:
-			return nil
 		}
 		var err error
 		var upTo uint64
 		if events, upTo, err = watcher.Take(events[:0]); err != nil {
 			return s.endStream(w, out, err)
 		}
-		if err := out.events(w, events, filter); err != nil {
+		if err := out.events(to, events, filter); err != nil {
 			return s.endStream(w, out, err)
 		}
 		if cap(events) > 16 {
 			events = nil
 		}
-		if due && bookmarks && upTo > sent && len(watcher.Wake()) == 0 {
+		if tick && bookmarks && upTo > sent && len(watcher.Wake()) == 0 {
 			if err := out.bookmark(upTo, false); err != nil {
 				return s.endStream(w, out, err)
 			}
-			if _, err := out.buf.WriteTo(w); err != nil {
+			if err := to.WriteFlush(out.buf.Bytes()); err != nil {
 				return nil
 			}
 			out.buf = bytes.Buffer{}
 			sent = upTo
 		}
-		if err := flush.Flush(); err != nil {
-			return nil
-		}
 	}
+}
+
+// flusher writes and flushes in one step; a response of apiserver/h2 does.
+type flusher interface{ WriteFlush([]byte) error }
+
+// sender is what events are written to.
+func sender(w http.ResponseWriter) flusher {
+	for inner := w; ; {
+		if f, ok := inner.(flusher); ok {
+			return f
+		}
+		wrapped, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return twoSteps{w, http.NewResponseController(w)}
+		}
+		inner = wrapped.Unwrap()
+	}
+}
+
+// twoSteps is flusher for all other responses.
+type twoSteps struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (t twoSteps) WriteFlush(p []byte) error {
+	if _, err := t.Write(p); err != nil {
+		return err
+	}
+	return t.control.Flush()
 }
 
 var frames = sync.Pool{New: func() any { b := make([]byte, 0, 12<<10); return &b }}
 
 // events sends several events in one write. One alone is written from where all watchers share it.
-func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.Filter) error {
+func (o *stream) events(w flusher, events []*watch.Event, f *watch.Filter) error {
 	var one []byte
 	var pooled *[]byte
 	for _, e := range events {
@@ -203,7 +235,7 @@ func (o *stream) events(w http.ResponseWriter, events []*watch.Event, f *watch.F
 	}
 	clear(events) // a write may take long: what it is made of can go meanwhile
 	if one != nil {
-		if _, err := w.Write(one); err != nil {
+		if err := w.WriteFlush(one); err != nil {
 			return errGone
 		}
 	}

@@ -236,7 +236,7 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 	if req.DryRun {
 		return obj, nil
 	}
-	t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Expect: store.Revision(item.Revision)})
+	t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Expect: store.Revision(item.Revision), Life: req.Info.Stored.Life})
 	revision, err := r.commit(ctx, i, key, stored, t)
 	if err != nil {
 		var conflict *store.Conflict

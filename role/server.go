@@ -25,6 +25,7 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/apiserver"
+	"github.com/lighter-k8s/lighter/apiserver/h2"
 	"github.com/lighter-k8s/lighter/apiserver/openapi"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
@@ -221,6 +222,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
+	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
 	followed := make(chan error, 1)
@@ -235,13 +237,14 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	g.Go(func() error { return s.compact(ctx) })
+	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
 	g.Go(func() error { return boundHeap(ctx, s.state.Rest) })
 	for _, l := range listeners {
 		g.Go(func() error {
-			if err := web.ServeTLS(apiserver.Gather(l), "", ""); !errors.Is(err, http.ErrServerClosed) {
+			if err := web.ServeTLS(h2.Listen(l), "", ""); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 			return nil
@@ -294,21 +297,20 @@ const compactEvery = 5 * time.Minute
 func (s *Server) compact(ctx context.Context) error {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
-	last := s.state.Revision()
+	last, done := s.state.Revision(), uint64(0)
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
-		now := s.state.Revision()
-		if now == last {
-			continue
+		if last > done {
+			if err := s.store.Compact(ctx, store.Revision(last)); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
+				s.Log.Warn("compaction failed", "rev", last, "err", err)
+			}
+			done = last
 		}
-		if err := s.store.Compact(ctx, store.Revision(last)); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
-			s.Log.Warn("compaction failed", "rev", last, "err", err)
-		}
-		last = now
+		last = s.state.Revision()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/api/core"
 	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/store/memory"
 	"github.com/lighter-k8s/lighter/watch"
 )
 
@@ -57,18 +58,21 @@ func TestPagesAsOfARevision(t *testing.T) {
 // TestRest: events go with time where nobody writes any more, and the newest objects stay.
 func TestRest(t *testing.T) {
 	now := time.Now()
-	r := startAt(t, func() time.Time { return now })
+	r := startOn(t, memory.New(), func() time.Time { return now })
 	first := r.put("n", "p", pod("n", "p", "", "a"))
 	r.put("n", "p", pod("n", "p", "", "b"))
 	r.state.Rest()
-	if w, err := r.state.Watch(core.Pod, watch.Filter{}, first); err != nil {
+	if w, err := r.state.Watch(t.Context(), core.Pod, watch.Filter{}, first); err != nil {
 		t.Errorf("a watch from a moment ago: %v", err)
 	} else {
 		w.Close()
 	}
 	now = now.Add(time.Hour)
 	r.state.Rest()
-	if _, err := r.state.Watch(core.Pod, watch.Filter{}, first); !errors.Is(err, watch.ErrExpired) {
+	if err := r.store.Compact(t.Context(), store.Revision(r.state.Revision())); err != nil { // else the store still has them
+		t.Fatal(err)
+	}
+	if _, err := r.state.Watch(t.Context(), core.Pod, watch.Filter{}, first); !errors.Is(err, watch.ErrExpired) {
 		t.Errorf("a watch from an hour ago: %v, want that it is too old", err)
 	}
 	if i := r.state.Get(core.Pod, "n", "p"); i == nil || i.Name != "p" {

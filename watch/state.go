@@ -151,7 +151,7 @@ func (s *State) Run(ctx context.Context) error {
 	for _, t := range s.tables {
 		wake := func(f *feed) {
 			for w := range f.watchers {
-				w.poke()
+				w.Poke()
 			}
 		}
 		wake(&t.log)
@@ -227,7 +227,7 @@ func (s *State) apply(batch []store.Event) {
 	s.waiting = rest
 	s.mu.Unlock()
 	for _, w := range woken { // without the lock, which they need first of all
-		w.poke()
+		w.Poke()
 	}
 	clear(woken)
 	s.woken = woken[:0]
