@@ -115,6 +115,9 @@ func DecodeRaw(i *Info, raw []byte) (Object, error) {
 		if err := m.Unmarshal(raw); err != nil {
 			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
 		}
+		if i.Decoded != nil {
+			i.Decoded(obj)
+		}
 	}
 	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
 	return obj, nil
@@ -170,10 +173,13 @@ var errEnvelope = errors.New("malformed protobuf envelope")
 
 // Wrap puts a message into its envelope, as a protobuf response or a stored value is.
 func Wrap(apiVersion, kind string, raw []byte) []byte {
-	b := make([]byte, 0, headSize(apiVersion, kind, len(raw))+len(raw)+len(tail))
-	b = appendHead(b, apiVersion, kind, len(raw))
-	b = append(b, raw...)
-	return append(b, tail...)
+	return AppendWrapped(make([]byte, 0, headSize(apiVersion, kind, len(raw))+len(raw)+len(tail)), apiVersion, kind, raw)
+}
+
+// AppendWrapped is Wrap behind what is in dst.
+func AppendWrapped(dst []byte, apiVersion, kind string, raw []byte) []byte {
+	dst = append(appendHead(dst, apiVersion, kind, len(raw)), raw...)
+	return append(dst, tail...)
 }
 
 // appendHead appends what stands before size bytes of message.
@@ -212,24 +218,28 @@ func DecodeProtobuf(i *Info, body []byte) (obj Object, gvk *schema.GroupVersionK
 	case len(body) == len(magic):
 		return nil, nil, errors.New("empty body")
 	}
-	var unknown runtime.Unknown
-	if err := unknown.Unmarshal(body[len(magic):]); err != nil {
-		return nil, nil, err
+	raw, apiVersion, kind, ok := envelope(body[len(magic):])
+	if !ok {
+		var unknown runtime.Unknown
+		if err := unknown.Unmarshal(body[len(magic):]); err != nil {
+			return nil, nil, err
+		}
+		raw, apiVersion, kind = unknown.Raw, unknown.APIVersion, unknown.Kind
 	}
-	actual := unknown.GroupVersionKind()
+	actual := schema.FromAPIVersionAndKind(apiVersion, kind)
 	if actual.Kind == "" {
 		actual.Kind = i.Kind
 	}
 	if actual.Version == "" {
 		actual.Group, actual.Version = i.Group, i.Version
 	}
-	obj = i.New()
-	if actual != i.GVK() {
+	if actual == i.GVK() {
+		obj = i.New()
+	} else {
 		other, err := Scheme().New(actual)
 		if err != nil {
 			return nil, &actual, err
 		}
-		var ok bool
 		if obj, ok = other.(Object); !ok {
 			return nil, &actual, fmt.Errorf("%s is not an object", actual.Kind)
 		}
@@ -238,11 +248,43 @@ func DecodeProtobuf(i *Info, body []byte) (obj Object, gvk *schema.GroupVersionK
 	if !ok {
 		return nil, &actual, fmt.Errorf("object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj)
 	}
-	if err := m.Unmarshal(unknown.Raw); err != nil {
+	if err := m.Unmarshal(raw); err != nil {
 		return nil, &actual, err
 	}
 	obj.GetObjectKind().SetGroupVersionKind(actual)
 	return obj, &actual, nil
+}
+
+// envelope reads a runtime.Unknown without copying it; false: it is not as clients write it, and left to its own decoder.
+func envelope(b []byte) (raw []byte, apiVersion, kind string, ok bool) {
+	var seen [5]bool
+	for len(b) > 0 {
+		f, rest, ok := nextField(b)
+		number := f.tag >> 3
+		if !ok || f.tag&7 != 2 || number < 1 || number > 4 || seen[number] {
+			return nil, "", "", false
+		}
+		seen[number] = true
+		switch f.tag {
+		case tagTypeMeta:
+			for t := f.value; len(t) > 0; {
+				g, rest, ok := nextField(t)
+				switch {
+				case ok && g.tag == tagAPIVersion:
+					apiVersion = string(g.value)
+				case ok && g.tag == tagKind:
+					kind = string(g.value)
+				default:
+					return nil, "", "", false
+				}
+				t = rest
+			}
+		case tagRaw:
+			raw = f.value
+		}
+		b = rest
+	}
+	return raw, apiVersion, kind, true
 }
 
 // JSONPrefix is how EncodeJSON's results for i begin: what the object is, which the

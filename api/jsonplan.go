@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -36,6 +37,7 @@ type of struct {
 	bits   int     // of an integer
 	plan   *plan   // ofMessage
 	custom *custom // ofCustom, ofWrapped
+	head   string  // of ofMessage: members that the message itself does not hold
 }
 
 // custom is a type that encodes itself.
@@ -240,9 +242,15 @@ func makeOf(t reflect.Type, making map[reflect.Type]*plan) (of, bool) {
 		return of{kind: ofBytes}, t.Elem().Kind() == reflect.Uint8
 	case reflect.Struct:
 		p, ok := makePlan(t, making)
-		return of{kind: ofMessage, plan: p}, ok
+		return of{kind: ofMessage, plan: p, head: heads[t]}, ok
 	}
 	return of{}, false
+}
+
+// heads are the members of objects within others that say what they are: the protobuf form does not, and a record's Decoded
+// fills them in. More members always follow.
+var heads = map[reflect.Type]string{
+	reflect.TypeFor[corev1.PersistentVolumeClaim](): `"kind":"PersistentVolumeClaim","apiVersion":"v1",`,
 }
 
 // customs are shared, so that what was encoded of a type is found again. Guarded by plans.

@@ -8,51 +8,75 @@ import (
 // tagManagedFields is the field of ObjectMeta that is often half of an object, and that few who look at one need.
 const tagManagedFields = 17<<3 | 2
 
-// DecodeLean is DecodeRaw without what the resource's columns do not look at: metadata.managedFields and i.Unshown.
+// DecodeLean is DecodeRaw of those parts alone that the resource's columns look at: i.Shown, or all but
+// metadata.managedFields where the record does not say.
 func DecodeLean(i *Info, raw []byte) (Object, error) {
-	if isJSON(raw) {
+	if isJSON(raw) || planOf(i) == nil {
 		return DecodeRaw(i, raw)
 	}
-	lean, ok := prune(make([]byte, 0, len(raw)), raw, i.unshown())
-	if !ok {
+	buf := leans.Get().(*[]byte)
+	defer leans.Put(buf)
+	var ok bool
+	if *buf, ok = i.shown().pick((*buf)[:0], raw); !ok {
 		return DecodeRaw(i, raw)
 	}
-	return DecodeRaw(i, lean)
+	return DecodeRaw(i, *buf) // which copies what it keeps
 }
 
-// parts says of a message's fields, by number, which to leave out (nil) and which to look into.
-type parts map[uint64]parts
+var leans = sync.Pool{New: func() any { return new([]byte) }}
 
-// unshown are the parts of the resource's objects that are left out.
-func (i *Info) unshown() parts {
-	if p, ok := unshownOf.Load(i); ok {
+// parts are fields of a message, by number.
+type parts []*part
+
+// part is a field that is picked: whole, or those of its message's fields that are in inner.
+type part struct{ inner parts }
+
+func (p *parts) add(number int) *part {
+	for len(*p) <= number {
+		*p = append(*p, nil)
+	}
+	if (*p)[number] == nil {
+		(*p)[number] = &part{}
+	}
+	return (*p)[number]
+}
+
+// always are the parts of metadata that every table may look at.
+var always = []string{"metadata.name", "metadata.namespace", "metadata.creationTimestamp", "metadata.deletionTimestamp"}
+
+// shown are the parts of the resource's objects that its columns look at.
+func (i *Info) shown() parts {
+	if p, ok := shownOf.Load(i); ok {
 		return p.(parts)
 	}
-	all := parts{tagObjectMeta >> 3: parts{tagManagedFields >> 3: nil}}
-	for _, path := range i.Unshown {
-		p, at := planOf(i), all
-		names := strings.Split(path, ".")
-		for n, name := range names {
-			f := p.find(name)
-			if f == nil {
-				panic("api: " + i.Resource + " has no part " + path)
+	var all parts
+	if len(i.Shown) == 0 {
+		for _, f := range planOf(i).fields {
+			all.add(f.number)
+		}
+		meta := all.add(tagObjectMeta >> 3)
+		for _, f := range metaPlan().fields {
+			if f.number != tagManagedFields>>3 {
+				meta.inner.add(f.number)
 			}
-			number := uint64(f.number)
-			if n == len(names)-1 {
-				at[number] = nil
-				break
+		}
+	} else {
+		for _, path := range append(always, i.Shown...) {
+			at, plan := &all, planOf(i)
+			for name := range strings.SplitSeq(path, ".") {
+				f := plan.find(name)
+				if f == nil {
+					panic("api: " + i.Resource + " has no part " + path)
+				}
+				at, plan = &at.add(f.number).inner, f.of.plan
 			}
-			if at[number] == nil {
-				at[number] = parts{}
-			}
-			p, at = f.of.plan, at[number]
 		}
 	}
-	unshownOf.Store(i, all)
+	shownOf.Store(i, all)
 	return all
 }
 
-var unshownOf sync.Map // *Info to parts
+var shownOf sync.Map // *Info to parts
 
 func (p *plan) find(name string) *planField {
 	if p != nil {
@@ -65,29 +89,33 @@ func (p *plan) find(name string) *planField {
 	return nil
 }
 
-// prune appends a message without some of its parts. Messages that are looked into get their length in four bytes.
-func prune(dst, raw []byte, without parts) ([]byte, bool) {
+// pick appends a message with those of its fields that are in p. Messages that are looked into get their length in four bytes.
+func (p parts) pick(dst, raw []byte) ([]byte, bool) {
 	for len(raw) > 0 {
 		f, rest, ok := nextField(raw)
 		if !ok {
-			return nil, false
+			return dst, false
 		}
-		inner, named := without[f.tag>>3]
-		switch {
-		case !named:
-			dst = append(dst, raw[:len(raw)-len(rest)]...)
-		case inner != nil && f.tag&7 == 2 && len(f.value) < 1<<28:
-			dst = appendVarint(dst, int(f.tag))
-			at := len(dst)
-			if dst, ok = prune(append(dst, 0, 0, 0, 0), f.value, inner); !ok {
-				return nil, false
-			}
-			n := len(dst) - at - 4
-			dst[at], dst[at+1], dst[at+2], dst[at+3] = byte(n)|0x80, byte(n>>7)|0x80, byte(n>>14)|0x80, byte(n>>21)
-		case inner != nil:
-			return nil, false
-		}
+		whole := raw[:len(raw)-len(rest)]
 		raw = rest
+		if f.tag>>3 >= uint64(len(p)) || p[f.tag>>3] == nil {
+			continue
+		}
+		inner := p[f.tag>>3].inner
+		if inner == nil {
+			dst = append(dst, whole...)
+			continue
+		}
+		if f.tag&7 != 2 || len(f.value) >= 1<<28 {
+			return dst, false
+		}
+		dst = appendVarint(dst, int(f.tag))
+		at := len(dst)
+		if dst, ok = inner.pick(append(dst, 0, 0, 0, 0), f.value); !ok {
+			return dst, false
+		}
+		n := len(dst) - at - 4
+		dst[at], dst[at+1], dst[at+2], dst[at+3] = byte(n)|0x80, byte(n>>7)|0x80, byte(n>>14)|0x80, byte(n>>21)
 	}
 	return dst, true
 }

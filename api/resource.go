@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -49,6 +50,8 @@ type Resource[T Object] struct {
 
 	// Default fills in what the user left out; on create and update, before admission.
 	Default func(obj T)
+	// Decoded fills in what the protobuf form cannot hold, in an object just made from it.
+	Decoded func(obj T)
 	// Prepare drops what a user may not set and derives what the system sets
 	// (not uid, generation and the like, which the registry stamps). old is nil on create.
 	// It is called for the main resource, never for a subresource.
@@ -78,14 +81,17 @@ type Resource[T Object] struct {
 	// Columns are those of kubectl get after Name and before Age, in order; nil gives Name and Age alone.
 	// Columns called Name and Age stand for those where they go elsewhere (see Info.Table).
 	Columns []Column[T]
-	// Unshown are the large parts of objects that no column looks at, such as "spec.volumes": Tables are made without them.
-	Unshown []string
+	// Shown are the parts of objects that the columns look at, such as "spec.nodeName", beside name, namespace and the times
+	// of creation and deletion: Tables are made of them alone. Empty: columns may look at all but managedFields.
+	Shown []string
 
 	// Grace decides on a deletion: how many seconds the object lives on after it was
 	// asked for (nil: the resource has no graceful deletion and goes at once).
 	// requested is nil when the request gave none.
 	Grace func(obj T, requested *int64) int64
 
+	// Life is how long an object is kept after it was last written; 0: until it is deleted.
+	Life time.Duration
 	// Relaxed objects (Lease, Event) need not wait for the disk: store.Relaxed.
 	Relaxed bool
 	// StoredIn is the record under whose key and type objects are stored, when it is not
@@ -165,10 +171,11 @@ type Info struct {
 	Short, Categories, Verbs []string
 	Namespaced               bool
 	Relaxed, Virtual         bool
+	Life                     time.Duration
 	HasStatus, HasScale      bool
 	Subresources             []Subresource
 	Columns                  []Column[Object]
-	Unshown                  []string
+	Shown                    []string
 	Fields                   map[string]func(Object) string
 	// StoreKey is the part of store keys after "/registry/", without a slash at either
 	// end: "configmaps", "services/specs", "deployments" (built-in groups do not show).
@@ -181,6 +188,7 @@ type Info struct {
 	Type reflect.Type
 
 	Default        func(obj Object)
+	Decoded        func(obj Object) // nil: nothing
 	Prepare        func(obj, old Object)
 	Validate       func(obj, old Object) field.ErrorList
 	ValidateName   func(name string, prefix bool) []string
@@ -216,9 +224,9 @@ func Define[T Object](r Resource[T]) *Info {
 		GroupVersionResource: schema.GroupVersionResource{Group: r.Group, Version: r.Version, Resource: r.Plural},
 		Kind:                 r.Kind, ListKind: r.List, Singular: r.Singular,
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
-		Relaxed: r.Relaxed, Virtual: r.Virtual, Subresources: r.Subresources,
+		Relaxed: r.Relaxed, Life: r.Life, Virtual: r.Virtual, Subresources: r.Subresources,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
-		ValidateName: r.ValidateName, StoreKey: r.Key, Unshown: r.Unshown,
+		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
 	}
 	i.fill()
@@ -229,6 +237,9 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	i.NewList = listMaker(schema.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: i.ListKind})
 	i.Default = one(r.Default)
+	if r.Decoded != nil {
+		i.Decoded = one(r.Decoded)
+	}
 	i.Prepare = two(r.Prepare)
 	i.Validate = check(r.Validate)
 	if r.Warnings != nil {

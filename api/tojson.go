@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // JSON straight from an object's protobuf message: what EncodeJSON(DecodeRaw(raw)) gives, byte for byte, without
@@ -309,7 +310,7 @@ func (e *encoder) one(dst []byte, o *of, value []byte, num uint64) ([]byte, erro
 		dst = base64.StdEncoding.AppendEncode(dst, value)
 		return append(dst, '"'), nil
 	case ofMessage:
-		return e.value(dst, o.plan, value)
+		return e.object(append(append(dst, '{'), o.head...), o.plan, value)
 	case ofWrapped:
 		return e.custom(dst, o.custom, value)
 	}
@@ -348,7 +349,11 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-// appendString appends a JSON string as encoding/json does.
+// AppendString appends a JSON string as encoding/json does.
+func AppendString(dst []byte, s string) []byte {
+	return appendString(dst, unsafe.Slice(unsafe.StringData(s), len(s))) // which only reads it
+}
+
 func appendString(dst, s []byte) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')

@@ -38,6 +38,15 @@ func filler(seed int64) *randfill.Filler {
 		func(q *resource.Quantity, c randfill.Continue) {
 			*q = resource.MustParse([]string{"0", "1", "100m", "64Mi", "1500m", "1e3", "0.5", "3Ti"}[c.Intn(8)])
 		},
+		func(p *corev1.ContainerRestartPolicy, c randfill.Continue) {
+			*p = []corev1.ContainerRestartPolicy{"", corev1.ContainerRestartPolicyAlways}[c.Intn(2)]
+		},
+		func(p *corev1.PodConditionType, c randfill.Continue) {
+			*p = []corev1.PodConditionType{"a", corev1.PodReady, corev1.PodInitialized, corev1.PodScheduled}[c.Intn(4)]
+		},
+		func(p *corev1.ConditionStatus, c randfill.Continue) {
+			*p = []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionFalse, ""}[c.Intn(3)]
+		},
 		func(m *metav1.Time, c randfill.Continue) {
 			if *m = (metav1.Time{}); c.Bool() {
 				m.Time = time.Unix(c.Int63n(4e9), 0)

@@ -132,6 +132,19 @@ type wireField struct {
 
 // nextField reads the first field of b as the generated decoders do: a group is skipped whole.
 func nextField(b []byte) (f wireField, rest []byte, ok bool) {
+	if len(b) > 1 && b[0] < 0x80 && b[0]&7 == 2 { // what most are
+		size, n := uint64(b[1]), 1
+		if size >= 0x80 {
+			if size, n = varint(b[1:]); n == 0 {
+				return f, nil, false
+			}
+		}
+		tag := uint64(b[0])
+		if b = b[1+n:]; size > uint64(len(b)) {
+			return f, nil, false
+		}
+		return wireField{tag, b[:size:size]}, b[size:], true
+	}
 	for depth := 0; ; {
 		tag, n := varint(b)
 		if n == 0 {

@@ -102,6 +102,18 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, code int, f form
 	return nil
 }
 
+// answerWritten is answer for what a write left: mostly it is what memory shows now, and need not be encoded again.
+func (s *Server) answerWritten(w http.ResponseWriter, r *http.Request, code int, f form, i *api.Info, q registry.Request, obj api.Object) error {
+	if q.DryRun || i.Stored != i || s.Registry.State.Info(i.StoreKey) != i {
+		return s.answer(w, r, code, f, i, obj)
+	}
+	item := s.Registry.State.Get(i, obj.GetNamespace(), obj.GetName())
+	if item == nil || obj.GetResourceVersion() != strconv.FormatUint(item.Revision, 10) {
+		return s.answer(w, r, code, f, i, obj)
+	}
+	return s.answerItem(w, r, code, f, i, item)
+}
+
 func encodeObject(f form, i *api.Info, obj api.Object) (body []byte, media string, err error) {
 	switch f.as {
 	case "Table":
@@ -141,20 +153,27 @@ func encodeObject(f form, i *api.Info, obj api.Object) (body []byte, media strin
 }
 
 // answerItem sends what memory holds, without decoding it where that can be.
-func (s *Server) answerItem(w http.ResponseWriter, r *http.Request, f form, i *api.Info, item *watch.Item) error {
+func (s *Server) answerItem(w http.ResponseWriter, r *http.Request, code int, f form, i *api.Info, item *watch.Item) error {
+	if f.media == typeProtobuf && f.as == "" && i.Stored == i && !item.IsJSON() {
+		pooled := bodies.Get().(*[]byte)
+		apiVersion, kind := gvkOf(i)
+		*pooled = api.AppendWrapped((*pooled)[:0], apiVersion, kind, item.Raw())
+		send(w, r, code, f.media, *pooled)
+		if cap(*pooled) <= 2*bodyChunk {
+			bodies.Put(pooled)
+		}
+		return nil
+	}
 	body, media, err := encodeItem(f, i, item)
 	if err != nil {
 		return err
 	}
-	send(w, r, http.StatusOK, media, body)
+	send(w, r, code, media, body)
 	return nil
 }
 
 func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media string, err error) {
 	switch {
-	case f.media == typeProtobuf && f.as == "" && i.Stored == i && !item.IsJSON():
-		apiVersion, kind := gvkOf(i)
-		return api.Wrap(apiVersion, kind, item.Raw()), f.media, nil
 	case f.media == typeProtobuf && f.as == "PartialObjectMetadata":
 		if _, ok := api.RawMeta(item.Raw()); ok {
 			start, end := api.MetaField(item.Raw())

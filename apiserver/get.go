@@ -47,5 +47,5 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, t *route, q registr
 		}
 		return s.answer(w, r, http.StatusOK, f, scaleInfo, registry.ScaleOf(t.info, obj))
 	}
-	return s.answerItem(w, r, f, t.info, item)
+	return s.answerItem(w, r, http.StatusOK, f, t.info, item)
 }

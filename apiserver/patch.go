@@ -39,7 +39,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	if err != nil {
 		kind = r.Header.Get("Content-Type")
 	}
-	data, err := body(r)
+	data, err := body(r, nil)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,11 +97,17 @@ func (t rows) item(dst []byte, i *watch.Item) ([]byte, error) {
 }
 
 func (t rows) row(dst []byte, o api.Object, inner func([]byte) ([]byte, error)) ([]byte, error) {
-	cells, err := json.Marshal(t.cells(o))
-	if err != nil {
-		return dst, err
+	dst = append(dst, `{"cells":[`...)
+	var err error
+	for n, c := range t.columns {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = appendCell(dst, c.Show(o)); err != nil {
+			return dst, err
+		}
 	}
-	dst = append(append(append(dst, `{"cells":`...), cells...), `,"object":`...)
+	dst = append(dst, `],"object":`...)
 	at := len(dst)
 	if dst, err = inner(dst); err != nil {
 		return dst, err
@@ -109,4 +116,20 @@ func (t rows) row(dst []byte, o api.Object, inner func([]byte) ([]byte, error)) 
 		dst = append(dst, "null"...)
 	}
 	return append(dst, '}'), nil
+}
+
+// appendCell appends a cell as JSON.
+func appendCell(dst []byte, cell any) ([]byte, error) {
+	switch v := cell.(type) {
+	case string:
+		return api.AppendString(dst, v), nil
+	case int:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	case int32:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	case int64:
+		return strconv.AppendInt(dst, v, 10), nil
+	}
+	data, err := json.Marshal(cell)
+	return append(dst, data...), err
 }

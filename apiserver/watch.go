@@ -64,7 +64,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 			items = nil
 		}
 	default:
-		if watcher, err = s.Registry.State.Watch(t.info.Stored, filter, version); errors.Is(err, watch.ErrExpired) {
+		if watcher, err = s.Registry.State.Watch(r.Context(), t.info.Stored, filter, version); errors.Is(err, watch.ErrExpired) {
 			// A stream that says so: clients list again.
 			begin(w, f)
 			return out.expired(w, version)

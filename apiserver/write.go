@@ -1,11 +1,13 @@
 package apiserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,12 +22,15 @@ import (
 	"github.com/lighter-k8s/lighter/registry"
 )
 
-// body reads the whole body, up to maxBody.
-func body(r *http.Request) ([]byte, error) {
+// body reads the whole body, up to maxBody, into b where that is large enough.
+func body(r *http.Request, b []byte) ([]byte, error) {
 	if r.ContentLength > maxBody {
 		return nil, tooLarge()
 	}
-	b := make([]byte, 0, max(512, r.ContentLength+1))
+	if n := int(max(512, r.ContentLength+1)); cap(b) < n {
+		b = make([]byte, 0, n)
+	}
+	b = b[:0]
 	limited := io.LimitReader(r.Body, maxBody+1)
 	for {
 		n, err := limited.Read(b[len(b):cap(b)])
@@ -107,9 +112,9 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 	return got, nil
 }
 
-// decode reads a body into obj, which is a new object of info's kind.
+// decode reads a body, of which the object keeps nothing, into a new object of info's kind.
 func decode(i *api.Info, media string, data []byte, level validationLevel, warn func(string)) (api.Object, error) {
-	obj := i.New()
+	var obj api.Object
 	if media == typeProtobuf {
 		got, gvk, err := api.DecodeProtobuf(i, data)
 		if err != nil {
@@ -127,6 +132,7 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 		if gvk != i.GVK() {
 			return nil, wrongKind(i, gvk)
 		}
+		obj = i.New()
 		read := api.DecodeJSON
 		if media == typeYAML {
 			read = api.DecodeYAML
@@ -173,21 +179,41 @@ func wrongKind(i *api.Info, got schema.GroupVersionKind) error {
 	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %s", got.Kind, got.Version, want.Kind, why))
 }
 
-// input reads and decodes the object that a create or update sends.
-func input(r *http.Request, t *route, i *api.Info, warn func(string)) (api.Object, error) {
-	media, err := contentType(r)
-	if err != nil {
-		return nil, err
+// input is the object that a create or update sends, as it came.
+type input struct {
+	info  *api.Info
+	media string
+	level validationLevel
+	data  *[]byte // pooled
+}
+
+var inputs = sync.Pool{New: func() any { return new([]byte) }}
+
+// receive reads what a create or update sends; done must be called on it.
+func receive(r *http.Request, t *route, i *api.Info) (in input, err error) {
+	in = input{info: i, data: inputs.Get().(*[]byte)}
+	if in.media, err = contentType(r); err != nil {
+		return in, err
 	}
-	level, err := fieldValidation(t)
-	if err != nil {
-		return nil, err
+	if in.level, err = fieldValidation(t); err != nil {
+		return in, err
 	}
-	data, err := body(r)
-	if err != nil {
-		return nil, err
+	data, err := body(r, *in.data)
+	if err == nil {
+		*in.data = data
 	}
-	return decode(i, media, data, level, warn)
+	return in, err
+}
+
+// object decodes it, each time into a new object.
+func (in input) object(warn func(string)) (api.Object, error) {
+	return decode(in.info, in.media, *in.data, in.level, warn)
+}
+
+func (in input) done() {
+	if cap(*in.data) <= bodyChunk {
+		inputs.Put(in.data)
+	}
 }
 
 // create stores a new object, or hands what is sent to whoever answers that subresource.
@@ -202,7 +228,12 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if t.subresource != "" {
 		return methodNotAllowed()
 	}
-	obj, err := input(r, t, t.info, q.Warn)
+	in, err := receive(r, t, t.info)
+	defer in.done()
+	if err != nil {
+		return err
+	}
+	obj, err := in.object(q.Warn)
 	if err != nil {
 		return err
 	}
@@ -211,7 +242,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
-	return s.answer(w, r, http.StatusCreated, f, t.info, got)
+	return s.answerWritten(w, r, http.StatusCreated, f, t.info, q, got)
 }
 
 func creatorName(t *route) string { return t.info.Resource }
@@ -224,7 +255,12 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 			i = subInfo(t.info, sub)
 		}
 	}
-	obj, err := input(r, t, i, q.Warn)
+	in, err := receive(r, t, i)
+	defer in.done()
+	if err != nil {
+		return err
+	}
+	obj, err := in.object(q.Warn)
 	if err != nil {
 		return err
 	}
@@ -257,21 +293,34 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if t.subresource == "scale" {
 		i = scaleInfo
 	}
-	obj, err := input(r, t, i, q.Warn)
+	in, err := receive(r, t, i)
+	defer in.done()
 	if err != nil {
 		return err
 	}
+	obj, err := in.object(q.Warn)
+	if err != nil {
+		return err
+	}
+	next := obj
+	fresh := func() (o api.Object, err error) { // what was handed out is written to
+		if o, next = next, nil; o == nil {
+			return in.object(func(string) {})
+		}
+		return o, nil
+	}
+	replace := func(context.Context, api.Object) (api.Object, error) { return fresh() }
 	if obj.GetName() == "" {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
 	}
 	if t.subresource != "" || obj.GetResourceVersion() != "" {
-		return s.change(w, r, t, q, f, registry.Replace(obj))
+		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), obj.GetName(), field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 	}
-	if err := s.change(w, r, t, q, f, registry.Replace(obj)); !registry.CreatesOnUpdate(t.info) || !apierrors.IsNotFound(err) {
+	if err := s.change(w, r, t, q, f, replace); !registry.CreatesOnUpdate(t.info) || !apierrors.IsNotFound(err) {
 		return err
 	}
 	a := t.attributes()
@@ -279,11 +328,14 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err := s.allow(r.Context(), a); err != nil {
 		return err
 	}
+	if obj, err = fresh(); err != nil {
+		return err
+	}
 	got, err := s.Registry.Create(r.Context(), q, obj)
 	if err != nil {
 		return err
 	}
-	return s.answer(w, r, http.StatusCreated, f, t.info, got)
+	return s.answerWritten(w, r, http.StatusCreated, f, t.info, q, got)
 }
 
 // change runs a change through the registry and answers with what became of the object.
@@ -296,7 +348,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
-	return s.answer(w, r, http.StatusOK, f, i, got)
+	return s.answerWritten(w, r, http.StatusOK, f, i, q, got)
 }
 
 // delete begins an object's deletion; the answer is a Status when it is gone, else the object.
@@ -343,7 +395,7 @@ var returned = map[string]bool{"pods": true, "podtemplates": true, "persistentvo
 
 // deleteOptions come in the body or, without one, in the query.
 func deleteOptions(r *http.Request, t *route) (o metav1.DeleteOptions, err error) {
-	data, err := body(r)
+	data, err := body(r, nil)
 	if err != nil {
 		return o, err
 	}

@@ -1,16 +1,23 @@
 package cli
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/role"
 	"github.com/lighter-k8s/lighter/runtime"
 )
@@ -20,7 +27,8 @@ func kubectlCommand() *cobra.Command {
 		Use:   "kubectl [args]",
 		Short: "Run kubectl, built in, against this machine's cluster",
 		Long: `Run kubectl. It uses $KUBECONFIG or ~/.kube/config as always; where neither is there, the
-administrator's kubeconfig of this machine's cluster.`,
+administrator's kubeconfig of this machine's cluster. When the server of the current context does not answer, and the
+kubeconfig has contexts for further servers of the cluster, it asks one that does.`,
 		Example:            "  lighter kubectl get pods -A",
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -42,15 +50,62 @@ func kubectl(args []string) int {
 		}
 	}
 	env := os.Environ()
-	if os.Getenv("KUBECONFIG") == "" {
+	file := os.Getenv("KUBECONFIG")
+	if file == "" {
 		home, _ := os.UserHomeDir()
-		if _, err := os.Stat(filepath.Join(home, ".kube", "config")); errors.Is(err, os.ErrNotExist) {
-			env = append(env, "KUBECONFIG="+role.KubeconfigPath(config.DefaultDataDir()))
+		file = filepath.Join(home, ".kube", "config")
+		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+			file = role.KubeconfigPath(config.DefaultDataDir())
+			env = append(env, "KUBECONFIG="+file)
 		}
+	}
+	if context := otherContext(file, args); context != "" {
+		args = append([]string{"--context", context}, args...)
 	}
 	err = syscall.Exec(path, append([]string{"kubectl"}, args...), env)
 	fmt.Fprintf(os.Stderr, "lighter: run %s: %v\n", path, err)
 	return 1
+}
+
+// otherContext is the context of a further server of the same cluster when the current one's does not answer, or says
+// that it is not ready; "": there is no reason for another one, or the user chose.
+func otherContext(kubeconfig string, args []string) string {
+	for _, a := range args {
+		name, _, _ := strings.Cut(a, "=")
+		if a == "--" {
+			break
+		}
+		if strings.HasPrefix(a, "-s") || slices.Contains([]string{"--context", "--cluster", "--server", "--kubeconfig", "config"}, name) {
+			return ""
+		}
+	}
+	servers, err := pki.KubeconfigServers(kubeconfig)
+	if err != nil || len(servers) < 2 {
+		return "" // kubectl says what is wrong
+	}
+	for n, s := range servers {
+		if ready(s) {
+			if n == 0 {
+				return ""
+			}
+			fmt.Fprintf(os.Stderr, "lighter: %s does not answer: asking %s\n", servers[0].URL, s.URL)
+			return s.Context
+		}
+	}
+	return ""
+}
+
+// ready asks a server whether it is; one that cannot be reached takes a second.
+func ready(s pki.KubeconfigServer) bool {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.CA)
+	c := http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment}}
+	resp, err := c.Get(s.URL + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // etcd becomes etcd; it returns only when that cannot be.

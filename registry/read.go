@@ -75,16 +75,19 @@ type Bound struct {
 // Errors: 410 Expired when that revision is no longer kept.
 func (r *Registry) List(ctx context.Context, i *api.Info, f watch.Filter, b Bound) (Page, error) {
 	var p Page
-	if b.At == 0 || b.At == r.State.Revision() {
-		p.Items, p.Remaining, p.Revision = r.State.ListPage(i.Stored, f, watch.Page{After: b.After, Limit: b.Limit})
+	if bounds := (watch.Page{After: b.After, Limit: b.Limit}); b.At == 0 {
+		p.Items, p.Remaining, p.Revision = r.State.ListPage(i.Stored, f, bounds)
 		if lost := r.State.Unreadable(i.Stored, f); lost != nil {
 			return Page{}, storeRead(i, "", lost...)
 		}
-	}
-	if b.At != 0 && b.At != p.Revision {
-		var err error
-		if p, err = r.history(ctx, i.Stored, f, b); err != nil {
-			return Page{}, err
+	} else {
+		var shown bool
+		p.Revision = b.At
+		if p.Items, p.Remaining, shown = r.State.ListPageAt(i.Stored, f, bounds, b.At); !shown {
+			var err error
+			if p, err = r.history(ctx, i.Stored, f, b); err != nil {
+				return Page{}, err
+			}
 		}
 	}
 	if p.Remaining != 0 {

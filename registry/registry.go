@@ -245,7 +245,7 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 		if err != nil {
 			return nil, err
 		}
-		t.Ops = append(t.Ops, store.Op{Key: key, Value: value})
+		t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Life: req.Info.Stored.Life})
 		if req.DryRun {
 			if item := r.State.Get(req.Info.Stored, obj.GetNamespace(), obj.GetName()); item != nil {
 				return nil, apierrors.NewAlreadyExists(req.Info.GroupResource(), obj.GetName())

@@ -149,7 +149,7 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 		return next
 	}
 	if req.Info.CopyStatus != nil && req.Subresource != "binding" { // which says in the status that it happened
-		req.Info.CopyStatus(obj, old.DeepCopyObject().(api.Object))
+		req.Info.CopyStatus(obj, old) // and shares it: nobody writes to what is below a status (TestCarry)
 	}
 	obj.SetName(old.GetName())
 	obj.SetNamespace(old.GetNamespace())
@@ -236,7 +236,7 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 	if req.DryRun {
 		return obj, nil
 	}
-	t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Expect: store.Revision(item.Revision)})
+	t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Expect: store.Revision(item.Revision), Life: req.Info.Stored.Life})
 	revision, err := r.commit(ctx, i, key, stored, t)
 	if err != nil {
 		var conflict *store.Conflict
@@ -248,10 +248,20 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 	return finish(i, obj, stored, revision), nil
 }
 
-// same tells whether a value to be stored is what item was made of.
+// same tells whether a value to be stored is what item was made of. Metadata, where the version is, comes first in all but strange messages.
 func same(item *watch.Item, value []byte) bool {
 	raw, _, _, err := api.RawStored(value)
-	return err == nil && bytes.Equal(api.WithVersion(raw, item.Revision), item.Raw())
+	if err != nil {
+		return false
+	}
+	if !item.IsJSON() {
+		from, to := api.MetaField(raw)
+		shown, end := api.MetaField(item.Raw())
+		if to > 0 && from == 0 && shown == 0 {
+			return bytes.Equal(raw[to:], item.Raw()[end:]) && bytes.Equal(api.WithVersion(raw[:to], item.Revision), item.Raw()[:end])
+		}
+	}
+	return bytes.Equal(api.WithVersion(raw, item.Revision), item.Raw())
 }
 
 // finished: the object was deleted and nothing holds it any more.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -314,39 +313,9 @@ func TestChangedStoreIsRefused(t *testing.T) {
 	}
 }
 
-// startEtcd runs a real etcd for the test.
-func startEtcd(t *testing.T) string {
-	t.Helper()
-	program := os.Getenv("ETCD")
-	if program == "" {
-		t.Skip("ETCD does not name an etcd program: what goes to etcd and back is not tested")
-	}
-	port := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return "http://" + l.Addr().String()
-	}
-	client, peer := port(), port()
-	cmd := exec.Command(program, "--data-dir", t.TempDir(), "--unsafe-no-fsync", "--log-level", "error",
-		"--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return client
-}
-
 // From the embedded store to etcd and back: nothing is lost, UIDs stay, revisions rise, Secrets stay encrypted.
 func TestMigration(t *testing.T) {
-	endpoint := startEtcd(t)
+	endpoint := storetest.Etcd(t)
 	dir, files := t.TempDir(), t.TempDir()
 	toEtcd := func(c *config.Config) {
 		c.Server.Store, c.Server.Etcd.Endpoints = "etcd", []string{endpoint}

@@ -193,6 +193,7 @@ func (m *member) follow(ctx context.Context) error {
 	defer all.Close()
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
+	tidier := m.tidies()
 	tidy := time.NewTicker(compactEvery)
 	defer tidy.Stop()
 	voters := 0
@@ -206,7 +207,7 @@ func (m *member) follow(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-tidy.C:
-			if err := m.tidy(ctx, all); err != nil && ctx.Err() == nil {
+			if err := tidier.run(ctx, all); err != nil && ctx.Err() == nil {
 				m.log.Warn("the store's file was not tidied", "err", err)
 			}
 		case <-ctx.Done():
@@ -252,50 +253,3 @@ func (m *member) learn(list []etcd.Member, before int) (voters int) {
 
 // TwoServers is what two servers do not give.
 const TwoServers = "two servers survive the loss of neither: both are needed for every write; add a third one"
-
-const (
-	worthwhile = 256 << 20 // what defragmentation must give back, in bytes
-	roomy      = quota / 10 * 8
-)
-
-// tidy gives free pages of the member's file back when that is at least half of it, one member at a time; and takes
-// the alarm away that stops writes, once there is room again.
-func (m *member) tidy(ctx context.Context, all *etcd.Members) error {
-	ctx, cancel := context.WithTimeout(ctx, 50*time.Second)
-	defer cancel()
-	list, err := all.List(ctx)
-	if err != nil {
-		return err
-	}
-	all.Ask(ctx, list, 5*time.Second)
-	n := slices.IndexFunc(list, func(one etcd.Member) bool { return one.Peer == m.known().Peer })
-	if n < 0 || list[n].Err != nil {
-		return nil
-	}
-	self := list[n]
-	if len(self.Alarms) > 0 {
-		m.log.Error("the store takes no writes", "err", strings.Join(self.Alarms, ", "), "object", m.data())
-	}
-	free := self.Size - self.InUse
-	if free < worthwhile || free < self.InUse {
-		return nil
-	}
-	return all.Alone(ctx, "/lighter/defragment", func() error {
-		for _, one := range list {
-			if self.Leader && one.ID != self.ID && one.Err == nil && !one.Learner { // a leader that does not answer would be voted out
-				if err := all.Hand(ctx, self.Client, one.ID); err != nil {
-					return err
-				}
-				break
-			}
-		}
-		if err := all.Defragment(ctx, self.Client); err != nil {
-			return err
-		}
-		m.log.Info("free pages of the store were given back", "object", m.data(), "bytes", free)
-		if len(self.Alarms) > 0 && self.InUse < roomy {
-			return all.Disarm(ctx, self.ID)
-		}
-		return nil
-	})
-}

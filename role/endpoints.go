@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -17,8 +18,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/pki"
+	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/watch"
 )
 
 // Each of several servers has a Lease in kube-system, as Kubernetes' API servers have (the label is theirs), that says
@@ -38,6 +42,7 @@ type registration struct {
 	client client.Client
 	name   string
 	seen   map[string]sight // by Lease
+	times  int64            // that it was announced
 }
 
 // sight is a Lease as it was when it last changed, and when that was, by this server's clock.
@@ -59,6 +64,12 @@ func (s *Server) register(ctx context.Context) error {
 			s.Log.Warn("this server is not registered", "object", r.name, "err", err)
 		}
 		live := r.look(ctx, leases.List(""), time.Now())
+		if s.member == nil { // the store is not ours alone
+			if err := r.announce(ctx, live); err != nil && ctx.Err() == nil {
+				s.Log.Warn("this server is not announced to Kubernetes' own", "object", mastersKey+r.address.String(), "err", err)
+				live = nil // who else serves is not known
+			}
+		}
 		if err := r.reconcile(ctx, live, true); err != nil && ctx.Err() == nil {
 			s.Log.Warn("who serves is not up to date", "err", err)
 		}
@@ -76,11 +87,12 @@ func (s *Server) unregister(ctx context.Context) error {
 	defer cancel()
 	sum := sha256.Sum256([]byte(s.identity))
 	r := &registration{Server: s, client: s.Client("system:apiserver", pki.MastersGroup), name: "apiserver-" + hex.EncodeToString(sum[:10])}
+	_, gone := s.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: mastersKey + s.address.String(), Expect: store.Any}}})
 	err := client.Leases.Delete(ctx, r.client, metav1.NamespaceSystem, r.name, metav1.DeleteOptions{})
 	if apierrors.IsNotFound(err) {
 		err = nil
 	}
-	return errors.Join(err, r.reconcile(ctx, nil, false))
+	return errors.Join(err, gone, r.reconcile(ctx, nil, false))
 }
 
 func (r *registration) renew(ctx context.Context) error {
@@ -104,6 +116,46 @@ func (r *registration) renew(ctx context.Context) error {
 	l.Spec.RenewTime, l.Spec.LeaseDurationSeconds = &now, &seconds
 	_, err = client.Leases.Update(ctx, r.client, l)
 	return err
+}
+
+// mastersKey is where Kubernetes' own API servers on the same store say that they serve: an Endpoints with one address at
+// each key, which goes when it is not written anew. They take everybody else out of the Service "kubernetes".
+const (
+	mastersKey  = watch.Prefix + "masterleases/"
+	mastersLife = 8 * time.Second
+)
+
+// announce says there that this server serves, and adds to live who else does.
+func (r *registration) announce(ctx context.Context, live map[string]bool) error {
+	ctx, cancel := context.WithTimeout(ctx, renewEvery)
+	defer cancel()
+	r.times++
+	e := corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Generation: r.times},
+		Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: r.address.String()}}}}}
+	raw, err := e.Marshal()
+	if err != nil {
+		return err
+	}
+	op := store.Op{Key: mastersKey + r.address.String(), Value: api.Wrap("v1", "Endpoints", raw), Expect: store.Any, Life: mastersLife}
+	if _, err := r.store.Commit(ctx, store.Txn{Ops: []store.Op{op}, Class: store.Relaxed}); err != nil {
+		return err
+	}
+	masters, _, err := r.store.List(ctx, mastersKey, store.Page{})
+	for _, m := range masters {
+		a := strings.TrimPrefix(m.Key, mastersKey)
+		live[a] = live[a] || !r.knows(a)
+	}
+	return err
+}
+
+// knows tells whether an address is that of a server that has a Lease as we have: that says it sooner.
+func (r *registration) knows(address string) bool {
+	for _, s := range r.seen {
+		if s.address == address {
+			return true
+		}
+	}
+	return false
 }
 
 // look notes which Leases changed and returns the addresses of the servers that live.
@@ -176,7 +228,10 @@ func (r *registration) slice(ctx context.Context, live map[string]bool, serves b
 			return nil
 		}
 		want, ready := have.DeepCopy(), true
-		want.Endpoints = nil
+		if want.Endpoints = nil; len(want.Ports) == 0 { // Kubernetes' own leaves none behind when it was the last
+			name, protocol, port := "https", corev1.ProtocolTCP, r.port()
+			want.Ports = []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}}
+		}
 		for _, a := range after {
 			want.Endpoints = append(want.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}})
 		}

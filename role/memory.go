@@ -15,6 +15,7 @@ const (
 	leastGrowth = 25 // percent
 	watchHeap   = 2 * time.Second
 	quietTicks  = 10       // so many of them without a collection: what was needed is over
+	laterTicks  = 40       // and so many: what the watch room keeps for a while may go too
 	heapIdle    = 12 << 20 // what then goes back to the system, if it is as much
 )
 
@@ -23,8 +24,9 @@ func growth(live uint64) int {
 	return int(max(leastGrowth, min(100, heapRoom*100/max(live, 1))))
 }
 
-// boundHeap keeps the collector's target near what is live, until ctx ends. What the user said with GOGC stays.
-func boundHeap(ctx context.Context) error {
+// boundHeap keeps the collector's target near what is live, until ctx ends. What the user said with GOGC stays. rest is
+// called when little has happened for a while, to let go of more.
+func boundHeap(ctx context.Context, rest func()) error {
 	before := debug.SetGCPercent(100)
 	debug.SetGCPercent(before)
 	if before != 100 {
@@ -36,7 +38,7 @@ func boundHeap(ctx context.Context) error {
 	tick := time.NewTicker(watchHeap)
 	defer tick.Stop()
 	var cycles uint64
-	quiet := 0
+	quiet, freed := 0, false
 	for now := 100; ; {
 		select {
 		case <-ctx.Done():
@@ -50,15 +52,16 @@ func boundHeap(ctx context.Context) error {
 			now = want
 		}
 		if quiet++; heap[1].Value.Uint64() != cycles {
-			cycles, quiet = heap[1].Value.Uint64(), 0
+			cycles, quiet, freed = heap[1].Value.Uint64(), 0, false
 		}
-		if quiet != quietTicks {
-			continue
+		idle := heap[2].Value.Uint64() + heap[3].Value.Uint64() + heap[4].Value.Uint64() - live
+		if quiet == laterTicks {
+			rest()
 		}
-		if idle := heap[2].Value.Uint64() + heap[3].Value.Uint64() + heap[4].Value.Uint64() - live; int64(idle) > heapIdle {
+		if quiet == quietTicks && int64(idle) > heapIdle || quiet == laterTicks && freed {
 			debug.FreeOSMemory() // counts as a cycle
 			metrics.Read(heap)
-			cycles, quiet = heap[1].Value.Uint64(), quietTicks // and is not done again before the next one that was needed
+			cycles, freed = heap[1].Value.Uint64(), true // not done again before the next one that was needed, but once when all is over
 		}
 	}
 }

@@ -237,10 +237,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	g.Go(func() error { return s.compact(ctx) })
+	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
-	g.Go(func() error { return boundHeap(ctx) })
+	g.Go(func() error { return boundHeap(ctx, s.state.Rest) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := web.ServeTLS(h2.Listen(l), "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -296,21 +297,20 @@ const compactEvery = 5 * time.Minute
 func (s *Server) compact(ctx context.Context) error {
 	tick := time.NewTicker(compactEvery)
 	defer tick.Stop()
-	last := s.state.Revision()
+	last, done := s.state.Revision(), uint64(0)
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
-		now := s.state.Revision()
-		if now == last {
-			continue
+		if last > done {
+			if err := s.store.Compact(ctx, store.Revision(last)); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
+				s.Log.Warn("compaction failed", "rev", last, "err", err)
+			}
+			done = last
 		}
-		if err := s.store.Compact(ctx, store.Revision(last)); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
-			s.Log.Warn("compaction failed", "rev", last, "err", err)
-		}
-		last = now
+		last = s.state.Revision()
 	}
 }
 

@@ -190,8 +190,8 @@ func (e *encryption) follow(ctx context.Context) {
 			err = e.adoptNow(ctx)
 		}
 		if err == nil {
-			for _, werr := range e.store.Store.Watch(ctx, sharedKey, at) {
-				if err = werr; err == nil {
+			for ev, werr := range e.store.Store.Watch(ctx, sharedKey, at) {
+				if err = werr; err == nil && ev.Key != "" {
 					err = e.adoptNow(ctx)
 				}
 				if err != nil {

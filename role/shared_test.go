@@ -13,11 +13,12 @@ import (
 	"github.com/lighter-k8s/lighter/backup/backuptest"
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/role"
+	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
 // Servers that share a store rotate its key together: none writes with one that another cannot read, and whoever is behind is named.
 func TestRotationOfSeveralServers(t *testing.T) {
-	endpoint := startEtcd(t)
+	endpoint := storetest.Etcd(t)
 	shared := func(c *config.Config) {
 		c.Server.Store, c.Server.Etcd.Endpoints = "etcd", []string{endpoint}
 		c.Server.Encrypt.Resources = []string{"secrets"}

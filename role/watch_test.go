@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/store"
 )
 
 // stream is an open watch.
@@ -166,11 +169,18 @@ func TestWatch(t *testing.T) {
 		put("b", "")
 		w.expect("ADDED b")
 	})
-	t.Run("a watch from before what is remembered ends with 410", func(t *testing.T) {
+	t.Run("a watch from before what is remembered shows what the store has, or 410", func(t *testing.T) {
 		path, put, patch, _ := setup(t)
 		from := put("a", "")
 		for n := range 20 {
 			patch("a", fmt.Sprintf(`{"data":{"k":%q}}`, strings.Repeat(fmt.Sprint(n%10), 900<<10)))
+		}
+		w := admin.watch(t, path, "resourceVersion="+from)
+		w.expect(slices.Repeat([]string{"MODIFIED a"}, 20)...)
+		put("b", "")
+		w.expect("ADDED b")
+		if err := p.Direct.Registry.Store.Compact(t.Context(), store.Revision(p.revision())); err != nil {
+			t.Fatal(err)
 		}
 		e := admin.watch(t, path, "resourceVersion="+from).next()
 		if e.Type != "ERROR" || e.Object.Code != 410 || e.Object.Reason != "Expired" || !strings.HasPrefix(e.Object.Message, "too old resource version: "+from) {

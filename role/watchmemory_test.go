@@ -218,7 +218,7 @@ func TestSlowReadersInBytes(t *testing.T) {
 		})
 	}
 	seen, from := 0, last
-	fast, err := s.State.Watch(core.Pod, watch.Filter{Namespace: ns}, last)
+	fast, err := s.State.Watch(t.Context(), core.Pod, watch.Filter{Namespace: ns}, last)
 	if err != nil {
 		t.Fatal(err)
 	}

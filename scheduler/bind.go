@@ -143,7 +143,7 @@ const gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
 // gated says of a pod that its gates keep it from being scheduled; it does not enter the queue.
 func (s *scheduler) gated(ctx context.Context, obj *corev1.Pod) {
 	s.drop(obj.UID)
-	s.report(ctx, &entry{ask: &ask{pod: &pod{obj: obj, key: obj.Namespace + "/" + obj.Name}}, said: saidOf(obj)},
+	s.report(ctx, &entry{ask: &ask{obj: obj, pod: &pod{brief: briefOf(obj), key: obj.Namespace + "/" + obj.Name}}, said: saidOf(obj)},
 		corev1.PodReasonSchedulingGated, gatedMessage, "")
 }
 

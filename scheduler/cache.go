@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -35,18 +34,21 @@ type cache struct {
 	order     []*node // those that exist, oldest first
 	free      []int32 // holes in nodes
 	byName    map[string]*node
-	pods      map[types.UID]*pod // all that are counted on a node
-	images    map[string]int     // on how many nodes the image is
-	next      int                // where in order the next search begins
-	total     []int64            // score's, kept for its memory
-	part      []int64            // the same
+	pods      map[types.UID]*pod           // all that are counted on a node
+	images    map[string]int               // on how many nodes the image is
+	next      int                          // where in order the next search begins
+	total     []int64                      // score's, kept for its memory
+	part      []int64                      // the same
+	labels    map[string]map[string]string // of pods on nodes, to be shared
+	keys      []string                     // share's, kept for its memory
+	words     []byte                       // the same
 	index
 }
 
 func newCache() *cache {
 	return &cache{
 		resources: resourceNames{numbers: map[corev1.ResourceName]int{}},
-		byName:    map[string]*node{}, pods: map[types.UID]*pod{}, images: map[string]int{},
+		byName:    map[string]*node{}, pods: map[types.UID]*pod{}, images: map[string]int{}, labels: map[string]map[string]string{},
 		index: newIndex(),
 	}
 }
@@ -145,7 +147,7 @@ func (c *cache) assume(p *pod, n *node) {
 // count puts a pod on a node.
 func (c *cache) count(p *pod, n *node) {
 	p.node = n
-	c.pods[p.obj.UID] = p
+	c.pods[p.uid] = p
 	n.pods = append(n.pods, p)
 	n.ports = append(n.ports, p.ports...)
 	n.requested.add(&p.requests, 1)
@@ -158,7 +160,7 @@ func (c *cache) count(p *pod, n *node) {
 func (c *cache) discount(p *pod) {
 	n := p.node
 	c.indexPod(p, -1)
-	delete(c.pods, p.obj.UID)
+	delete(c.pods, p.uid)
 	i := slices.Index(n.pods, p)
 	n.pods[i] = n.pods[len(n.pods)-1]
 	n.pods[len(n.pods)-1] = nil
@@ -179,11 +181,11 @@ func (c *cache) discount(p *pod) {
 func (c *cache) setPod(obj *corev1.Pod) bool {
 	old := c.pods[obj.UID]
 	p := c.newPod(obj)
-	p.obj = remains(obj)
+	p.labels = c.share(obj.Labels)
 	if old != nil {
 		if old.node.name == obj.Spec.NodeName && old.requests.equal(&p.requests) && old.weighCPU == p.weighCPU &&
-			old.weighMemory == p.weighMemory && sameNeighbour(old.obj, obj) {
-			old.obj, old.assumed = p.obj, false
+			old.weighMemory == p.weighMemory && sameNeighbour(&old.brief, &p.brief) {
+			old.brief, old.key, old.assumed = p.brief, p.key, false
 			return false
 		}
 		c.discount(old)
@@ -192,13 +194,31 @@ func (c *cache) setPod(obj *corev1.Pod) bool {
 	return true
 }
 
-// remains is what is still asked of a pod that has a node. There are many of them, and the whole object takes ten times
-// as much: it is not kept from going.
-func remains(obj *corev1.Pod) *corev1.Pod {
-	return &corev1.Pod{TypeMeta: obj.TypeMeta, ObjectMeta: v1.ObjectMeta{Name: obj.Name, Namespace: obj.Namespace, UID: obj.UID, Generation: obj.Generation,
-		ResourceVersion: obj.ResourceVersion, Labels: obj.Labels, CreationTimestamp: obj.CreationTimestamp, DeletionTimestamp: obj.DeletionTimestamp},
-		Spec:   corev1.PodSpec{NodeName: obj.Spec.NodeName, Affinity: obj.Spec.Affinity},
-		Status: corev1.PodStatus{StartTime: obj.Status.StartTime}}
+// maxLabels is how many sets of labels are known for sharing; then all are forgotten.
+const maxLabels = 1024
+
+// share gives the labels of an earlier pod that are the same: those of one ReplicaSet have them in common.
+func (c *cache) share(labels map[string]string) map[string]string {
+	if len(labels) == 0 {
+		return nil
+	}
+	c.keys = c.keys[:0]
+	for k := range labels {
+		c.keys = append(c.keys, k)
+	}
+	slices.Sort(c.keys)
+	c.words = c.words[:0]
+	for _, k := range c.keys {
+		c.words = append(append(append(append(c.words, k...), 0), labels[k]...), 0)
+	}
+	if known, ok := c.labels[string(c.words)]; ok {
+		return known
+	}
+	if len(c.labels) >= maxLabels {
+		clear(c.labels)
+	}
+	c.labels[string(c.words)] = labels
+	return labels
 }
 
 // deletePod forgets a pod and tells whether it was counted.

@@ -121,7 +121,7 @@ func (s *scheduler) podWaits(old, new *corev1.Pod) {
 		return // it was decided on; the binding is on its way
 	}
 	if e := s.queue.entries[new.UID]; e != nil && old != nil && old.Generation == new.Generation && maps.Equal(old.Labels, new.Labels) {
-		e.ask.obj = new
+		e.ask.obj, e.ask.brief = new, briefOf(new)
 		return
 	}
 	a := s.cache.newAsk(new)

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	operator "k8s.io/apimachinery/pkg/selection"
@@ -39,9 +38,9 @@ type matcher struct {
 	living     bool // pods that are being deleted do not count
 }
 
-func (m *matcher) match(x *index, p *corev1.Pod) bool {
-	return (!m.living || p.DeletionTimestamp == nil) && m.labels.Matches(labels.Set(p.Labels)) &&
-		(slices.Contains(m.namespaces, p.Namespace) || m.more != nil && m.more.Matches(x.namespaces[p.Namespace]))
+func (m *matcher) match(x *index, p *brief) bool {
+	return (!m.living || !p.leaving) && m.labels.Matches(labels.Set(p.labels)) &&
+		(slices.Contains(m.namespaces, p.namespace) || m.more != nil && m.more.Matches(x.namespaces[p.namespace]))
 }
 
 // key is the same for matchers that mean the same.
@@ -130,7 +129,7 @@ type selection struct {
 	used     uint64
 }
 
-func (s *selection) match(x *index, p *corev1.Pod) bool {
+func (s *selection) match(x *index, p *brief) bool {
 	for i := range s.matchers {
 		if !s.matchers[i].match(x, p) {
 			return false
@@ -157,7 +156,7 @@ func (x *index) selection(key string, matchers []matcher) *selection {
 		s = &selection{key: key, matchers: matchers, nodes: map[int32]int32{}}
 		count := func(pods map[*pod]bool) {
 			for p := range pods {
-				if s.match(x, p.obj) {
+				if s.match(x, &p.brief) {
 					s.nodes[p.node.index]++
 				}
 			}
@@ -232,18 +231,18 @@ func (x *index) hold(t *term, never bool, weight int64) *held {
 // indexPod counts a pod that came to its node (sign 1) or leaves it (-1).
 func (c *cache) indexPod(p *pod, sign int32) {
 	x, at := &c.index, p.node.index
-	x.selections.each(p.obj.Labels, func(s *selection) {
-		if s.match(x, p.obj) {
+	x.selections.each(p.labels, func(s *selection) {
+		if s.match(x, &p.brief) {
 			s.add(at, sign)
 		}
 	})
-	ns := p.obj.Namespace
+	ns := p.namespace
 	if sign > 0 {
 		if x.byNamespace[ns] == nil {
 			x.byNamespace[ns] = map[*pod]bool{}
 		}
 		x.byNamespace[ns][p] = true
-		p.held = x.holdings(p.obj)
+		p.held = x.holdings(&p.brief)
 	} else if delete(x.byNamespace[ns], p); len(x.byNamespace[ns]) == 0 {
 		delete(x.byNamespace, ns)
 	}

@@ -22,12 +22,12 @@ type term struct {
 	weight int64
 }
 
-func newTerm(owner *corev1.Pod, t *corev1.PodAffinityTerm, weight int64) term {
-	m := matcher{namespaces: t.Namespaces, labels: selectorOf(t.LabelSelector, owner.Labels, t.MatchLabelKeys, t.MismatchLabelKeys)}
+func newTerm(owner *brief, t *corev1.PodAffinityTerm, weight int64) term {
+	m := matcher{namespaces: t.Namespaces, labels: selectorOf(t.LabelSelector, owner.labels, t.MatchLabelKeys, t.MismatchLabelKeys)}
 	if t.NamespaceSelector != nil {
 		m.more = selectorOf(t.NamespaceSelector, nil, nil, nil)
 	} else if len(m.namespaces) == 0 {
-		m.namespaces = []string{owner.Namespace}
+		m.namespaces = []string{owner.namespace}
 	}
 	return term{who: m, key: m.key(), label: t.TopologyKey, weight: weight}
 }
@@ -66,23 +66,23 @@ func (c *cache) readNeighbours(a *ask) {
 	if f := a.obj.Spec.Affinity; f != nil {
 		if p := f.PodAffinity; p != nil {
 			for i := range p.RequiredDuringSchedulingIgnoredDuringExecution {
-				t := newTerm(a.obj, &p.RequiredDuringSchedulingIgnoredDuringExecution[i], 0)
+				t := newTerm(&a.brief, &p.RequiredDuringSchedulingIgnoredDuringExecution[i], 0)
 				n.with = append(n.with, t)
 				n.all = append(n.all, t.who)
 				n.allKey += t.key + "&"
 			}
 			for i := range p.PreferredDuringSchedulingIgnoredDuringExecution {
 				w := &p.PreferredDuringSchedulingIgnoredDuringExecution[i]
-				n.rather = append(n.rather, newTerm(a.obj, &w.PodAffinityTerm, int64(w.Weight)))
+				n.rather = append(n.rather, newTerm(&a.brief, &w.PodAffinityTerm, int64(w.Weight)))
 			}
 		}
 		if p := f.PodAntiAffinity; p != nil {
 			for i := range p.RequiredDuringSchedulingIgnoredDuringExecution {
-				n.without = append(n.without, newTerm(a.obj, &p.RequiredDuringSchedulingIgnoredDuringExecution[i], 0))
+				n.without = append(n.without, newTerm(&a.brief, &p.RequiredDuringSchedulingIgnoredDuringExecution[i], 0))
 			}
 			for i := range p.PreferredDuringSchedulingIgnoredDuringExecution {
 				w := &p.PreferredDuringSchedulingIgnoredDuringExecution[i]
-				n.rather = append(n.rather, newTerm(a.obj, &w.PodAffinityTerm, -int64(w.Weight)))
+				n.rather = append(n.rather, newTerm(&a.brief, &w.PodAffinityTerm, -int64(w.Weight)))
 			}
 		}
 	}
@@ -93,13 +93,13 @@ func (c *cache) readNeighbours(a *ask) {
 const hardWeight = 1
 
 // holdings are the terms of a pod on a node that concern pods to come.
-func (x *index) holdings(obj *corev1.Pod) (out []*held) {
-	f := obj.Spec.Affinity
+func (x *index) holdings(p *brief) (out []*held) {
+	f := p.affinity
 	if f == nil {
 		return nil
 	}
 	hold := func(t *corev1.PodAffinityTerm, never bool, weight int64) {
-		compiled := newTerm(obj, t, weight)
+		compiled := newTerm(p, t, weight)
 		out = append(out, x.hold(&compiled, never, weight))
 	}
 	if p := f.PodAffinity; p != nil {
@@ -132,8 +132,8 @@ func (c *cache) survey(a *ask) {
 		t := &n.without[i]
 		n.addEnemies(c.topology(t.label), c.selection(t.key, []matcher{t.who}).nodes, hasEnemies)
 	}
-	c.held.each(a.obj.Labels, func(h *held) {
-		if h.never && h.who.match(&c.index, a.obj) {
+	c.held.each(a.labels, func(h *held) {
+		if h.never && h.who.match(&c.index, &a.brief) {
 			n.addEnemies(c.topology(h.label), h.nodes, isEnemy)
 		}
 	})
@@ -155,7 +155,7 @@ func (c *cache) surveyRequired(a *ask) {
 	if !some {
 		n.anywhere = true
 		for i := range n.all {
-			n.anywhere = n.anywhere && n.all[i].match(&c.index, a.obj)
+			n.anywhere = n.anywhere && n.all[i].match(&c.index, &a.brief)
 		}
 	}
 }
@@ -233,16 +233,16 @@ func (c *cache) surveyPull(a *ask) {
 		t := &n.rather[i]
 		add(t.label, c.selection(t.key, []matcher{t.who}).nodes, t.weight)
 	}
-	c.held.each(a.obj.Labels, func(h *held) {
-		if !h.never && h.who.match(&c.index, a.obj) {
+	c.held.each(a.labels, func(h *held) {
+		if !h.never && h.who.match(&c.index, &a.brief) {
 			add(h.label, h.nodes, h.weight)
 		}
 	})
 }
 
 // sameNeighbour tells whether two states of a pod are the same to all others.
-func sameNeighbour(a, b *corev1.Pod) bool {
-	return (a.DeletionTimestamp == nil) == (b.DeletionTimestamp == nil) && maps.Equal(a.Labels, b.Labels)
+func sameNeighbour(a, b *brief) bool {
+	return a.leaving == b.leaving && maps.Equal(a.labels, b.labels)
 }
 
 // ownNamespace matches the pods of one namespace that are not being deleted.

@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/resource"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
@@ -90,10 +92,34 @@ var assumedRequests = corev1.ResourceList{
 	corev1.ResourceMemory: *apiresource.NewQuantity(200<<20, apiresource.BinarySI),
 }
 
+// brief is what is still asked of a pod that has a node. There are many of them, and the whole object takes ten times
+// as much: it is not kept from going.
+type brief struct {
+	uid             types.UID
+	namespace, name string
+	version         string            // resourceVersion, for events
+	labels          map[string]string // shared: never written to
+	generation      int64
+	created         v1.Time
+	started         *v1.Time
+	leaving         bool             // it is being deleted
+	affinity        *corev1.Affinity // shared
+}
+
+func briefOf(obj *corev1.Pod) brief {
+	return brief{uid: obj.UID, namespace: obj.Namespace, name: obj.Name, version: obj.ResourceVersion, labels: obj.Labels, generation: obj.Generation,
+		created: obj.CreationTimestamp, started: obj.Status.StartTime, leaving: obj.DeletionTimestamp != nil, affinity: obj.Spec.Affinity}
+}
+
+// object is the pod as far as events and requests name it.
+func (b *brief) object() *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: v1.ObjectMeta{Namespace: b.namespace, Name: b.name, UID: b.uid, ResourceVersion: b.version, Generation: b.generation}}
+}
+
 // pod is what the cache keeps of a pod: what it takes from a node and what it says about its neighbours.
 type pod struct {
-	obj      *corev1.Pod // shared: never written to
-	key      string      // namespace/name
+	brief
+	key      string // namespace/name
 	priority int32
 	requests amounts
 	// weighCPU and weighMemory are the requests as scores count them, in millicores and bytes.
@@ -106,8 +132,9 @@ type pod struct {
 }
 
 func (c *cache) newPod(obj *corev1.Pod) *pod {
-	p := &pod{obj: obj, key: obj.Namespace + "/" + obj.Name, priority: corev1helpers.PodPriority(obj)}
-	c.measure(p)
+	p := &pod{brief: briefOf(obj), key: obj.Namespace + "/" + obj.Name, priority: corev1helpers.PodPriority(obj)}
+	p.namespace, p.name = p.key[:len(obj.Namespace)], p.key[len(obj.Namespace)+1:]
+	c.measure(p, obj)
 	for i := range obj.Spec.Containers {
 		p.addPorts(&obj.Spec.Containers[i])
 	}
@@ -137,16 +164,16 @@ func (p *pod) addPorts(n *corev1.Container) {
 
 // measure reads the pod's requests: the larger of its init containers and the sum of the others, its
 // overhead, and what an in-place resize has already been given.
-func (c *cache) measure(p *pod) {
+func (c *cache) measure(p *pod, obj *corev1.Pod) {
 	o := resource.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
-	p.requests = c.resources.amounts(resource.PodRequests(p.obj, o))
+	p.requests = c.resources.amounts(resource.PodRequests(obj, o))
 	p.weighCPU, p.weighMemory = p.requests.cpu, p.requests.memory
 	little := func(k corev1.Container) bool {
 		return k.Resources.Requests.Cpu().IsZero() || k.Resources.Requests.Memory().IsZero()
 	}
-	if slices.ContainsFunc(p.obj.Spec.Containers, little) || slices.ContainsFunc(p.obj.Spec.InitContainers, little) {
+	if slices.ContainsFunc(obj.Spec.Containers, little) || slices.ContainsFunc(obj.Spec.InitContainers, little) {
 		o.NonMissingContainerRequests = assumedRequests
-		w := c.resources.amounts(resource.PodRequests(p.obj, o))
+		w := c.resources.amounts(resource.PodRequests(obj, o))
 		p.weighCPU, p.weighMemory = w.cpu, w.memory
 	}
 }
@@ -154,6 +181,7 @@ func (c *cache) measure(p *pod) {
 // ask is a pod that waits for a node, with what the filters need compiled once.
 type ask struct {
 	*pod
+	obj       *corev1.Pod // shared: never written to
 	required  nodeaffinity.RequiredNodeAffinity
 	selective bool     // required says something
 	only      []string // the nodes that required names, when it names them; nil: any
@@ -170,7 +198,7 @@ type ask struct {
 }
 
 func (c *cache) newAsk(obj *corev1.Pod) *ask {
-	a := &ask{pod: c.newPod(obj), required: nodeaffinity.GetRequiredNodeAffinity(obj)}
+	a := &ask{pod: c.newPod(obj), obj: obj, required: nodeaffinity.GetRequiredNodeAffinity(obj)}
 	a.selective = len(obj.Spec.NodeSelector) > 0
 	if f := obj.Spec.Affinity; f != nil && f.NodeAffinity != nil {
 		if r := f.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {

@@ -76,7 +76,7 @@ func (s *scheduler) preempt(a *ask, d *decision) *plan {
 func (s *scheduler) victimsLeave(a *ask, d *decision) bool {
 	n := a.nominated
 	return n != nil && slices.Contains(d.resolvable, n) &&
-		slices.ContainsFunc(n.pods, func(p *pod) bool { return p.priority < a.priority && p.obj.DeletionTimestamp != nil })
+		slices.ContainsFunc(n.pods, func(p *pod) bool { return p.priority < a.priority && p.leaving })
 }
 
 // planOn thinks through one node; without a plan it says why. It takes pods off and puts them back on.
@@ -142,12 +142,12 @@ func (s *scheduler) split(pods []*pod) (protected, others []*pod) {
 	left := map[*policyv1.PodDisruptionBudget]int32{}
 	for _, p := range pods {
 		breach := false
-		for _, b := range s.views.budgets.List(p.obj.Namespace) {
-			if _, leaves := b.Status.DisruptedPods[p.obj.Name]; leaves || len(p.obj.Labels) == 0 {
+		for _, b := range s.views.budgets.List(p.namespace) {
+			if _, leaves := b.Status.DisruptedPods[p.name]; leaves || len(p.labels) == 0 {
 				continue
 			}
 			sel, err := v1.LabelSelectorAsSelector(b.Spec.Selector)
-			if err != nil || sel.Empty() || !sel.Matches(labels.Set(p.obj.Labels)) {
+			if err != nil || sel.Empty() || !sel.Matches(labels.Set(p.labels)) {
 				continue
 			}
 			if _, ok := left[b]; !ok {
@@ -172,10 +172,10 @@ func moreImportant(a, b *pod) int {
 }
 
 func started(p *pod) time.Time {
-	if t := p.obj.Status.StartTime; t != nil {
+	if t := p.started; t != nil {
 		return t.Time
 	}
-	return p.obj.CreationTimestamp.Time
+	return p.created.Time
 }
 
 // compare is below 0 when p harms less: fewer breached budgets, a lower highest priority, a lower sum of
@@ -200,18 +200,18 @@ func (s *scheduler) carryOut(ctx context.Context, e *entry, p *plan) {
 	for _, o := range slices.Clone(p.node.nominated) {
 		if o.priority < e.ask.priority {
 			s.nominate(o, nil) // the room is no longer for it
-			if other := s.queue.entries[o.obj.UID]; other != nil {
+			if other := s.queue.entries[o.uid]; other != nil {
 				s.queue.wakeOne(other, s.Now())
 			}
 		}
 	}
 	by, name := e.ask.obj, p.node.name
 	for _, v := range p.victims {
-		if v.obj.DeletionTimestamp != nil {
+		if v.leaving {
 			continue
 		}
 		s.Log.Info("pod preempted", "object", v.key, "node", name, "by", e.ask.key)
-		obj := v.obj
+		obj := v.object()
 		s.out.do(func() {
 			err := s.evict(ctx, obj)
 			switch {

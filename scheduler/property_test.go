@@ -49,11 +49,11 @@ func TestCacheKeptByChangesIsTheCacheMadeAnew(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c := newCache()
 		nodes, pods := map[string]*corev1.Node{}, map[types.UID]*corev1.Pod{}
-		owner := newPod("o", "")
+		owner := briefOf(newPod("o", ""))
 		var keys []term
 		for _, app := range []string{"a", "b", "c"} {
 			pt := podTerm(zone, app)
-			keys = append(keys, newTerm(owner, &pt, 0))
+			keys = append(keys, newTerm(&owner, &pt, 0))
 		}
 		for step := range 200 {
 			name := fmt.Sprint("n", r.IntN(6))

@@ -12,6 +12,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Revision numbers the writes of a cluster: one per committed transaction,
@@ -93,6 +94,9 @@ type Op struct {
 	Key    string
 	Value  []byte   // nil deletes the key
 	Expect Revision // the key's present revision; 0: must not exist; Any: whatever
+	// Life is how long a put is good for; 0: for good. An engine may delete the key by itself after that, not before; who
+	// writes such keys deletes them in time, too.
+	Life time.Duration
 	// Check makes the Op only an expectation: nothing is written.
 	Check bool
 }
@@ -154,8 +158,8 @@ type Store interface {
 
 	// Watch yields every event under prefix later than after, in revision order
 	// and in key order within one, and ends with ctx or with one error.
-	// An Event without a key is a mark: all up to its revision was shown, where other
-	// writers of the same store (outside prefix) made the newer revisions.
+	// An Event without a key is a mark: all up to its revision was shown, and the newest
+	// of it were no writes under prefix. Whoever called Revision gets there by events or marks.
 	// Events not yet acknowledged are not shown. Errors: ErrCompacted when an
 	// event later than after is forgotten (after+1 < the compacted revision),
 	// ErrFuture when after is not yet acknowledged, ctx's error, ErrClosed.

@@ -97,6 +97,9 @@ type noteData struct {
 
 func (n note) version() uint64 { v, _ := strconv.ParseUint(n.Metadata.Version, 10, 64); return v }
 
+// unknownEnd is when a write ends whose outcome is not known.
+const unknownEnd = 1 << 62
+
 // call is one read or write of one name; its answer is a value.
 type noteCall struct{ name, value string }
 
@@ -179,7 +182,7 @@ func (r *round) client(ctx context.Context, id, server int, random *rand.Rand) {
 			r.history = append(r.history, op)
 		case write && (err != nil || status >= 500):
 			r.unknown++
-			op.Return = 1 << 62
+			op.Return = unknownEnd
 			r.history = append(r.history, op)
 		case err == nil && status == http.StatusConflict: // refused for certain
 		case err == nil && status < 500:
@@ -332,7 +335,7 @@ func TestThreeServers(t *testing.T) {
 func (x *trio) round(n int, f fault, random *rand.Rand) (late string) {
 	r := &round{trio: x, n: n, begin: time.Now(), acked: map[uint64]noteCall{}}
 	if f.name == "disk full" {
-		r.pad = strings.Repeat("x", 4000)
+		r.pad = strings.Repeat("x", 40_000)
 	}
 	var from uint64
 	for i := range 12 {
@@ -419,7 +422,7 @@ func (x *trio) round(n int, f fault, random *rand.Rand) (late string) {
 		late = fmt.Sprintf("writes were possible again only after %s", gap)
 	}
 	if f.name == "disk full" { // else the round proves nothing
-		x.servers[0].Eventually(20*time.Second, "etcd ends for want of room", func() error {
+		x.servers[0].Eventually(40*time.Second, "etcd ends for want of room", func() error {
 			if x.servers[victim].Etcd() == pid {
 				return fmt.Errorf("process %d runs", pid)
 			}
@@ -518,6 +521,15 @@ func (r *round) check(watchers []*watcher, unfollow func(), watching *sync.WaitG
 			}
 		}
 	}
+	// A write of unknown outcome that no watcher saw did not take place: if it did, and was missed, a read of it has no
+	// explanation. With all of them the check has too many orders to try.
+	happened := map[noteCall]bool{}
+	for _, e := range watchers[0].events {
+		happened[noteCall{e.name, e.value}] = true
+	}
+	r.history = slices.DeleteFunc(r.history, func(op porcupine.Operation) bool {
+		return op.Return == unknownEnd && !happened[op.Input.(noteCall)]
+	})
 	if got := porcupine.CheckOperationsTimeout(cells, r.history, 60*time.Second); got != porcupine.Ok {
 		r.Errorf("history of %d calls is %v", len(r.history), got)
 	}

@@ -76,6 +76,12 @@ type hotObject struct {
 	size int
 }
 
+func (h *hot) clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ring, h.oldest, h.n, h.bytes = nil, 0, 0, 0
+}
+
 func (h *hot) add(o api.Object, size int) {
 	if h == nil {
 		return

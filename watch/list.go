@@ -37,6 +37,21 @@ func (s *State) ListPage(i *api.Info, f Filter, p Page) (items []*Item, remainin
 	return items, remaining, revision
 }
 
+// ListPageAt is ListPage as of a revision; false: the resource has changed since, or something of it cannot be read, and
+// only the store may still know.
+func (s *State) ListPageAt(i *api.Info, f Filter, p Page, at uint64) (items []*Item, remaining int64, ok bool) {
+	s.mu.Lock()
+	t := s.tables[i.StoreKey]
+	if t == nil || at > s.revision || t.changed() > at || len(t.unreadable) > 0 {
+		s.mu.Unlock()
+		return nil, 0, false
+	}
+	view := s.look(t, &f)
+	s.mu.Unlock()
+	items, remaining = view.page(&f, p)
+	return items, remaining, true
+}
+
 // look is what a filter has to be held against, taken while s.mu is held for writing.
 type look struct {
 	state *State

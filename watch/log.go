@@ -9,10 +9,13 @@ import (
 )
 
 // The recent events of all resources are bounded together by logBytes, where the resource that holds most gives
-// first, and each by logFor. What is encoded of them for watchers counts too.
+// first, and each by logFor, or by logLong while they are few. What is encoded of them for watchers counts too.
+// Source: kube-apiserver keeps events for 75 s at least: a request's minute and a little.
 const (
 	logBytes = 16 << 20
-	logFor   = 5 * time.Minute
+	logFew   = 1 << 20
+	logFor   = 75 * time.Second
+	logLong  = 5 * time.Minute
 )
 
 // Event is one change of one object: New is nil when it was deleted, Old when it was created.
@@ -114,6 +117,9 @@ func (f *feed) pop() *Event {
 	e := f.events[0]
 	f.events[0] = nil
 	f.events = f.events[1:]
+	if len(f.events) == 0 {
+		f.events = nil
+	}
 	f.first++
 	return e
 }
@@ -236,11 +242,23 @@ func (s *State) trim() {
 	}
 	s.tidied = now
 	for _, t := range s.tables {
-		for len(t.log.events) > 0 && now.Sub(t.log.events[0].at) > logFor {
+		for len(t.log.events) > 0 {
+			if age := now.Sub(t.log.events[0].at); age <= logFor || age <= logLong && s.bytes <= logFew {
+				break
+			}
 			s.drop(t)
 		}
 		t.dropIndexes(now, indexIdle)
 	}
+}
+
+// Rest lets go of what nobody has needed for a while. It is for who knows that little is going on: else writes do it.
+func (s *State) Rest() {
+	s.hot.clear()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tidied = time.Time{}
+	s.trim()
 }
 
 // drop forgets the oldest event of a table.

@@ -178,7 +178,7 @@ func BenchmarkEvent(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			r := start(b)
 			for k := range n {
-				w, err := r.state.Watch(core.Pod, watch.Filter{Fields: fields.OneTermEqualSelector("spec.nodeName", fmt.Sprint("n", k))}, 0)
+				w, err := r.state.Watch(b.Context(), core.Pod, watch.Filter{Fields: fields.OneTermEqualSelector("spec.nodeName", fmt.Sprint("n", k))}, 0)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -34,7 +34,6 @@ func (s *State) Follow(i *api.Info, f Filter) (Snapshot, *Watcher) {
 	defer s.mu.Unlock()
 	t := s.tables[i.StoreKey]
 	w := s.watcher(t, &f)
-	w.begin, w.seen = s.revision, s.revision
 	return Snapshot{t.snapshot()}, w
 }
 

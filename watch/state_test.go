@@ -31,9 +31,12 @@ type rig struct {
 	state *watch.State
 }
 
-func start(t testing.TB) *rig {
-	r := &rig{t: t, store: memory.New()}
-	r.state = watch.New(r.store, slog.New(slog.DiscardHandler), time.Now, []*api.Info{core.Pod, core.ConfigMap})
+func start(t testing.TB) *rig { return startOn(t, memory.New(), time.Now) }
+
+// startOn is a state that begins with what is there, and remembers nothing of how it came to be.
+func startOn(t testing.TB, s store.Store, now func() time.Time) *rig {
+	r := &rig{t: t, store: s}
+	r.state = watch.New(r.store, slog.New(slog.DiscardHandler), now, []*api.Info{core.Pod, core.ConfigMap})
 	ctx, stop := context.WithCancel(context.Background())
 	if err := r.state.Load(ctx); err != nil {
 		t.Fatal(err)
@@ -119,55 +122,92 @@ func TestSelectorsEnterAndLeave(t *testing.T) {
 	}
 }
 
-// TestAgainstTheWriteLog makes random writes and compares lists and watches, begun and resumed anywhere, with
-// what the log of writes says.
-func TestAgainstTheWriteLog(t *testing.T) {
+// story is what was written, and what each watch of it has to say.
+type story struct {
+	log   []write
+	world map[string]*corev1.Pod
+}
+
+type write struct {
+	at       uint64
+	name     string
+	was, now *corev1.Pod
+}
+
+var storyFilters = []watch.Filter{
+	{}, {Namespace: "a"}, {Namespace: "b", Name: "p1"}, {Name: "p2"},
+	{Labels: labels.SelectorFromSet(labels.Set{"app": "x"})},
+	{Fields: fields.OneTermEqualSelector("spec.nodeName", "n1")},
+	{Namespace: "a", Labels: labels.SelectorFromSet(labels.Set{"app": "y"}), Fields: fields.OneTermNotEqualSelector("spec.nodeName", "n2")},
+}
+
+func matches(f watch.Filter, p *corev1.Pod) bool {
+	return p != nil && (f.Namespace == "" || f.Namespace == p.Namespace) && (f.Name == "" || f.Name == p.Name) &&
+		(f.Labels == nil || f.Labels.Matches(labels.Set(p.Labels))) && (f.Fields == nil || f.Fields.Matches(fields.Set{"spec.nodeName": p.Spec.NodeName}))
+}
+
+// next makes a random write; false: it would have been none.
+func (s *story) next(r *rig, random *rand.Rand) bool {
+	namespace, name := []string{"a", "b", "a-b"}[random.IntN(3)], fmt.Sprintf("p%d", random.IntN(4))
+	key := namespace + "/" + name
+	var p *corev1.Pod
+	if random.IntN(4) > 0 {
+		p = pod(namespace, name, []string{"", "n1", "n2"}[random.IntN(3)], []string{"x", "y"}[random.IntN(2)])
+	} else if s.world[key] == nil {
+		return false
+	}
+	s.log = append(s.log, write{r.put(namespace, name, p), key, s.world[key], p})
+	if s.world[key] = p; p == nil {
+		delete(s.world, key)
+	}
+	return true
+}
+
+// after is what a watch says that begins after a revision.
+func (s *story) after(f watch.Filter, at uint64) (want []string) {
+	for _, e := range s.log {
+		switch now, was := matches(f, e.now), matches(f, e.was); {
+		case e.at <= at:
+		case now && was:
+			want = append(want, fmt.Sprintf("MODIFIED %s@%d", e.name, e.at))
+		case now:
+			want = append(want, fmt.Sprintf("ADDED %s@%d", e.name, e.at))
+		case was:
+			want = append(want, fmt.Sprintf("DELETED %s@%d", e.name, e.at))
+		}
+	}
+	return want
+}
+
+func (s *story) end() uint64 { return s.log[len(s.log)-1].at }
+
+func seeded(t testing.TB, stream uint64) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("LIGHTER_SEED"), 10, 64); err == nil {
 		seed = s
 	}
 	t.Logf("LIGHTER_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
+	return rand.New(rand.NewPCG(seed, stream))
+}
+
+// TestAgainstTheWriteLog makes random writes and compares lists and watches, begun and resumed anywhere, with
+// what the log of writes says.
+func TestAgainstTheWriteLog(t *testing.T) {
+	random := seeded(t, 1)
 	r := start(t)
-	type write struct {
-		at   uint64
-		name string
-		was  *corev1.Pod
-		now  *corev1.Pod
-	}
-	var log []write
-	world := map[string]*corev1.Pod{}
-	filters := []watch.Filter{
-		{}, {Namespace: "a"}, {Namespace: "b", Name: "p1"},
-		{Labels: labels.SelectorFromSet(labels.Set{"app": "x"})},
-		{Fields: fields.OneTermEqualSelector("spec.nodeName", "n1")},
-		{Namespace: "a", Labels: labels.SelectorFromSet(labels.Set{"app": "y"}), Fields: fields.OneTermNotEqualSelector("spec.nodeName", "n2")},
-	}
-	match := func(f watch.Filter, p *corev1.Pod) bool {
-		return p != nil && (f.Namespace == "" || f.Namespace == p.Namespace) && (f.Name == "" || f.Name == p.Name) &&
-			(f.Labels == nil || f.Labels.Matches(labels.Set(p.Labels))) && (f.Fields == nil || f.Fields.Matches(fields.Set{"spec.nodeName": p.Spec.NodeName}))
-	}
+	s := &story{world: map[string]*corev1.Pod{}}
 	for range 400 {
-		namespace, name := []string{"a", "b", "a-b"}[random.IntN(3)], fmt.Sprintf("p%d", random.IntN(4))
-		key := namespace + "/" + name
-		var p *corev1.Pod
-		if random.IntN(4) > 0 {
-			p = pod(namespace, name, []string{"", "n1", "n2"}[random.IntN(3)], []string{"x", "y"}[random.IntN(2)])
-		} else if world[key] == nil {
+		if !s.next(r, random) {
 			continue
 		}
-		log = append(log, write{r.put(namespace, name, p), key, world[key], p})
-		if world[key] = p; p == nil {
-			delete(world, key)
-		}
-		f := filters[random.IntN(len(filters))]
+		f := storyFilters[random.IntN(len(storyFilters))]
 		items, at := r.state.List(core.Pod, f)
-		if at != log[len(log)-1].at {
-			t.Fatalf("list is of %d, last write was %d", at, log[len(log)-1].at)
+		if at != s.end() {
+			t.Fatalf("list is of %d, last write was %d", at, s.end())
 		}
 		n := 0
-		for _, p := range world {
-			if match(f, p) {
+		for _, p := range s.world {
+			if matches(f, p) {
 				n++
 			}
 		}
@@ -176,27 +216,16 @@ func TestAgainstTheWriteLog(t *testing.T) {
 		}
 	}
 	for range 200 {
-		from := random.IntN(len(log))
-		f := filters[random.IntN(len(filters))]
-		w, err := r.state.Watch(core.Pod, f, log[from].at)
+		from := s.log[random.IntN(len(s.log))].at
+		f := storyFilters[random.IntN(len(storyFilters))]
+		w, err := r.state.Watch(t.Context(), core.Pod, f, from)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, _ := told(t, w, &f)
 		w.Close()
-		var want []string
-		for _, e := range log[from+1:] {
-			switch now, was := match(f, e.now), match(f, e.was); {
-			case now && was:
-				want = append(want, fmt.Sprintf("MODIFIED %s@%d", e.name, e.at))
-			case now:
-				want = append(want, fmt.Sprintf("ADDED %s@%d", e.name, e.at))
-			case was:
-				want = append(want, fmt.Sprintf("DELETED %s@%d", e.name, e.at))
-			}
-		}
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("from %d filter %+v:\n got %v\nwant %v", log[from].at, f, got, want)
+		if want := s.after(f, from); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("from %d filter %+v:\n got %v\nwant %v", from, f, got, want)
 		}
 	}
 }
@@ -212,13 +241,16 @@ func TestTooOld(t *testing.T) {
 		p.Annotations = map[string]string{"big": big}
 		r.put("a", p.Name, p)
 	}
-	if _, err := r.state.Watch(core.Pod, watch.Filter{}, first); !errors.Is(err, watch.ErrExpired) {
+	if err := r.store.Compact(t.Context(), store.Revision(first+2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.state.Watch(t.Context(), core.Pod, watch.Filter{}, first); !errors.Is(err, watch.ErrExpired) {
 		t.Errorf("watch from a revision whose events are gone: %v", err)
 	}
 	if _, _, err := slow.Take(nil); !errors.Is(err, watch.ErrExpired) {
 		t.Errorf("a watcher who fell behind: %v", err)
 	}
-	w, err := r.state.Watch(core.Pod, watch.Filter{}, r.state.Revision())
+	w, err := r.state.Watch(t.Context(), core.Pod, watch.Filter{}, r.state.Revision())
 	if err != nil {
 		t.Fatal(err)
 	}

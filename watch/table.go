@@ -65,7 +65,7 @@ type change struct{ old, new *Item }
 // An index is made when a label or field was selected by this often, for tables from this size; it goes when nobody
 // used it for a while.
 const (
-	indexAfter = 3
+	indexAfter = 2
 	indexFrom  = 500
 	indexMost  = 8
 	indexIdle  = 10 * time.Minute
@@ -86,6 +86,14 @@ func (t *table) snapshot() *btree.Map[string, *Item] {
 		t.shared = t.items.Copy()
 	}
 	return t.shared
+}
+
+// changed is the revision of the last change, or a later one.
+func (t *table) changed() uint64 {
+	if n := len(t.log.events); n > 0 {
+		return t.log.events[n-1].Revision
+	}
+	return t.since
 }
 
 // put makes new (nil: nothing) of what was old (nil: nothing).

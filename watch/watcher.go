@@ -18,24 +18,46 @@ type Watcher struct {
 	begin uint64
 	seen  uint64 // revision up to which everything was looked at
 	wake  chan struct{}
+	past  *past // gives what happened before the log began; nil: the watcher is in its feed
 }
 
 // takeBytes bounds what one Take gives, beyond the events of one revision, which stay together so that whoever breaks off
 // after any event can resume there: a reader who is slow holds no more of the past.
 const takeBytes = 4 << 10
 
-// Watch begins a watcher of what happens after the revision. Errors: ErrExpired.
-func (s *State) Watch(i *api.Info, f Filter, after uint64) (*Watcher, error) {
+// Watch begins a watcher of what happens after the revision. What is older than the log comes from the store's history;
+// ctx bounds that. Errors: ErrExpired when the store has forgotten it, ctx's, the store's.
+func (s *State) Watch(ctx context.Context, i *api.Info, f Filter, after uint64) (*Watcher, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tables[i.StoreKey]
-	if after < t.since {
-		return nil, ErrExpired
+	w := &Watcher{state: s, table: s.tables[i.StoreKey], begin: after, seen: after, wake: make(chan struct{}, 1)}
+	in := s.join(w, &f)
+	s.mu.Unlock()
+	if in {
+		return w, nil
 	}
-	w := s.watcher(t, &f)
-	w.begin, w.seen = after, after
+	w.past = s.recall(ctx, w.table, f, after, w.Poke)
+	select {
+	case <-w.wake: // its first answer, so that who comes too late is told at once
+		w.Poke()
+	case <-ctx.Done():
+	}
+	if err := w.past.failed(ctx); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// join puts the watcher into its feed, after what it has seen; false: the log does not reach back as far.
+func (s *State) join(w *Watcher, f *Filter) bool {
+	t := w.table
+	if w.seen < t.since {
+		return false
+	}
+	s.feed(w, f)
+	w.begin = w.seen
 	log := t.log.events
-	from := sort.Search(len(log), func(n int) bool { return log[n].Revision > after })
+	from := sort.Search(len(log), func(n int) bool { return log[n].Revision > w.begin })
 	if w.feed == &t.log {
 		w.next -= uint64(len(log) - from)
 	} else {
@@ -48,7 +70,7 @@ func (s *State) Watch(i *api.Info, f Filter, after uint64) (*Watcher, error) {
 	if w.early != nil || w.next < w.feed.end() {
 		w.Poke() // what has happened already is not announced again
 	}
-	return w, nil
+	return true
 }
 
 // ListWatch lists and begins a watcher of what happens after that list.
@@ -57,15 +79,22 @@ func (s *State) ListWatch(i *api.Info, f Filter) ([]*Item, *Watcher) {
 	t := s.tables[i.StoreKey]
 	view := s.look(t, &f)
 	w := s.watcher(t, &f)
-	w.begin, w.seen = s.revision, s.revision
 	s.mu.Unlock()
 	items, _ := view.page(&f, Page{})
 	return items, w
 }
 
-// watcher makes one at the end of its feed.
+// watcher makes one of what happens from now on.
 func (s *State) watcher(t *table, f *Filter) *Watcher {
-	w := &Watcher{state: s, table: t, key: keyFor(t, f), wake: make(chan struct{}, 1)}
+	w := &Watcher{state: s, table: t, begin: s.revision, seen: s.revision, wake: make(chan struct{}, 1)}
+	s.feed(w, f)
+	return w
+}
+
+// feed puts a watcher at the end of its feed.
+func (s *State) feed(w *Watcher, f *Filter) {
+	t := w.table
+	w.key = keyFor(t, f)
 	if w.key == (feedKey{}) {
 		w.feed = &t.log
 	} else if w.feed = t.feeds[w.key]; w.feed == nil {
@@ -80,7 +109,6 @@ func (s *State) watcher(t *table, f *Filter) *Watcher {
 	}
 	w.feed.watchers[w] = struct{}{}
 	w.next = w.feed.end()
-	return w
 }
 
 // Poke makes Wake ready. Whoever waits there for other things too may have them poke; any goroutine may call it.
@@ -98,6 +126,9 @@ func (w *Watcher) Wake() <-chan struct{} { return w.wake }
 // revision up to which nothing is missing; where there are more, Wake is ready at once. It never waits.
 // Errors: ErrExpired when the watcher is too far behind, or why the state ended.
 func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) {
+	if w.past != nil {
+		return w.takePast(into)
+	}
 	s := w.state
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -133,6 +164,26 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 	return into, w.seen, s.failed
 }
 
+// takePast is Take before the watcher is in its feed.
+func (w *Watcher) takePast(into []*Event) ([]*Event, uint64, error) {
+	p, s := w.past, w.state
+	events, upTo, arrived, err := p.take(into)
+	w.seen = max(w.seen, upTo)
+	if !arrived {
+		return events, w.seen, err
+	}
+	s.mu.Lock()
+	in := s.join(w, &p.filter)
+	s.mu.Unlock()
+	if in {
+		p.stop()
+		w.past = nil
+	} else {
+		p.goOn() // the log has moved on since
+	}
+	return events, w.seen, nil
+}
+
 // Next waits for Take to give events or for ctx.
 func (w *Watcher) Next(ctx context.Context, into []*Event) ([]*Event, uint64, error) {
 	for {
@@ -153,6 +204,10 @@ func (w *Watcher) Begin() uint64 { return w.begin }
 
 // Close ends the watcher.
 func (w *Watcher) Close() {
+	if w.past != nil {
+		w.past.stop()
+		return
+	}
 	w.state.mu.Lock()
 	defer w.state.mu.Unlock()
 	t := w.table

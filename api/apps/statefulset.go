@@ -16,7 +16,7 @@ import (
 // StatefulSet runs pods that keep their names and volumes.
 var StatefulSet = api.Define(api.Resource[*appsv1.StatefulSet]{
 	Group: group, Version: version, Plural: "statefulsets", Short: []string{"sts"}, Categories: all, Scope: api.Namespaced,
-	Default: defaultStatefulSet,
+	Default: defaultStatefulSet, Decoded: nameClaims,
 	Prepare: func(s, old *appsv1.StatefulSet) {
 		core.DropDisabled(&s.Spec.Template.Spec)
 		s.Status = appsv1.StatefulSetStatus{}
@@ -61,10 +61,16 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 	core.OrNew(&s.Replicas, 1)
 	core.OrNew(&s.RevisionHistoryLimit, 10)
 	for i := range s.VolumeClaimTemplates {
-		c := &s.VolumeClaimTemplates[i]
-		core.OrSet(&c.APIVersion, "v1")
-		core.OrSet(&c.Kind, "PersistentVolumeClaim")
-		core.DefaultClaim(c)
+		core.DefaultClaim(&s.VolumeClaimTemplates[i])
+	}
+	nameClaims(set)
+}
+
+// nameClaims says what the claim templates are, which their protobuf form does not.
+func nameClaims(set *appsv1.StatefulSet) {
+	for i := range set.Spec.VolumeClaimTemplates {
+		c := &set.Spec.VolumeClaimTemplates[i]
+		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
 	}
 }
 

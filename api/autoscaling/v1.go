@@ -8,6 +8,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -109,13 +110,46 @@ func toV1(h *autoscalingv2.HorizontalPodAutoscaler) (*autoscalingv1.HorizontalPo
 	}
 	for _, err := range []error{
 		keep(metricsKey, len(metrics) > 0, metrics), keep(currentKey, len(current) > 0, current),
-		keep(conditionsKey, len(h.Status.Conditions) > 0, h.Status.Conditions), keep(behaviorKey, h.Spec.Behavior != nil, h.Spec.Behavior),
+		keep(conditionsKey, len(h.Status.Conditions) > 0, h.Status.Conditions), keep(behaviorKey, h.Spec.Behavior != nil, behaviorOf(h.Spec.Behavior)),
 	} {
 		if err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// behavior is how the annotation has the field: by the names of Kubernetes' Go type, without the JSON tags.
+type behavior struct{ ScaleUp, ScaleDown *scalingRules }
+
+type scalingRules struct {
+	StabilizationWindowSeconds *int32
+	SelectPolicy               *autoscalingv2.ScalingPolicySelect
+	Policies                   []scalingPolicy
+	Tolerance                  *resource.Quantity
+}
+
+type scalingPolicy struct {
+	Type          autoscalingv2.HPAScalingPolicyType
+	Value         int32
+	PeriodSeconds int32
+}
+
+func behaviorOf(b *autoscalingv2.HorizontalPodAutoscalerBehavior) *behavior {
+	rules := func(r *autoscalingv2.HPAScalingRules) *scalingRules {
+		if r == nil {
+			return nil
+		}
+		out := &scalingRules{r.StabilizationWindowSeconds, r.SelectPolicy, nil, r.Tolerance}
+		for _, p := range r.Policies {
+			out.Policies = append(out.Policies, scalingPolicy(p))
+		}
+		return out
+	}
+	if b == nil {
+		return nil
+	}
+	return &behavior{rules(b.ScaleUp), rules(b.ScaleDown)}
 }
 
 func toV2(h *autoscalingv1.HorizontalPodAutoscaler) (*autoscalingv2.HorizontalPodAutoscaler, error) {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,7 +12,7 @@ import (
 
 // Event tells what happened to an object. It is also served as events.k8s.io/v1.
 var Event = api.Define(api.Resource[*corev1.Event]{
-	Version: "v1", Plural: "events", Short: []string{"ev"}, Scope: api.Namespaced, Relaxed: true,
+	Version: "v1", Plural: "events", Short: []string{"ev"}, Scope: api.Namespaced, Relaxed: true, Life: time.Hour,
 	Validate: validateEvent,
 	Fields: map[string]func(*corev1.Event) string{
 		"involvedObject.kind":            func(e *corev1.Event) string { return e.InvolvedObject.Kind },

@@ -54,11 +54,12 @@ var Pod = api.Define(api.Resource[*corev1.Pod]{
 		"status.nominatedNodeName": func(p *corev1.Pod) string { return p.Status.NominatedNodeName },
 	},
 	Columns: podColumns,
-	Unshown: []string{"spec.volumes", "spec.affinity", "spec.tolerations", "spec.topologySpreadConstraints", "spec.securityContext",
-		"spec.containers.env", "spec.containers.envFrom", "spec.containers.volumeMounts", "spec.containers.resources", "spec.containers.livenessProbe",
-		"spec.containers.readinessProbe", "spec.containers.startupProbe", "spec.containers.lifecycle", "spec.containers.ports", "spec.containers.args",
-		"spec.containers.command", "spec.containers.securityContext",
-		"spec.initContainers.env", "spec.initContainers.volumeMounts", "spec.initContainers.resources", "spec.initContainers.args", "spec.initContainers.command"},
+	Shown: []string{"spec.nodeName", "spec.readinessGates", "spec.containers.name", "spec.initContainers.name", "spec.initContainers.restartPolicy",
+		"status.phase", "status.reason", "status.conditions.type", "status.conditions.status", "status.conditions.reason",
+		"status.podIP", "status.podIPs", "status.nominatedNodeName",
+		"status.initContainerStatuses.name", "status.initContainerStatuses.state", "status.initContainerStatuses.lastState",
+		"status.initContainerStatuses.ready", "status.initContainerStatuses.restartCount", "status.initContainerStatuses.started",
+		"status.containerStatuses.state", "status.containerStatuses.lastState", "status.containerStatuses.ready", "status.containerStatuses.restartCount"},
 })
 
 func defaultPod(p *corev1.Pod) {

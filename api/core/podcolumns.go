@@ -76,10 +76,8 @@ func summarize(p *corev1.Pod) summary {
 	if c := podCondition(p, corev1.PodScheduled); c != nil && c.Reason == corev1.PodReasonSchedulingGated {
 		s.status = corev1.PodReasonSchedulingGated
 	}
-	sidecar := map[string]bool{}
 	for i := range p.Spec.InitContainers {
-		if c := &p.Spec.InitContainers[i]; isSidecar(c) {
-			sidecar[c.Name] = true
+		if isSidecar(&p.Spec.InitContainers[i]) {
 			s.all++
 		}
 	}
@@ -88,11 +86,12 @@ func summarize(p *corev1.Pod) summary {
 	for i := range p.Status.InitContainerStatuses {
 		c := &p.Status.InitContainerStatuses[i]
 		s.restarted(c)
-		if sidecar[c.Name] {
+		sidecar := hasSidecar(p, c.Name)
+		if sidecar {
 			sidecars.restarted(c)
 		}
 		done := c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
-		if sidecar[c.Name] && IsTrue(c.Started) && !done {
+		if sidecar && IsTrue(c.Started) && !done {
 			done = true
 			if c.Ready {
 				s.ready++
@@ -116,6 +115,15 @@ func summarize(p *corev1.Pod) summary {
 		}
 	}
 	return s
+}
+
+func hasSidecar(p *corev1.Pod, name string) bool {
+	for i := range p.Spec.InitContainers {
+		if c := &p.Spec.InitContainers[i]; c.Name == name && isSidecar(c) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *summary) containers(p *corev1.Pod) {

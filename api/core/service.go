@@ -23,7 +23,7 @@ var Service = api.Define(api.Resource[*corev1.Service]{
 	Validate:     validateService,
 	ValidateName: apivalidation.NameIsDNSLabel,
 	Status: &api.Status[*corev1.Service]{
-		Copy: func(dst, src *corev1.Service) { dst.Status = src.Status }, Validate: validateServiceStatus},
+		Copy: func(dst, src *corev1.Service) { dst.Status = *src.Status.DeepCopy() }, Validate: validateServiceStatus}, // Default writes to it
 	Subresources: []api.Subresource{{Name: "proxy", Kind: "ServiceProxyOptions", Verbs: proxy}},
 	Fields: map[string]func(*corev1.Service) string{
 		"spec.clusterIP": func(s *corev1.Service) string { return s.Spec.ClusterIP },

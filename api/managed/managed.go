@@ -106,7 +106,7 @@ func (w Write) take(entries []metav1.ManagedFieldsEntry, took *set, version stri
 		entries = slices.Delete(slices.Clone(entries), n, n+1)
 		break
 	}
-	mine.FieldsV1 = metav1.NewFieldsV1(string(took.encode()))
+	mine.FieldsV1 = took.encode()
 	return append(entries, mine)
 }
 
@@ -130,7 +130,7 @@ func subtracted(e metav1.ManagedFieldsEntry, change *set) (metav1.ManagedFieldsE
 		return e, false
 	}
 	if changed {
-		e.FieldsV1 = metav1.NewFieldsV1(string(rest.encode()))
+		e.FieldsV1 = rest.encode()
 	}
 	return e, true
 }
@@ -225,7 +225,7 @@ func capped(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 		if errA != nil || errB != nil {
 			continue
 		}
-		bucket.FieldsV1 = metav1.NewFieldsV1(string(a.union(b).encode()))
+		bucket.FieldsV1 = a.union(b).encode()
 		drop(one)
 		drop(e)
 		entries = append(entries, bucket)

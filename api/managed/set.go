@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"unsafe"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
@@ -138,7 +141,14 @@ func (s *set) stripped() *set {
 }
 
 // encode gives the set as FieldsV1.
-func (s *set) encode() []byte { return s.append(make([]byte, 0, 512), false) }
+func (s *set) encode() *metav1.FieldsV1 {
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	*buf = s.append((*buf)[:0], false)
+	return metav1.NewFieldsV1(unsafe.String(unsafe.SliceData(*buf), len(*buf))) // which copies it, in either of its builds
+}
+
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
 func (s *set) append(b []byte, member bool) []byte {
 	b = append(b, '{')
@@ -189,7 +199,7 @@ var errFields = errors.New("malformed FieldsV1")
 
 // parse reads FieldsV1 in the form that encode gives. The set shares the bytes, which nobody changes.
 func parse(raw []byte) (*set, error) {
-	p := parser{text: string(raw)}
+	p := parser{text: unsafe.String(unsafe.SliceData(raw), len(raw))}
 	s, _, ok := p.set(0)
 	p.space()
 	if !ok || p.at != len(p.text) {

@@ -18,6 +18,7 @@ var CSIDriver = api.Define(api.Resource[*storagev1.CSIDriver]{
 		fill(&d.Spec.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
 		fill(&d.Spec.RequiresRepublish, false)
 		fill(&d.Spec.SELinuxMount, false)
+		fill(&d.Spec.PreventPodSchedulingIfMissing, false)
 		if len(d.Spec.VolumeLifecycleModes) == 0 {
 			d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 		}

@@ -131,7 +131,8 @@ func (v *view) follow(ctx context.Context, f func(client.Change)) {
 			}
 			if len(told.since) > toldMost {
 				if now, ok := w.Snapshot(); ok {
-					told.base, told.since = now, nil
+					told.base = now
+					clear(told.since)
 				}
 			}
 		}

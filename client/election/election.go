@@ -1,8 +1,9 @@
 // Package election lets one process of several lead: it holds a Lease of the cluster, as Kubernetes' own components do,
 // so that theirs and ours exclude each other. role runs scheduler, controllers and cloud controllers below it.
 //
-// Nobody compares clocks: who waits counts from when it saw the Lease change. Who leads stops its work, and its writes
-// are refused, before anybody else can have taken the Lease; see Term. Source: Kubernetes documentation, Leases.
+// Nobody compares clocks: who waits counts from when it saw the Lease change, or from earlier when it knows that the
+// renewal is older; see sent. Who leads stops its work, and its writes are refused, before anybody else can have taken
+// the Lease; see Term. Source: Kubernetes documentation, Leases.
 package election
 
 import (
@@ -28,7 +29,7 @@ const Namespace = metav1.NamespaceSystem
 const (
 	Duration = 4 * time.Second        // a Lease that did not change for so long may be taken
 	Deadline = 3 * time.Second        // a leader that could not renew for so long stops; the second between is for writes under way
-	Renew    = time.Second            // how often a leader renews
+	Renew    = time.Second            // how often a leader renews; renewTime tells how long after the one before
 	retry    = 200 * time.Millisecond // after a failed attempt
 )
 
@@ -97,6 +98,28 @@ func lasts(l *coordinationv1.Lease) time.Duration {
 	return Duration
 }
 
+// sent is when l, which is seen now, was written at the latest, where last was written at the latest at before. A store
+// that could not commit for a while shows a dead leader's last renewal when it comes back, and need not be waited for
+// once more: who leads with our Duration tells by renewTime how much later than the last one a renewal was written, by
+// a clock that never steps while acquireTime stays.
+func sent(last *coordinationv1.Lease, before time.Time, l *coordinationv1.Lease) time.Time {
+	now := time.Now()
+	if last == nil || l == nil || lasts(last) != Duration || lasts(l) != Duration {
+		return now
+	}
+	a, b := last.Spec, l.Spec
+	if a.HolderIdentity == nil || b.HolderIdentity == nil || *a.HolderIdentity != *b.HolderIdentity || !a.AcquireTime.Equal(b.AcquireTime) {
+		return now
+	}
+	if a.RenewTime == nil || b.RenewTime == nil || b.RenewTime.Before(a.RenewTime) {
+		return now
+	}
+	if then := before.Add(b.RenewTime.Sub(a.RenewTime.Time)); then.Before(now) {
+		return then
+	}
+	return now
+}
+
 // acquire waits until the Lease is this candidate's; began is from when it counts. An error means that ctx ended.
 func (c *Candidate) acquire(ctx context.Context, seen <-chan *coordinationv1.Lease) (held *coordinationv1.Lease, began time.Time, err error) {
 	last, err := client.Leases.Get(ctx, c.Client, Namespace, c.Name)
@@ -109,12 +132,19 @@ func (c *Candidate) acquire(ctx context.Context, seen <-chan *coordinationv1.Lea
 	if err != nil {
 		last = nil
 	}
+	written := time.Now() // last was, at the latest
 	expired := time.NewTimer(lasts(last))
 	defer expired.Stop()
-	for try := c.free(last); ; {
+	try := c.free(last)
+	changed := func(l *coordinationv1.Lease) {
+		last, written = l, sent(last, written, l)
+		expired.Reset(time.Until(written.Add(lasts(last))))
+		try = c.free(last)
+	}
+	for {
 		if try {
 			began = time.Now()
-			if held, err = c.take(ctx, last); err == nil {
+			if held, err = c.take(ctx, last, began); err == nil {
 				return held, began, nil
 			}
 			c.Log.Debug("lease not taken", "object", c.Name, "err", err)
@@ -122,9 +152,7 @@ func (c *Candidate) acquire(ctx context.Context, seen <-chan *coordinationv1.Lea
 				return nil, began, ctx.Err()
 			}
 			if now, err := client.Leases.Get(ctx, c.Client, Namespace, c.Name); err == nil && (last == nil || now.ResourceVersion != last.ResourceVersion) {
-				last = now
-				expired.Reset(lasts(last))
-				try = c.free(last)
+				changed(now)
 			}
 			continue
 		}
@@ -133,9 +161,7 @@ func (c *Candidate) acquire(ctx context.Context, seen <-chan *coordinationv1.Lea
 			if l != nil && last != nil && (l.ResourceVersion == last.ResourceVersion || client.Version(l) < client.Version(last)) {
 				continue // known
 			}
-			last = l
-			expired.Reset(lasts(last))
-			try = c.free(last)
+			changed(l)
 		case <-expired.C:
 			try = true
 		case <-ctx.Done():
@@ -145,10 +171,10 @@ func (c *Candidate) acquire(ctx context.Context, seen <-chan *coordinationv1.Lea
 }
 
 // take writes this candidate into the Lease, if nobody was faster.
-func (c *Candidate) take(ctx context.Context, last *coordinationv1.Lease) (*coordinationv1.Lease, error) {
+func (c *Candidate) take(ctx context.Context, last *coordinationv1.Lease, began time.Time) (*coordinationv1.Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
-	now, seconds, changes := metav1.NowMicro(), int32(Duration/time.Second), int32(0)
+	now, seconds, changes := metav1.NewMicroTime(began), int32(Duration/time.Second), int32(0)
 	if last == nil {
 		return client.Leases.Create(ctx, c.Client, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: c.Name},
 			Spec: coordinationv1.LeaseSpec{HolderIdentity: &c.Identity, LeaseDurationSeconds: &seconds, AcquireTime: &now, RenewTime: &now, LeaseTransitions: &changes}})
@@ -176,7 +202,7 @@ func (c *Candidate) term(ctx context.Context, held *coordinationv1.Lease, began 
 	done := make(chan error, 1)
 	go func() { done <- lead(leading, t) }()
 	renewed := make(chan error, 1)
-	go func() { renewed <- c.renew(leading, t, &held) }()
+	go func() { renewed <- c.renew(leading, t, &held, began) }()
 	var err error
 	select {
 	case err = <-done:
@@ -207,7 +233,8 @@ func own(err error) error {
 }
 
 // renew keeps the Lease until ctx ends or it is lost.
-func (c *Candidate) renew(ctx context.Context, t *Term, held **coordinationv1.Lease) error {
+func (c *Candidate) renew(ctx context.Context, t *Term, held **coordinationv1.Lease, began time.Time) error {
+	clock := steady{began}
 	for wait := Renew; ; {
 		if pause(ctx, wait) != nil {
 			return ctx.Err()
@@ -215,8 +242,10 @@ func (c *Candidate) renew(ctx context.Context, t *Term, held **coordinationv1.Le
 		began := time.Now()
 		limited, cancel := context.WithDeadline(ctx, *t.until.Load())
 		l := (*held).DeepCopy()
-		now := metav1.NowMicro()
-		l.Spec.RenewTime = &now
+		now, stepped := clock.read()
+		if l.Spec.RenewTime = &now; stepped {
+			l.Spec.AcquireTime = &now
+		}
 		l, err := client.Leases.Update(limited, c.Client, l)
 		cancel()
 		wait = Renew
@@ -246,6 +275,19 @@ func (c *Candidate) renew(ctx context.Context, t *Term, held **coordinationv1.Le
 		}
 		wait = retry
 	}
+}
+
+// steady is a clock that goes by the machine's monotonic one; when that and the time of day differ by a second, which
+// somebody has set then, it starts anew from the time of day.
+type steady struct{ began time.Time }
+
+func (s *steady) read() (now metav1.MicroTime, stepped bool) {
+	t := s.began.Add(time.Since(s.began))
+	if d := time.Now().Round(0).Sub(t.Round(0)); d.Abs() > time.Second {
+		s.began, stepped = time.Now(), true
+		t = s.began
+	}
+	return metav1.NewMicroTime(t), stepped
 }
 
 // release gives the Lease back: the next one need not wait for its end.

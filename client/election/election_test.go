@@ -24,6 +24,18 @@ type leases struct {
 	client.Client
 	mu   sync.Mutex
 	view *clienttest.View
+	late []client.Object // accepted and not committed: stuck
+	lame bool            // accepts and commits nothing
+}
+
+// recover commits what was accepted.
+func (s *leases) recover() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lame = false
+	for _, o := range s.late {
+		s.view.Set(o)
+	}
 }
 
 func newLeases() *leases { return &leases{view: clienttest.NewView()} }
@@ -37,16 +49,19 @@ type link struct {
 
 func (l *link) set(down bool) { l.mu.Lock(); l.down = down; l.mu.Unlock() }
 
-// wait is how a request to a server that cannot be reached ends.
+// wait is how a request waits for a server that cannot be reached.
 func (l *link) wait(ctx context.Context) error {
-	l.mu.Lock()
-	down := l.down
-	l.mu.Unlock()
-	if down {
-		<-ctx.Done()
-		return apierrors.NewTimeoutError("no answer", 0)
+	for {
+		l.mu.Lock()
+		down := l.down
+		l.mu.Unlock()
+		if !down {
+			return nil
+		}
+		if pause(ctx, 10*time.Millisecond) != nil {
+			return apierrors.NewTimeoutError("no answer", 0)
+		}
 	}
-	return nil
 }
 
 func (l *link) Get(ctx context.Context, r client.Resource, namespace, name string) (client.Object, error) {
@@ -83,6 +98,10 @@ func (l *link) write(ctx context.Context, r client.Resource, o client.Object, ex
 	}
 	n := o.(*coordinationv1.Lease).DeepCopy()
 	n.ResourceVersion = strconv.FormatUint(s.view.Version()+1, 10)
+	if s.lame {
+		s.late = append(s.late, n)
+		return nil, apierrors.NewTimeoutError("not committed", 0)
+	}
 	return s.view.Set(n), nil
 }
 
@@ -193,6 +212,22 @@ func TestElection(t *testing.T) {
 			h.join(ctx, "a", 0)
 			time.Sleep(time.Minute)
 		}, []string{"a leads after 0s", "a leads after 6s"}}, // a second of which the dead one tried to give it back
+		"a dead one's last renewal that shows late makes nobody wait again": {func(ctx context.Context, h *house) {
+			a, _ := h.join(ctx, "a", 0)
+			synctest.Wait()
+			b, _ := h.join(ctx, "b", 0)
+			time.Sleep(10*time.Second - 100*time.Millisecond)
+			h.server.mu.Lock()
+			h.server.lame = true
+			h.server.mu.Unlock()
+			b.set(true) // its requests wait like all that need a commit
+			time.Sleep(200 * time.Millisecond)
+			a.set(true)
+			time.Sleep(3700 * time.Millisecond)
+			h.server.recover()
+			b.set(false)
+			time.Sleep(time.Minute)
+		}, []string{"a leads after 0s", "b leads after 14s"}},
 		"a component with a longer lease is waited for as long": {func(ctx context.Context, h *house) {
 			theirs, long, now := "upstream", int32(15), metav1.NowMicro()
 			h.server.view.Set(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "kube-scheduler"},

@@ -106,7 +106,8 @@ func (c *cutter) check(disk *vfs.MemFS, k known, again int) error {
 
 // crashed is the disk after a crash that kept some percent of what was not synced. MemFS brings back all names whose
 // removal was not synced; of the log's they may be gone too, the first ones first. (Pebble's removals of one folder
-// are not on the disk before what it made there earlier: pebble relies on the file system for that.)
+// are not on the disk before what it made there earlier: pebble relies on the file system for that, when it exchanges a
+// marker: it makes the new one, removes the old one, and syncs the folder once.)
 func crashed(disk *vfs.MemFS, kept int, rnd *rand.Rand) *vfs.MemFS {
 	const dir = "data/log"
 	before, _ := disk.List(dir) // it may not be there yet
@@ -138,7 +139,7 @@ type liar struct {
 
 func syncKind(name string) string {
 	switch base := path.Base(name); {
-	case strings.HasSuffix(base, ".log"):
+	case strings.HasSuffix(base, ".log"), base == "new": // which is to be one
 		return "log"
 	case strings.HasSuffix(base, ".sst"):
 		return "table"

@@ -74,6 +74,7 @@ type Store struct {
 	stuck   chan struct{} // closed when pebble will not end any more
 	stick   func()        // closes stuck, once
 	failure atomic.Pointer[error]
+	refusal atomic.Pointer[error] // the disk's own first error, of pebble's files
 
 	mu       sync.Mutex // guards what is below; never held while the disk is written, but by Restore
 	work     sync.Cond  // the writer waits for forming, settle or stopping

@@ -30,7 +30,11 @@ func (g gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, err
 		return nil, store.ErrReadOnly
 	}
 	f, err := g.FS.Create(name, category)
-	if err == nil && strings.HasPrefix(g.PathBase(name), "MANIFEST-") {
+	if err != nil {
+		return nil, g.s.refused(err)
+	}
+	f = written{f, g.s}
+	if strings.HasPrefix(g.PathBase(name), "MANIFEST-") {
 		// Pebble leaves it to the file system's order that the manifest's name
 		// is on the disk before the marker's that points to it.
 		if err := g.s.syncFolder(g.PathDir(name)); err != nil {
@@ -38,7 +42,7 @@ func (g gate) Create(name string, category vfs.DiskWriteCategory) (vfs.File, err
 			return nil, err
 		}
 	}
-	return f, err
+	return f, nil
 }
 
 func (g gate) Remove(name string) error {
@@ -64,6 +68,38 @@ func (g gate) OpenDir(name string) (vfs.File, error) {
 }
 
 func (g gate) Unwrap() vfs.FS { return g.FS }
+
+// written is a file that pebble makes: what the disk says is kept, because pebble hands some of it on as text alone.
+type written struct {
+	vfs.File
+	s *Store
+}
+
+func (f written) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, f.s.refused(err)
+}
+
+func (f written) WriteAt(p []byte, at int64) (int, error) {
+	n, err := f.File.WriteAt(p, at)
+	return n, f.s.refused(err)
+}
+
+func (f written) Sync() error     { return f.s.refused(f.File.Sync()) }
+func (f written) SyncData() error { return f.s.refused(f.File.SyncData()) }
+
+func (f written) SyncTo(length int64) (full bool, err error) {
+	full, err = f.File.SyncTo(length)
+	return full, f.s.refused(err)
+}
+
+// refused remembers the disk's first own error.
+func (s *Store) refused(err error) error {
+	if err != nil {
+		s.refusal.CompareAndSwap(nil, &err)
+	}
+	return err
+}
 
 // folder is a folder that pebble syncs. Pebble would panic if that fails; here
 // it ends writing, before anything that builds on the sync is removed.
@@ -108,7 +144,11 @@ func (q quiet) Errorf(format string, args ...any) {
 // on, and nothing is flushed any more. All else that calls it is a bug.
 func (q quiet) Fatalf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	q.s.fail(errors.New("pebble: " + text))
+	err := errors.New("pebble: " + text)
+	if cause := q.s.refusal.Load(); cause != nil {
+		err = fmt.Errorf("%w (%w)", err, *cause)
+	}
+	q.s.fail(err)
 	if strings.HasPrefix(text, "MANIFEST") {
 		q.s.stick()
 		runtime.Goexit()

@@ -63,7 +63,8 @@ func (l *log) read(segment uint64) ([]byte, error) {
 	return data, nil
 }
 
-// begin makes segment the current one, empty but for its first record, on the disk.
+// begin makes segment the current one, empty but for its first record, on the disk. It gets its name when that is there:
+// a segment without is damaged.
 func (l *log) begin(segment uint64, start segmentStart) error {
 	if l.err != nil {
 		return l.err
@@ -79,11 +80,11 @@ func (l *log) tryBegin(segment uint64, start segmentStart) error {
 		}
 		l.file = nil
 	}
-	name := l.fs.PathJoin(l.dir, segmentName(segment))
-	f, err := l.fs.Create(name, "lighter-log") // empty, whatever was there
+	unborn := l.fs.PathJoin(l.dir, "new")
+	f, err := l.fs.Create(unborn, "lighter-log") // empty, whatever was there
 	if err == nil {
 		if err = f.Close(); err == nil {
-			f, err = l.fs.OpenReadWrite(name, "lighter-log")
+			f, err = l.fs.OpenReadWrite(unborn, "lighter-log")
 		}
 	}
 	if err != nil {
@@ -97,6 +98,9 @@ func (l *log) tryBegin(segment uint64, start segmentStart) error {
 	}
 	if err := l.trySync(); err != nil {
 		return err
+	}
+	if err := l.fs.Rename(unborn, l.fs.PathJoin(l.dir, segmentName(segment))); err != nil {
+		return fmt.Errorf("name log: %w", err)
 	}
 	if err := l.folder.Sync(); err != nil {
 		return fmt.Errorf("sync log folder: %w", err)

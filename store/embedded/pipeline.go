@@ -13,6 +13,7 @@ import (
 func (s *Store) write() {
 	defer s.parts.Done()
 	defer close(s.publishing)
+	var spare []byte // what the records of the group before were in
 	for {
 		s.mu.Lock()
 		for len(s.forming.sizes) == 0 && !s.settle && !s.stopping {
@@ -21,6 +22,7 @@ func (s *Store) write() {
 		var g *group // none: only settle
 		if len(s.forming.sizes) > 0 {
 			g, s.forming = s.forming, newGroup()
+			s.forming.records, spare = spare, nil
 			s.inflight++
 		}
 		settle := s.settle
@@ -31,15 +33,20 @@ func (s *Store) write() {
 			s.rest()
 		}
 		if g != nil {
-			s.carry(g)
+			if spare = s.carry(g)[:0]; cap(spare) > spareMost {
+				spare = nil
+			}
 		} else if !settle {
 			return
 		}
 	}
 }
 
-// carry puts a group into the log.
-func (s *Store) carry(g *group) {
+// spareMost is the largest buffer that is kept for the next group but one.
+const spareMost = 256 << 10
+
+// carry puts a group into the log, and gives back what its records were in.
+func (s *Store) carry(g *group) []byte {
 	s.log.place(g.records, g.sizes)
 	err := s.log.write(g.records)
 	if err == nil && g.durable {
@@ -52,10 +59,11 @@ func (s *Store) carry(g *group) {
 	if n := len(g.txns); n > 0 {
 		s.logged = g.txns[n-1].revision
 	}
+	records := g.records
 	g.records, g.sizes = nil, nil
 	s.publishing <- g
 	if err != nil {
-		return
+		return records
 	}
 	s.restLater()
 	if s.log.size > s.segment {
@@ -63,6 +71,7 @@ func (s *Store) carry(g *group) {
 			s.fail(err)
 		}
 	}
+	return records
 }
 
 // rotate begins a segment and lets the ones before go when pebble has what they hold.
@@ -116,6 +125,7 @@ func (s *Store) rest() {
 // publish is the publisher: it moves groups to pebble and shows them.
 func (s *Store) publish() {
 	defer s.parts.Done()
+	var value []byte
 	for g := range s.publishing {
 		if g.finished != 0 {
 			s.flush(g.finished)
@@ -125,7 +135,8 @@ func (s *Store) publish() {
 			g.err = s.unknown()
 		}
 		if g.err == nil && len(g.txns) > 0 {
-			if err := s.apply(g.txns); err != nil {
+			var err error
+			if value, err = s.apply(value[:0], g.txns); err != nil {
 				s.fail(err)
 				g.err = s.unknown()
 			} else {
@@ -154,18 +165,18 @@ func (s *Store) publish() {
 	}
 }
 
-// apply writes transactions to pebble, into memory first; the log still has them.
-func (s *Store) apply(txns []txn) error {
+// apply writes transactions to pebble, into memory first; the log still has them. It puts together in value.
+func (s *Store) apply(value []byte, txns []txn) ([]byte, error) {
 	b := s.db.NewBatch()
 	defer b.Close()
-	var key, value []byte
+	var key []byte
 	for _, t := range txns {
 		keys := make([]byte, 4, 128)
 		for _, op := range t.ops {
 			key = appendVersionKey(key[:0], op.Key, t.revision)
 			value = appendVersion(value[:0], key, op.Value)
 			if err := b.Set(key, value, nil); err != nil {
-				return fmt.Errorf("apply %s: %w", op.Key, err)
+				return nil, fmt.Errorf("apply %s: %w", op.Key, err)
 			}
 			key = currentKey(key[:0], op.Key)
 			var err error
@@ -176,23 +187,26 @@ func (s *Store) apply(txns []txn) error {
 				err = b.Set(key, value, nil)
 			}
 			if err != nil {
-				return fmt.Errorf("apply %s: %w", op.Key, err)
+				return nil, fmt.Errorf("apply %s: %w", op.Key, err)
 			}
 			keys = appendString(keys, op.Key)
 		}
 		at := revisionKey('r', t.revision)
 		seal(at, keys)
 		if err := b.Set(at, keys, nil); err != nil {
-			return fmt.Errorf("apply %d: %w", t.revision, err)
+			return nil, fmt.Errorf("apply %d: %w", t.revision, err)
 		}
 	}
 	if err := b.Set(markApplied, putRevision(txns[len(txns)-1].revision), nil); err != nil {
-		return fmt.Errorf("apply: %w", err)
+		return nil, fmt.Errorf("apply: %w", err)
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("apply: %w", err)
+		return nil, fmt.Errorf("apply: %w", err)
 	}
-	return nil
+	if cap(value) > spareMost {
+		value = nil
+	}
+	return value, nil
 }
 
 // appendVersion appends the sealed form of a value; nil: deleted.

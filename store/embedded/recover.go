@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -97,7 +100,7 @@ func (s *Store) openPebble(cacheBytes int64) (*pebble.DB, error) {
 	}()
 	select {
 	case r := <-done:
-		if pebble.IsCorruptionError(r.err) {
+		if damaged(r.err) {
 			r.err = fmt.Errorf("%w: %w", store.ErrCorrupt, r.err)
 		}
 		return r.db, r.err
@@ -109,6 +112,16 @@ func (s *Store) openPebble(cacheBytes int64) (*pebble.DB, error) {
 		}()
 		return nil, s.readOnly()
 	}
+}
+
+// damaged tells whether pebble cannot be opened because of what its files say or lack, as opposed to what the operating
+// system says; of the latter, that the folder is locked is text alone.
+func damaged(err error) bool {
+	if err == nil || strings.Contains(err.Error(), "lock held") {
+		return false
+	}
+	var errno syscall.Errno
+	return pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) || !errors.As(err, &errno) && !errors.Is(err, store.ErrReadOnly)
 }
 
 func (s *Store) syncFolder(dir string) error {
@@ -143,9 +156,6 @@ func (s *Store) recover() error {
 	r.newest = r.applied
 	numbers, err := s.log.segments()
 	if err != nil {
-		return err
-	}
-	if numbers, err = s.dropUnborn(numbers); err != nil {
 		return err
 	}
 	if len(numbers) == 0 && r.applied > 0 {
@@ -207,25 +217,6 @@ func (s *Store) flushNow() error {
 	return s.readOnly()
 }
 
-// dropUnborn removes the last segment if a crash interrupted its making.
-func (s *Store) dropUnborn(numbers []uint64) ([]uint64, error) {
-	if len(numbers) == 0 {
-		return nil, nil
-	}
-	last := numbers[len(numbers)-1]
-	data, err := s.log.read(last)
-	if err != nil {
-		return nil, err
-	}
-	if rec, _, ok := readRecord(data, last, 0); ok && rec.kind == recordBegin {
-		return numbers, nil
-	}
-	if !torn(data, last, 0) {
-		return nil, fmt.Errorf("%w: the first record of log segment %d", store.ErrCorrupt, last)
-	}
-	return numbers[:len(numbers)-1], s.log.remove(last)
-}
-
 func (s *Store) segmentStart(n uint64) (segmentStart, error) {
 	data, err := s.log.read(n)
 	if err != nil {
@@ -247,6 +238,9 @@ func (r *replay) segment(n uint64, first bool, end int64) error {
 	}
 	if end > int64(len(data)) {
 		return fmt.Errorf("%w: log segment %d is too short", store.ErrCorrupt, n)
+	}
+	if rec, _, ok := readRecord(data, n, 0); !ok || rec.kind != recordBegin {
+		return fmt.Errorf("%w: the first record of log segment %d", store.ErrCorrupt, n)
 	}
 	open := end < 0
 	if open {
@@ -273,7 +267,7 @@ func (r *replay) segment(n uint64, first bool, end int64) error {
 	}
 	r.last, r.length, r.read = n, offset, r.read+offset
 	for chunk := range slices.Chunk(txns, 256) {
-		if err := r.s.apply(chunk); err != nil {
+		if _, err := r.s.apply(nil, chunk); err != nil {
 			return err
 		}
 	}

@@ -251,12 +251,20 @@ func (s *story) follow(ctx context.Context, db *embedded.Store, k known, n, past
 	}
 	want, by = append(want, store.Op{Key: "/extra", Value: []byte("x")}), append(by, n+1)
 	got := 0
+	var marked store.Revision // by a mark: events come later
 	for e, err := range db.Watch(ctx, "", after) {
 		if gone, e := refusal(err, n < past, after+1 < k.forgetting, after+1 < k.forgot); gone || e != nil {
 			return wrap(e, "watch after revision %d, of transaction %d, with %d there", after, past, n)
 		}
 		if err != nil {
 			return err
+		}
+		if e.Key == "" {
+			marked = e.Revision
+			continue
+		}
+		if e.Revision <= marked {
+			return fmt.Errorf("watch after revision %d: an event at %d after a mark of %d", after, e.Revision, marked)
 		}
 		op, t := want[got], by[got]
 		last := got+1 == len(by) || by[got+1] != t

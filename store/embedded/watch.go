@@ -117,18 +117,25 @@ func (s *Store) Watch(ctx context.Context, prefix string, after store.Revision) 
 				yield(store.Event{}, fmt.Errorf("watch %s after %d: %w", prefix, cursor, err))
 				return
 			}
+			shown := cursor
 			for _, t := range txns {
-				if !t.show(prefix, yield) {
+				any, more := t.show(prefix, yield)
+				if !more {
 					return
 				}
+				if any {
+					shown = t.revision
+				}
 			}
-			cursor = newest
+			if cursor = newest; shown < newest && !yield(store.Event{Entry: store.Entry{Revision: newest}, Last: true}, nil) {
+				return
+			}
 		}
 	}
 }
 
-// show yields t's events under prefix.
-func (t txn) show(prefix string, yield func(store.Event, error) bool) bool {
+// show yields t's events under prefix, and tells whether there are any and more are wanted.
+func (t txn) show(prefix string, yield func(store.Event, error) bool) (any, more bool) {
 	last := -1
 	for i, op := range t.ops {
 		if strings.HasPrefix(op.Key, prefix) {
@@ -141,10 +148,10 @@ func (t txn) show(prefix string, yield func(store.Event, error) bool) bool {
 		}
 		e := store.Entry{Key: op.Key, Value: op.Value, Revision: t.revision}
 		if !yield(store.Event{Entry: e, Last: i == last}, nil) {
-			return false
+			return true, false
 		}
 	}
-	return true
+	return last >= 0, true
 }
 
 // wait returns transactions later than after as soon as there are some, and the

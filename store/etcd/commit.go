@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -28,6 +29,10 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 	if s.single.Load() {
 		return s.singly(ctx, t.Ops)
 	}
+	lease, err := s.leases.get(ctx, s.client, ops)
+	if err != nil {
+		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
+	}
 	var expect []clientv3.Cmp
 	var write, look []clientv3.Op
 	var looked []store.Op
@@ -43,7 +48,7 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 		case op.Value == nil:
 			write = append(write, clientv3.OpDelete(key))
 		default:
-			write = append(write, clientv3.OpPut(key, string(op.Value)))
+			write = append(write, clientv3.OpPut(key, string(op.Value), clientv3.WithLease(lease.of(op))))
 		}
 	}
 	if len(ops) == 0 {
@@ -53,6 +58,10 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 	if unsupported(err) {
 		s.single.Store(true)
 		return s.singly(ctx, t.Ops)
+	}
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		s.leases.forget(lease.id)
+		return s.Commit(ctx, t) // of which nothing was done
 	}
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
@@ -127,14 +136,19 @@ func (s *Store) singly(ctx context.Context, ops []store.Op) (store.Revision, err
 // one writes one key that is at a known revision, in the form that Kubernetes' API server uses.
 func (s *Store) one(ctx context.Context, op store.Op) (store.Revision, error) {
 	key := s.prefix + op.Key
+	lease, err := s.leases.get(ctx, s.client, []store.Op{op})
+	if err != nil {
+		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
+	}
+	put := clientv3.OpPut(key, string(op.Value), clientv3.WithLease(lease.of(op)))
 	txn := s.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", int64(op.Expect)))
 	switch {
 	case op.Value == nil:
 		txn = txn.Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key))
 	case op.Expect == 0:
-		txn = txn.Then(clientv3.OpPut(key, string(op.Value)))
+		txn = txn.Then(put)
 	default:
-		txn = txn.Then(clientv3.OpPut(key, string(op.Value))).Else(clientv3.OpGet(key))
+		txn = txn.Then(put).Else(clientv3.OpGet(key))
 	}
 	r, err := txn.Commit()
 	if err != nil {

@@ -4,7 +4,8 @@
 // write to the same etcd.
 //
 //	etcd.go     Open, Get, List      commit.go  Commit      watch.go   Watch      backup.go  Backup, Restore
-//	members.go  the members of an etcd that Lighter runs itself
+//	members.go  the members of an etcd that Lighter runs itself      version.go  which etcd to trust with what
+//	lease.go    keys that do not stay
 package etcd
 
 import (
@@ -73,6 +74,11 @@ type Store struct {
 	closed atomic.Bool
 	single atomic.Bool // it has no transactions of several keys: see singly
 
+	own      bool          // Lighter's own members, which are all new enough
+	versions versions      // of the others
+	leases   leases        // of keys that do not stay
+	watches  atomic.Uint64 // so many were begun
+
 	mu     sync.Mutex
 	wanted store.Revision // the newest that Revision gave
 	more   chan struct{}  // closed and replaced when wanted rises
@@ -86,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err)
 	}
-	s := &Store{client: client, prefix: c.Prefix, more: make(chan struct{})}
+	s := &Store{client: client, prefix: c.Prefix, own: c.Own, more: make(chan struct{})}
 	_, err = s.Revision(ctx)
 	for err != nil && passing(err) && pause(ctx, 200*time.Millisecond) {
 		_, err = s.Revision(ctx)

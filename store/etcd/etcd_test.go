@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -14,27 +12,6 @@ import (
 	"github.com/lighter-k8s/lighter/store/etcd"
 	"github.com/lighter-k8s/lighter/store/storetest"
 )
-
-// start runs a real etcd for the test and returns its endpoint.
-func start(t *testing.T) string {
-	program := os.Getenv("LIGHTER_TEST_ETCD")
-	if program == "" {
-		t.Skip("LIGHTER_TEST_ETCD does not name an etcd program: the etcd engine is not tested")
-	}
-	client, peer := "http://"+freePort(t), "http://"+freePort(t)
-	cmd := exec.Command(program, "--data-dir", t.TempDir(), "--unsafe-no-fsync", "--log-level", "error",
-		"--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return client
-}
 
 func freePort(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,7 +34,7 @@ func connect(t *testing.T, c etcd.Config) *etcd.Store {
 }
 
 func TestStore(t *testing.T) {
-	endpoint := start(t)
+	endpoint := storetest.Etcd(t)
 	n := 0
 	storetest.Run(t, func(t *testing.T) store.Store {
 		n++
@@ -66,7 +43,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestWithoutPrefix(t *testing.T) {
-	endpoint := start(t)
+	endpoint := storetest.Etcd(t)
 	s := connect(t, etcd.Config{Endpoints: []string{endpoint}})
 	defer s.Close()
 	ctx := t.Context()
@@ -120,7 +97,7 @@ func TestOpenWithoutServer(t *testing.T) {
 
 // Others write to the same etcd, outside what is watched: whoever waits for their revision gets there all the same.
 func TestMarks(t *testing.T) {
-	endpoint := start(t)
+	endpoint := storetest.Etcd(t)
 	ours := connect(t, etcd.Config{Endpoints: []string{endpoint}, Prefix: "/ours"})
 	defer ours.Close()
 	theirs := connect(t, etcd.Config{Endpoints: []string{endpoint}, Prefix: "/theirs"})

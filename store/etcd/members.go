@@ -32,6 +32,9 @@ type Member struct {
 	Alarms   []string
 }
 
+// Free is how much of its file holds nothing, in bytes; 0 when it did not answer.
+func (m Member) Free() int64 { return m.Size - m.InUse }
+
 // Errors of Members.
 var (
 	ErrNoMember = errors.New("no such member")

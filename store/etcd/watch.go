@@ -7,9 +7,14 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/lighter-k8s/lighter/store"
 )
@@ -55,14 +60,22 @@ var errEnded = errors.New("etcd ended the watch")
 
 // follow is one watch of etcd's; after moves with what was shown. It returns true when the reader left.
 func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision, yield func(store.Event, error) bool) (left bool, err error) {
-	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	// A stream of its own, which the metadata makes: etcd says how far a stream is when all its watches are there, and one
+	// that reads the past must keep nobody waiting.
+	own := metadata.AppendToOutgoingContext(ctx, "lighter-watch", strconv.FormatUint(s.watches.Add(1), 10))
+	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(own))
 	defer cancel()
 	options := []clientv3.OpOption{clientv3.WithRev(int64(*after) + 1), clientv3.WithPrefix(), clientv3.WithFragment()}
-	answers := s.client.Watch(watching, s.prefix+prefix, options...)
+	// An etcd that cannot be trusted to say how far a watch is shows the writes of all: each revision has an event then.
+	asking, watched := s.own || s.versions.progress(ctx, s.client.Endpoints(), s.version), s.prefix+prefix
+	if !asking {
+		watched = ""
+	}
+	answers := s.client.Watch(watching, watched, options...)
 	for {
 		wanted, more := s.wantedNow()
 		var ask <-chan time.Time
-		if wanted > *after { // its writes will be here in a moment, unless they were somebody else's, to other keys
+		if asking && wanted > *after { // its writes will be here in a moment, unless they were somebody else's, to other keys
 			ask = time.After(askAfter)
 		}
 		var r clientv3.WatchResponse
@@ -83,13 +96,7 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 		if err := r.Err(); err != nil {
 			return false, err
 		}
-		if at := store.Revision(r.Header.Revision); r.IsProgressNotify() && at > *after {
-			*after = at
-			if !yield(store.Event{Entry: store.Entry{Revision: at}, Last: true}, nil) {
-				return true, nil
-			}
-		}
-		events := s.events(r.Events)
+		events := s.events(r.Events, prefix)
 		for i, e := range events {
 			e.Last = i+1 == len(events) || events[i+1].Revision != e.Revision
 			if !yield(e, nil) {
@@ -99,17 +106,46 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 		if n := len(events); n > 0 { // whole revisions: the next one begins after the last of these
 			*after = events[n-1].Revision
 		}
+		var at store.Revision
+		if n := len(r.Events); n > 0 {
+			at = store.Revision(r.Events[n-1].Kv.ModRevision)
+		} else if asking && r.IsProgressNotify() {
+			at = store.Revision(r.Header.Revision)
+		}
+		if at > *after {
+			*after = at
+			if !yield(store.Event{Entry: store.Entry{Revision: at}, Last: true}, nil) {
+				return true, nil
+			}
+		}
 	}
 }
 
-// events are etcd's, by revision and then key, without the prefix.
-func (s *Store) events(theirs []*clientv3.Event) []store.Event {
-	events := make([]store.Event, len(theirs))
-	for i, e := range theirs {
-		events[i].Entry = store.Entry{Key: string(e.Kv.Key[len(s.prefix):]), Revision: store.Revision(e.Kv.ModRevision)}
-		if e.Type == clientv3.EventTypePut {
-			events[i].Value = present(e.Kv.Value)
+// version asks one endpoint for its own.
+func (s *Store) version(ctx context.Context, endpoint string) (string, error) {
+	r, err := s.client.Status(ctx, endpoint)
+	if err != nil {
+		if status.Code(err) == codes.Unimplemented {
+			return "", nil
 		}
+		return "", err
+	}
+	return r.Version, nil
+}
+
+// events are those of etcd's that are under the prefix, by revision and then key, without our own prefix.
+func (s *Store) events(theirs []*clientv3.Event, prefix string) []store.Event {
+	events := make([]store.Event, 0, len(theirs))
+	for _, e := range theirs {
+		key, ours := strings.CutPrefix(string(e.Kv.Key), s.prefix)
+		if !ours || !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		ev := store.Event{Entry: store.Entry{Key: key, Revision: store.Revision(e.Kv.ModRevision)}}
+		if e.Type == clientv3.EventTypePut {
+			ev.Value = present(e.Kv.Value)
+		}
+		events = append(events, ev)
 	}
 	slices.SortStableFunc(events, func(a, b store.Event) int {
 		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Key, b.Key))

@@ -150,14 +150,21 @@ func (s *Store) Watch(ctx context.Context, prefix string, after store.Revision) 
 				yield(store.Event{}, fmt.Errorf("watch %s after %d: %w", prefix, cursor, err))
 				return
 			}
+			shown := cursor
 			for len(events) > 0 {
 				n := sort.Search(len(events), func(i int) bool { return events[i].Revision > events[0].Revision })
-				if !show(events[:n], prefix, yield) {
+				any, more := show(events[:n], prefix, yield)
+				if !more {
 					return
+				}
+				if any {
+					shown = events[0].Revision
 				}
 				events = events[n:]
 			}
-			cursor = newest
+			if cursor = newest; shown < newest && !yield(store.Event{Entry: store.Entry{Revision: newest}, Last: true}, nil) {
+				return
+			}
 		}
 	}
 }
@@ -171,8 +178,8 @@ func (s *Store) started(after store.Revision) error {
 	return nil
 }
 
-// show yields those events of one revision that are under prefix.
-func show(events []store.Event, prefix string, yield func(store.Event, error) bool) bool {
+// show yields those events of one revision that are under prefix, and tells whether there are any and more are wanted.
+func show(events []store.Event, prefix string, yield func(store.Event, error) bool) (any, more bool) {
 	last := -1
 	for i, e := range events {
 		if strings.HasPrefix(e.Key, prefix) {
@@ -182,10 +189,10 @@ func show(events []store.Event, prefix string, yield func(store.Event, error) bo
 	for i, e := range events[:last+1] {
 		e.Last = i == last
 		if strings.HasPrefix(e.Key, prefix) && !yield(e, nil) {
-			return false
+			return true, false
 		}
 	}
-	return true
+	return last >= 0, true
 }
 
 // wait returns the events later than after as soon as there are some, and the revision they end at.

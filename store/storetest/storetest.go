@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"a watch waits for what happens":                        watchWaits,
 		"a watch ends with its context":                         watchEnds,
 		"a watcher that is slow misses nothing":                 watchSlow,
+		"a watch says how far nothing happened":                 watchMarks,
 		"counters that all increment are exact":                 counters,
 		"each key is linearizable":                              linearizable,
 		"random operations give what memory gives":              metamorphic,

@@ -178,3 +178,21 @@ func watchSlow(t *testing.T, r *rig) {
 	group.Wait()
 	watchers.Wait()
 }
+
+// watchMarks: who watches under a prefix where nothing happens is told how far that is true.
+func watchMarks(t *testing.T, r *rig) {
+	start := r.newest()
+	one := r.commit(put("/a", "1"))
+	at := r.commit(put("/b", "1"))
+	r.newest() // etcd says so to those alone who ask
+	got := []store.Event{}
+	for e, err := range r.Watch(r.ctx, "/a", start) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, e); e.Revision >= at {
+			break
+		}
+	}
+	r.same("an event and a mark", got, []store.Event{event("/a", "1", one, true), event("", "", at, true)})
+}
