@@ -55,7 +55,7 @@ func EncodeStored(i *Info, obj Object) ([]byte, error) {
 	if !ok {
 		return storedJSON(i, obj)
 	}
-	apiVersion := i.GroupVersion().String()
+	apiVersion := i.StoredVersion()
 	size := m.Size()
 	buf := make([]byte, headSize(apiVersion, i.Kind, size)+size+len(tail))
 	raw := buf[:len(buf)-len(tail)]
@@ -90,7 +90,7 @@ func DecodeStored(i *Info, value []byte) (Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := i.Stored; apiVersion != s.GroupVersion().String() || kind != s.Kind {
+	if s := i.Stored; apiVersion != s.StoredVersion() && apiVersion != s.GroupVersion().String() || kind != s.Kind {
 		return nil, fmt.Errorf("stored value is a %s %s, not a %s %s", apiVersion, kind, s.GroupVersion(), s.Kind)
 	}
 	obj, err := DecodeRaw(i.Stored, raw)
@@ -98,6 +98,28 @@ func DecodeStored(i *Info, value []byte) (Object, error) {
 		return obj, err
 	}
 	return i.Load(obj)
+}
+
+// Complete gives the message of an object that was read from the store with what its defaults fill in. What cannot be
+// decoded stays as it is.
+func Complete(i *Info, raw []byte) []byte {
+	if !i.Incomplete {
+		return raw
+	}
+	obj, err := DecodeRaw(i, raw)
+	if err != nil {
+		return raw
+	}
+	i.Default(obj)
+	m, ok := obj.(message)
+	if !ok {
+		return raw
+	}
+	out := make([]byte, m.Size())
+	if n, err := m.MarshalToSizedBuffer(out); err != nil || n != len(out) {
+		return raw
+	}
+	return out
 }
 
 // DecodeRaw reads an object of i from its own message, without envelope: protobuf or JSON.

@@ -90,6 +90,11 @@ type Resource[T Object] struct {
 	// requested is nil when the request gave none.
 	Grace func(obj T, requested *int64) int64
 
+	// StoredAs is the version that stored objects say they are of, as Kubernetes' API server writes them, where that is an
+	// older one; its protobuf form is the same. Default: Version.
+	StoredAs string
+	// Incomplete objects, as Kubernetes' API server stores them, may lack defaults, which it fills in whenever it reads them.
+	Incomplete bool
 	// Life is how long an object is kept after it was last written; 0: until it is deleted.
 	Life time.Duration
 	// Relaxed objects (Lease, Event) need not wait for the disk: store.Relaxed.
@@ -172,6 +177,8 @@ type Info struct {
 	Namespaced               bool
 	Relaxed, Virtual         bool
 	Life                     time.Duration
+	StoredAs                 string // see StoredVersion
+	Incomplete               bool
 	HasStatus, HasScale      bool
 	Subresources             []Subresource
 	Columns                  []Column[Object]
@@ -224,7 +231,7 @@ func Define[T Object](r Resource[T]) *Info {
 		GroupVersionResource: schema.GroupVersionResource{Group: r.Group, Version: r.Version, Resource: r.Plural},
 		Kind:                 r.Kind, ListKind: r.List, Singular: r.Singular,
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
-		Relaxed: r.Relaxed, Life: r.Life, Virtual: r.Virtual, Subresources: r.Subresources,
+		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, Subresources: r.Subresources,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
 		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
@@ -288,4 +295,12 @@ func (i *Info) fill() {
 		i.StoreKey = i.Resource
 	}
 	i.Stored = i
+}
+
+// StoredVersion is the apiVersion that stored objects say they are of.
+func (i *Info) StoredVersion() string {
+	if i.StoredAs != "" {
+		return schema.GroupVersion{Group: i.Group, Version: i.StoredAs}.String()
+	}
+	return i.GroupVersion().String()
 }

@@ -129,9 +129,13 @@ func (s *Server) sendResources(w http.ResponseWriter, r *http.Request, group, ve
 	return s.sendMeta(w, r, "APIResourceList", list)
 }
 
-// versionHash changes when the version in which objects are stored does.
+// versionHash changes when the version in which objects are stored does; it is Kubernetes' own for the same version.
 func versionHash(i *api.Info) string {
-	sum := sha256.Sum256([]byte(i.Stored.GVK().String()))
+	version := i.Stored.StoredVersion()
+	if i.Stored.Group == "" {
+		version = "/" + version
+	}
+	sum := sha256.Sum256([]byte(version + "/" + i.Stored.Kind))
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 

@@ -35,6 +35,9 @@ func newItem(info *api.Info, key string, e store.Entry, obj api.Object, h *hot) 
 	if err != nil {
 		return nil, err
 	}
+	if obj == nil {
+		raw = api.Complete(info, raw)
+	}
 	i := &Item{Info: info, Revision: uint64(e.Revision), key: key, Name: key, raw: api.WithVersion(raw, uint64(e.Revision)), hot: h}
 	if info.Namespaced {
 		i.Namespace, i.Name, _ = strings.Cut(key, "/")

@@ -28,7 +28,7 @@ func same(a, b any) bool { return equal.Semantic(a, b) }
 
 // Job runs pods until enough of them have succeeded.
 var Job = api.Define(api.Resource[*batchv1.Job]{
-	Group: group, Version: version, Plural: "jobs", Categories: all, Scope: api.Namespaced,
+	Group: group, Version: version, Plural: "jobs", Categories: all, Scope: api.Namespaced, Incomplete: true,
 	Default:  defaultJob,
 	Prepare:  prepareJob,
 	Validate: validateJob,

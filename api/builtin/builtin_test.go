@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
+	resourcev1beta2 "k8s.io/api/resource/v1beta2"
+	storagemigrationv1beta1 "k8s.io/api/storagemigration/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -151,6 +155,82 @@ func TestStoreKeysAreKubernetesOwn(t *testing.T) {
 			t.Errorf("%s is stored under %q, want %q", i.GroupVersionResource, i.StoreKey, want)
 		}
 	}
+}
+
+// Stored objects say they are of the version that Kubernetes 1.37 writes. Source: the etcd of a kube-apiserver 1.37.2.
+func TestStoredVersionsAreKubernetesOwn(t *testing.T) {
+	versions := map[string]string{
+		"horizontalpodautoscalers": "autoscaling/v2", "events": "v1",
+		"clustertrustbundles": "certificates.k8s.io/v1beta1", "podcertificaterequests": "certificates.k8s.io/v1beta1",
+		"devicetaintrules": "resource.k8s.io/v1beta2", "storageversionmigrations": "storagemigration.k8s.io/v1beta1",
+	}
+	for _, i := range All() {
+		if i.Virtual {
+			continue
+		}
+		value, err := api.EncodeStored(i, i.New())
+		if err != nil {
+			t.Errorf("%s: %v", i.GroupVersionResource, err)
+			continue
+		}
+		_, version, kind, err := api.RawStored(value)
+		if want := cmp.Or(versions[i.Resource], i.GroupVersion().String()); err != nil || version != want || kind != i.Stored.Kind {
+			t.Errorf("%s is stored as %s %s (%v), want %s", i.GroupVersionResource, version, kind, err, want)
+		}
+		if _, err := api.DecodeStored(i, value); err != nil {
+			t.Errorf("%s: %v", i.GroupVersionResource, err)
+		}
+		own, err := api.EncodeStored(i.Stored, i.Stored.New())
+		if err != nil {
+			t.Error(err)
+		}
+		raw, _, _, _ := api.RawStored(own) // it decoded above
+		if _, err := api.DecodeStored(i, api.Wrap(i.Stored.GroupVersion().String(), i.Stored.Kind, raw)); err != nil {
+			t.Errorf("%s in its own version, as it will be: %v", i.GroupVersionResource, err)
+		}
+	}
+}
+
+// An older version can stand over an object only if its protobuf form is the same.
+func TestOlderStoredVersionsAreTheSame(t *testing.T) {
+	older := map[string]any{
+		"clustertrustbundles": certificatesv1beta1.ClusterTrustBundle{}, "podcertificaterequests": certificatesv1beta1.PodCertificateRequest{},
+		"devicetaintrules": resourcev1beta2.DeviceTaintRule{}, "storageversionmigrations": storagemigrationv1beta1.StorageVersionMigration{},
+	}
+	for _, i := range All() {
+		if i.StoredAs == "" {
+			continue
+		}
+		o := older[i.Resource]
+		if o == nil {
+			t.Errorf("%s is stored as %s, of which this test knows nothing", i.GroupVersionResource, i.StoredAs)
+			continue
+		}
+		was := form(reflect.TypeOf(o), nil)
+		for _, field := range form(i.Type, nil) {
+			if !slices.Contains(was, field) { // it may have fields that are gone
+				t.Errorf("%s: %s has no %s", i.GroupVersionResource, i.StoredAs, field)
+			}
+		}
+	}
+}
+
+// form is what a type is in protobuf: its fields' tags, and those of what is within it.
+func form(t reflect.Type, path []string) (out []string) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || len(path) > 12 || strings.HasSuffix(t.PkgPath(), "meta/v1") {
+		return nil
+	}
+	for n := range t.NumField() {
+		f := t.Field(n)
+		if tag := f.Tag.Get("protobuf"); tag != "" {
+			at := append(slices.Clip(path), f.Name)
+			out = append(append(out, strings.Join(at, ".")+" "+tag), form(f.Type, at)...)
+		}
+	}
+	return out
 }
 
 // Every record makes objects, lists and columns without help.

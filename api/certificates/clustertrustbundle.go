@@ -8,7 +8,7 @@ import (
 
 // ClusterTrustBundle holds root certificates that everybody in the cluster may read.
 var ClusterTrustBundle = api.Define(api.Resource[*certificatesv1.ClusterTrustBundle]{
-	Group: group, Version: version, Plural: "clustertrustbundles", Scope: api.Cluster,
+	Group: group, Version: version, StoredAs: "v1beta1", Plural: "clustertrustbundles", Scope: api.Cluster,
 	ValidateName: validateBundleName,
 	Validate:     validateBundle,
 	Fields: map[string]func(*certificatesv1.ClusterTrustBundle) string{

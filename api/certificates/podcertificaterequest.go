@@ -11,7 +11,7 @@ const defaultMaxExpiration = 86400
 
 // PodCertificateRequest asks a signer, for a pod, for a certificate; kubelets make it.
 var PodCertificateRequest = api.Define(api.Resource[*certificatesv1.PodCertificateRequest]{
-	Group: group, Version: version, Plural: "podcertificaterequests", Scope: api.Namespaced,
+	Group: group, Version: version, StoredAs: "v1beta1", Plural: "podcertificaterequests", Scope: api.Namespaced,
 	Default: func(r *certificatesv1.PodCertificateRequest) {
 		if r.Spec.MaxExpirationSeconds == nil {
 			seconds := int32(defaultMaxExpiration)

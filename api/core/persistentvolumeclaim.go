@@ -8,7 +8,7 @@ import (
 
 // PersistentVolumeClaim asks for a volume.
 var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClaim]{
-	Version: "v1", Plural: "persistentvolumeclaims", Short: []string{"pvc"}, Scope: api.Namespaced,
+	Version: "v1", Plural: "persistentvolumeclaims", Short: []string{"pvc"}, Scope: api.Namespaced, Incomplete: true,
 	Default: DefaultClaim,
 	Prepare: func(c, old *corev1.PersistentVolumeClaim) {
 		if old != nil {

@@ -10,7 +10,7 @@ import (
 
 // DeviceTaintRule puts a taint on every device that it selects.
 var DeviceTaintRule = api.Define(api.Resource[*resourcev1.DeviceTaintRule]{
-	Group: group, Version: version, Plural: "devicetaintrules", Scope: api.Cluster,
+	Group: group, Version: version, StoredAs: "v1beta2", Plural: "devicetaintrules", Scope: api.Cluster,
 	Prepare: func(r, old *resourcev1.DeviceTaintRule) {
 		if old == nil {
 			r.Status = resourcev1.DeviceTaintRuleStatus{}

@@ -16,7 +16,7 @@ var All = []*api.Info{StorageVersionMigration}
 
 // StorageVersionMigration asks for all objects of a resource to be written again in its storage version.
 var StorageVersionMigration = api.Define(api.Resource[*storagemigrationv1.StorageVersionMigration]{
-	Group: storagemigrationv1.GroupName, Version: "v1", Plural: "storageversionmigrations", Scope: api.Cluster,
+	Group: storagemigrationv1.GroupName, Version: "v1", StoredAs: "v1beta1", Plural: "storageversionmigrations", Scope: api.Cluster,
 	Prepare: func(m, old *storagemigrationv1.StorageVersionMigration) {
 		if old == nil {
 			m.Status = storagemigrationv1.StorageVersionMigrationStatus{}

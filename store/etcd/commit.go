@@ -54,7 +54,7 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 	if len(ops) == 0 {
 		return s.Revision(ctx)
 	}
-	r, err := s.client.Txn(ctx).If(expect...).Then(write...).Else(look...).Commit()
+	r, err := s.client.Txn(ctx).If(expect...).Then(write...).Commit() // without an Else, which etcd checks each time
 	if unsupported(err) {
 		s.single.Store(true)
 		return s.singly(ctx, t.Ops)
@@ -69,6 +69,9 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 	if r.Succeeded {
 		return store.Revision(r.Header.Revision), nil
 	}
+	if r, err = s.client.Txn(ctx).Then(look...).Commit(); err != nil {
+		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
+	}
 	for i, op := range looked {
 		var actual store.Revision
 		if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
@@ -78,7 +81,7 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 			return 0, &store.Conflict{Key: op.Key, Expect: op.Expect, Actual: actual}
 		}
 	}
-	return 0, errors.New("commit: etcd refused the transaction without a cause")
+	return s.Commit(ctx, t) // what was in the way is gone by now
 }
 
 // unsupported tells of a store that speaks etcd's protocol and knows but the transactions that Kubernetes' own API

@@ -35,6 +35,9 @@ const (
 
 	pageEntries = 500      // fetched at once
 	maxMessage  = 64 << 20 // bytes of a request; the server's limit is its own, 1.5 MiB by default
+
+	// What etcd may send before it is read: of one answer or watch, and of all.
+	streamWindow, connectionWindow = 512 << 10, 8 << 20
 )
 
 // Config says where etcd is.
@@ -52,14 +55,16 @@ type Config struct {
 func (c Config) options() clientv3.Config {
 	o := clientv3.Config{Endpoints: c.Endpoints, TLS: c.TLS, MaxCallSendMsgSize: maxMessage,
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
-		Logger: zap.NewNop()} // what matters is returned
+		Logger: zap.NewNop(), // what matters is returned
+		// With windows of its own choice gRPC does not measure the connection, by a ping for each answer.
+		DialOptions: []grpc.DialOption{grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow)}}
 	if c.Own {
 		o.DialKeepAliveTime, o.DialKeepAliveTimeout = PingTime, PingTime
-		o.DialOptions = []grpc.DialOption{
+		o.DialOptions = append(o.DialOptions,
 			// Etcd's client asks for round_robin in a service config; this is gRPC's way to say otherwise.
 			grpc.WithDisableServiceConfig(), grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"pick_first": {}}]}`),
 			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 2 * time.Second,
-				Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}})}
+				Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}}))
 	}
 	return o
 }
@@ -74,10 +79,9 @@ type Store struct {
 	closed atomic.Bool
 	single atomic.Bool // it has no transactions of several keys: see singly
 
-	own      bool          // Lighter's own members, which are all new enough
-	versions versions      // of the others
-	leases   leases        // of keys that do not stay
-	watches  atomic.Uint64 // so many were begun
+	own      bool     // Lighter's own members, which are all new enough
+	versions versions // of the others
+	leases   leases   // of keys that do not stay
 
 	mu     sync.Mutex
 	wanted store.Revision // the newest that Revision gave

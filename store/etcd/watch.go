@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/lighter-k8s/lighter/store"
@@ -58,45 +61,58 @@ const askAfter = 5 * time.Millisecond
 
 var errEnded = errors.New("etcd ended the watch")
 
-// follow is one watch of etcd's; after moves with what was shown. It returns true when the reader left.
+// follow is one watch of etcd's, on a stream of its own: etcd says how far a stream is when all its watches are there, and one
+// that reads the past must keep nobody waiting. It is read here, with no queue in between: whoever yields slowly is sent no
+// more. after moves with what was shown. It returns true when the reader left.
 func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision, yield func(store.Event, error) bool) (left bool, err error) {
-	// A stream of its own, which the metadata makes: etcd says how far a stream is when all its watches are there, and one
-	// that reads the past must keep nobody waiting.
-	own := metadata.AppendToOutgoingContext(ctx, "lighter-watch", strconv.FormatUint(s.watches.Add(1), 10))
-	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(own))
-	defer cancel()
-	options := []clientv3.OpOption{clientv3.WithRev(int64(*after) + 1), clientv3.WithPrefix(), clientv3.WithFragment()}
+	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	stream, err := pb.NewWatchClient(s.client.ActiveConnection()).Watch(watching)
+	if err != nil {
+		cancel()
+		return false, rpctypes.Error(err)
+	}
 	// An etcd that cannot be trusted to say how far a watch is shows the writes of all: each revision has an event then.
 	asking, watched := s.own || s.versions.progress(ctx, s.client.Endpoints(), s.version), s.prefix+prefix
 	if !asking {
 		watched = ""
 	}
-	answers := s.client.Watch(watching, watched, options...)
+	create := &pb.WatchCreateRequest{Key: []byte(watched), RangeEnd: []byte(rangeEnd(watched)), StartRevision: int64(*after) + 1, Fragment: true}
+	if watched == "" {
+		create.Key = []byte{0}
+	}
+	if err := stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}); err != nil {
+		cancel()
+		return false, rpctypes.Error(err)
+	}
+	var at atomic.Int64 // what was shown, for ask
+	at.Store(int64(*after))
+	var asker sync.WaitGroup
+	defer asker.Wait()
+	defer cancel()
+	if asking {
+		asker.Go(func() { s.ask(watching, stream, &at) })
+	}
+	var whole []*mvccpb.Event // of an answer in fragments
 	for {
-		wanted, more := s.wantedNow()
-		var ask <-chan time.Time
-		if asking && wanted > *after { // its writes will be here in a moment, unless they were somebody else's, to other keys
-			ask = time.After(askAfter)
+		r, err := stream.Recv()
+		if err != nil {
+			return false, rpctypes.Error(err)
 		}
-		var r clientv3.WatchResponse
-		var ok bool
-		select {
-		case r, ok = <-answers:
-		case <-more:
-			continue
-		case <-ask:
-			if err := s.client.RequestProgress(watching); err != nil {
-				return false, err
-			}
-			continue
-		}
-		if !ok {
+		switch {
+		case r.CompactRevision != 0:
+			return false, rpctypes.ErrCompacted
+		case r.Canceled && r.CancelReason != "":
+			return false, errors.New(r.CancelReason)
+		case r.Canceled:
 			return false, errEnded
+		case r.Created:
+			continue
 		}
-		if err := r.Err(); err != nil {
-			return false, err
+		whole = append(whole, r.Events...)
+		if r.Fragment {
+			continue
 		}
-		events := s.events(r.Events, prefix)
+		events := s.events(whole, prefix)
 		for i, e := range events {
 			e.Last = i+1 == len(events) || events[i+1].Revision != e.Revision
 			if !yield(e, nil) {
@@ -106,17 +122,42 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 		if n := len(events); n > 0 { // whole revisions: the next one begins after the last of these
 			*after = events[n-1].Revision
 		}
-		var at store.Revision
-		if n := len(r.Events); n > 0 {
-			at = store.Revision(r.Events[n-1].Kv.ModRevision)
-		} else if asking && r.IsProgressNotify() {
-			at = store.Revision(r.Header.Revision)
+		var newest store.Revision
+		if n := len(whole); n > 0 {
+			newest = store.Revision(whole[n-1].Kv.ModRevision)
+		} else if asking && r.Header != nil {
+			newest = store.Revision(r.Header.Revision)
 		}
-		if at > *after {
-			*after = at
-			if !yield(store.Event{Entry: store.Entry{Revision: at}, Last: true}, nil) {
+		if whole = nil; newest > *after {
+			*after = newest
+			if !yield(store.Event{Entry: store.Entry{Revision: newest}, Last: true}, nil) {
 				return true, nil
 			}
+		}
+		at.Store(int64(*after))
+	}
+}
+
+// ask lets etcd say how far the watch is while it is behind a revision that somebody waits for, until ctx ends.
+func (s *Store) ask(ctx context.Context, stream pb.Watch_WatchClient, at *atomic.Int64) {
+	for {
+		wanted, more := s.wantedNow()
+		var due <-chan time.Time
+		if int64(wanted) > at.Load() { // its writes will be here in a moment, unless they were somebody else's, to other keys
+			due = time.After(askAfter)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-more:
+			continue
+		case <-due:
+		}
+		if int64(wanted) <= at.Load() {
+			continue
+		}
+		if stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}) != nil {
+			return // Recv says why
 		}
 	}
 }
@@ -134,7 +175,7 @@ func (s *Store) version(ctx context.Context, endpoint string) (string, error) {
 }
 
 // events are those of etcd's that are under the prefix, by revision and then key, without our own prefix.
-func (s *Store) events(theirs []*clientv3.Event, prefix string) []store.Event {
+func (s *Store) events(theirs []*mvccpb.Event, prefix string) []store.Event {
 	events := make([]store.Event, 0, len(theirs))
 	for _, e := range theirs {
 		key, ours := strings.CutPrefix(string(e.Kv.Key), s.prefix)
@@ -142,7 +183,7 @@ func (s *Store) events(theirs []*clientv3.Event, prefix string) []store.Event {
 			continue
 		}
 		ev := store.Event{Entry: store.Entry{Key: key, Revision: store.Revision(e.Kv.ModRevision)}}
-		if e.Type == clientv3.EventTypePut {
+		if e.Type == mvccpb.PUT {
 			ev.Value = present(e.Kv.Value)
 		}
 		events = append(events, ev)
