@@ -194,6 +194,12 @@ func BenchmarkFanOut(b *testing.B) {
 
 // TestEventAllocates: what a watch sends costs no allocation.
 func TestEventAllocates(t *testing.T) {
+	var pool sync.Pool
+	for range 100 {
+		if pool.Put(t); pool.Get() == nil {
+			t.Skip("the race detector has pools forget")
+		}
+	}
 	event := bytes.Repeat([]byte("x"), 7300)
 	result := make(chan float64, 1)
 	s := serve(t, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -104,15 +104,17 @@ func TestClose(t *testing.T) {
 		before = written.Load() // until the sockets are full
 	}
 	began := time.Now()
-	if err := s.Config.Close(); err != nil {
-		t.Error(err)
-	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.Config.Close() }()
 	for range 5 {
 		select {
 		case <-ended:
 		case <-time.After(4 * time.Second): // TLS alone would wait 5 s for each
 			t.Fatalf("handlers go on %v after the server was closed", time.Since(began))
 		}
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
 
