@@ -13,12 +13,13 @@ import (
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/etcd"
+	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
 // TestMasterLeases: beside Kubernetes' own API server on one etcd, this one says where that looks for it that it serves, and
 // leaves the other in the Service kubernetes as long as it says so; ports that the other took away come back.
 func TestMasterLeases(t *testing.T) {
-	endpoint := startEtcd(t)
+	endpoint := storetest.Etcd(t)
 	s := serve(t, t.TempDir(), func(c *config.Config) { c.Server.Store, c.Server.Etcd.Endpoints = "etcd", []string{endpoint} })
 	db, err := etcd.Open(t.Context(), etcd.Config{Endpoints: []string{endpoint}})
 	if err != nil {

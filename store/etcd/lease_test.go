@@ -9,12 +9,13 @@ import (
 
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/etcd"
+	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
 // Keys that do not stay go by a lease of etcd's, which many share and which lasts as long as each needs; written anew they
 // get another one or none; a lease that etcd has forgotten is replaced.
 func TestLife(t *testing.T) {
-	endpoint := start(t)
+	endpoint := storetest.Etcd(t)
 	s := connect(t, etcd.Config{Endpoints: []string{endpoint}})
 	defer s.Close()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
