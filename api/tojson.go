@@ -2,8 +2,10 @@ package api
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math"
 	mathbits "math/bits"
 	"reflect"
 	"slices"
@@ -77,13 +79,15 @@ type memoKey struct {
 // maxMemo bounds an encoder's memo. Quantities, times and managed fields repeat from object to object.
 const maxMemo = 512 << 10
 
-// span is where a field's first value is in its message.
+// span is where a field's first value is in its message. It has no pointers, which the garbage collector would follow.
 type span struct {
-	value []byte // of bytes
-	num   uint64 // of a varint
-	at    int    // where the field begins
-	count int
+	num      uint64 // of a varint
+	from, to int32  // the value of bytes
+	at       int32  // where the field begins
+	count    int32
 }
+
+func (s *span) in(raw []byte) []byte { return raw[s.from:s.to:s.to] }
 
 var errPlan = errors.New("message is not as the encoders write it")
 
@@ -107,6 +111,9 @@ func (e *encoder) value(dst []byte, p *plan, raw []byte) ([]byte, error) {
 func (e *encoder) fields(dst []byte, p *plan, raw []byte) ([]byte, error) {
 	base := len(e.spans)
 	e.spans = slices.Grow(e.spans, len(p.fields))[:base+len(p.fields)]
+	if len(raw) > math.MaxInt32 {
+		return nil, errPlan
+	}
 	there := p.always // spans of the others are not looked at
 	for word, bits := range there {
 		for ; bits != 0; bits &= bits - 1 {
@@ -131,12 +138,11 @@ func (e *encoder) fields(dst []byte, p *plan, raw []byte) ([]byte, error) {
 			}
 		}
 		at += n
-		var value []byte
+		from := at
 		if tag&7 == 2 {
 			if num > uint64(len(raw)-at) {
 				return nil, errPlan
 			}
-			value = raw[at : at+int(num) : at+int(num)]
 			at += int(num)
 		}
 		if tag>>3 >= uint64(len(p.byNumber)) || p.byNumber[tag>>3] == 0 {
@@ -150,7 +156,7 @@ func (e *encoder) fields(dst []byte, p *plan, raw []byte) ([]byte, error) {
 		switch word, bit := k>>6, uint64(1)<<(k&63); {
 		case there[word]&bit == 0 || p.always[word]&bit != 0 && s.count == 0:
 			there[word] |= bit
-			*s = span{value, num, start, 1}
+			*s = span{num, int32(from), int32(at), int32(start), 1}
 		case f.list || f.mapped != nil:
 			s.count++
 		default:
@@ -161,7 +167,7 @@ func (e *encoder) fields(dst []byte, p *plan, raw []byte) ([]byte, error) {
 	for word, bits := range there {
 		for ; bits != 0; bits &= bits - 1 {
 			k := word<<6 + mathbits.TrailingZeros64(bits)
-			if dst, err = e.field(dst, &p.fields[k], e.spans[base+k], raw); err != nil {
+			if dst, err = e.field(dst, &p.fields[k], &e.spans[base+k], raw); err != nil {
 				return nil, err
 			}
 		}
@@ -171,15 +177,16 @@ func (e *encoder) fields(dst []byte, p *plan, raw []byte) ([]byte, error) {
 }
 
 // field writes one member, or nothing.
-func (e *encoder) field(dst []byte, f *planField, s span, raw []byte) ([]byte, error) {
+func (e *encoder) field(dst []byte, f *planField, in *span, raw []byte) ([]byte, error) {
+	s := *in // what is below may move spans
 	var err error
 	if f.inline {
 		if f.pointer && s.count == 0 {
 			return dst, nil
 		}
-		return e.fields(dst, f.of.plan, s.value)
+		return e.fields(dst, f.of.plan, s.in(raw))
 	}
-	if f.omitEmpty && f.empty(s) {
+	if f.omitEmpty && f.empty(&s) {
 		return dst, nil
 	}
 	before := len(dst)
@@ -191,9 +198,9 @@ func (e *encoder) field(dst []byte, f *planField, s span, raw []byte) ([]byte, e
 	case f.mapped != nil:
 		dst, err = e.entries(dst, f, raw[s.at:])
 	case f.list:
-		dst, err = e.list(dst, f, s, raw)
+		dst, err = e.list(dst, f, &s, raw)
 	default:
-		dst, err = e.one(dst, &f.of, s.value, s.num)
+		dst, err = e.one(dst, &f.of, s.in(raw), s.num)
 	}
 	if err != nil {
 		return nil, err
@@ -205,22 +212,22 @@ func (e *encoder) field(dst []byte, f *planField, s span, raw []byte) ([]byte, e
 }
 
 // empty is what encoding/json leaves out with omitempty.
-func (f *planField) empty(s span) bool {
+func (f *planField) empty(s *span) bool {
 	switch {
 	case f.pointer, f.list, f.mapped != nil:
 		return s.count == 0
 	case f.of.kind == ofString || f.of.kind == ofBytes:
-		return len(s.value) == 0
+		return s.from == s.to
 	case f.of.kind == ofInt || f.of.kind == ofBool:
 		return s.num == 0
 	case f.of.kind == ofWrapped:
-		return len(s.value) == 0
+		return s.from == s.to
 	}
 	return false
 }
 
 // list writes a repeated field, whose values may be anywhere behind the first.
-func (e *encoder) list(dst []byte, f *planField, s span, raw []byte) ([]byte, error) {
+func (e *encoder) list(dst []byte, f *planField, s *span, raw []byte) ([]byte, error) {
 	dst = append(dst, '[')
 	tag := uint64(f.number)<<3 | uint64(f.wire)
 	var err error
@@ -349,6 +356,13 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// allPlain tells whether eight bytes are all plain: none has its highest bit set, nor after 0x20 was taken from it, nor,
+// where it was one of the five characters and therefore is zero, after 1 was.
+func allPlain(x uint64) bool {
+	const lows, highs = 0x0101010101010101, 0x8080808080808080
+	return (x|(x-lows*0x20)|(x^lows*'"'-lows)|(x^lows*'\\'-lows)|(x^lows*'<'-lows)|(x^lows*'>'-lows)|(x^lows*'&'-lows))&highs == 0
+}
+
 // AppendString appends a JSON string as encoding/json does.
 func AppendString(dst []byte, s string) []byte {
 	return appendString(dst, unsafe.Slice(unsafe.StringData(s), len(s))) // which only reads it
@@ -359,6 +373,12 @@ func appendString(dst, s []byte) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for at := 0; at < len(s); {
+		for at+8 <= len(s) && allPlain(binary.LittleEndian.Uint64(s[at:])) {
+			at += 8
+		}
+		if at == len(s) {
+			break
+		}
 		c := s[at]
 		if plain[c] {
 			at++

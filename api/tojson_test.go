@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,6 +166,27 @@ func FuzzAppendJSON(f *testing.F) {
 			t.Errorf("%v:\n got %s\nwant %s", err, got, want)
 		}
 	})
+}
+
+// TestAppendString compares with encoding/json, each byte at each place of strings around eight bytes.
+func TestAppendString(t *testing.T) {
+	for length := range 20 {
+		for at := range max(length, 1) {
+			for c := range 256 {
+				text := []byte(strings.Repeat("a", length))
+				if length > 0 {
+					text[at] = byte(c)
+				}
+				want, err := json.Marshal(string(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := api.AppendString(nil, string(text)); !bytes.Equal(got, want) {
+					t.Fatalf("%q gives %s, want %s", text, got, want)
+				}
+			}
+		}
+	}
 }
 
 func BenchmarkJSON(b *testing.B) {

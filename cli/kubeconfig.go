@@ -15,8 +15,9 @@ func kubeconfigCommand() *cobra.Command {
 		Use:   "kubeconfig",
 		Short: "Print the administrator's kubeconfig",
 		Long: `Print the administrator's kubeconfig. Where a cluster has several servers it has a context for each
-other one too, "lighter-<address>": kubectl asks one server only, so another one takes --context. A name that
-resolves to the addresses of all servers (give it to each with --tls-san) makes kubectl try them in turn.`,
+other one too, "lighter-<address>": 'lighter kubectl' goes to another one by itself when the first does not answer. Any
+other kubectl asks one server only, so another one takes --context; a name that resolves to the addresses of all
+servers (give it to each with --tls-san) makes it try them in turn.`,
 		Example: "  lighter kubeconfig --data-dir /srv/lighter > admin.conf",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -268,7 +268,16 @@ func TestServersFailOver(t *testing.T) {
 	}
 
 	v := victim()
-	v.Connect(v.Kubeconfig()) // which knows all servers now
+	v.Eventually(15*time.Second, "its kubeconfig knows all servers", func() error {
+		v.Connect(v.Kubeconfig()) // written anew
+		data, err := os.ReadFile(v.Kubeconfig())
+		for _, s := range x.servers {
+			if err == nil && s != v && !strings.Contains(string(data), s.IP.String()) {
+				err = fmt.Errorf("%s is not in it", s.IP)
+			}
+		}
+		return err
+	})
 	began := time.Now()
 	v.Crash()
 	changed(v, began, "killed", 5*time.Second)

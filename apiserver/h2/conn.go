@@ -36,7 +36,7 @@ type conn struct {
 	streams map[uint32]*stream // that are not closed
 	last    uint32             // highest number of a stream that the peer opened
 	ghosts  int                // streams that were reset while their handlers run
-	ended   [64]uint32         // numbers of streams that we closed before the peer did; the newest at ended[closed%64]
+	ended   [128]uint32        // numbers of streams that we closed before the peer did, in turn
 	closed  int
 	settled bool  // the peer's settings came
 	err     error // the connection is over

@@ -7,11 +7,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/lighter-k8s/lighter/apiserver/h2"
 )
 
 // TestWindows: an answer waits for a window of 0 and goes out byte by byte through one of 1; other streams do not wait.
@@ -49,6 +52,7 @@ func TestConnectionWindow(t *testing.T) {
 	s := serve(t, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 20000)) }))
 	p := dial(t, s)
 	const streams = 40
+	grown := false
 	for n := range uint32(streams) {
 		p.ask(2*n+1, "GET", "/", true)
 	}
@@ -58,7 +62,13 @@ func TestConnectionWindow(t *testing.T) {
 		if !ok {
 			return false
 		}
-		if got += len(d.Data()); got >= 65535 { // the first window is used up: from here on a little at a time
+		switch got += len(d.Data()); { // when the first window is used up, a little at a time, and then all at once
+		case got > 500000:
+			if !grown {
+				grown = true
+				p.must(p.WriteWindowUpdate(0, 1<<20))
+			}
+		case got >= 65535:
 			p.must(p.WriteWindowUpdate(0, uint32(1+rand.IntN(5000))))
 		}
 		if d.StreamEnded() {
@@ -87,6 +97,95 @@ func TestReceiveWindow(t *testing.T) {
 	if code := p.resetWith(1); code != http2.ErrCodeFlowControl {
 		t.Errorf("reset with %v", code)
 	}
+}
+
+// TestReceiveWindowOfAll: streams that each keep to their window, but together exceed the connection's, end it.
+func TestReceiveWindowOfAll(t *testing.T) {
+	s := serve(t, false, http.HandlerFunc(wait))
+	p := dial(t, s)
+	p.until(func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+	go func() {
+		for n := range uint32(4) {
+			if p.tryAsk(2*n+1, "POST", "/", false) != nil {
+				return
+			}
+			for range 25 {
+				if p.WriteData(2*n+1, false, make([]byte, 16000)) != nil {
+					return
+				}
+			}
+		}
+	}()
+	if code, _ := p.goneWith(); code != http2.ErrCodeFlowControl {
+		t.Errorf("GOAWAY with %v", code)
+	}
+}
+
+// TestHalfways: a body that nobody reads is called off when the answer is complete; an answer that falls short of its length
+// is reset.
+func TestHalfways(t *testing.T) {
+	s := serve(t, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "5")
+		_, _ = io.WriteString(w, strings.TrimPrefix(r.URL.Path, "/"))
+	}))
+	p := dial(t, s)
+	p.ask(1, "POST", "/whole", false)
+	if got := string(p.body(1)); got != "whole" {
+		t.Errorf("got %q", got)
+	}
+	if code := p.resetWith(1); code != http2.ErrCodeNo {
+		t.Errorf("a body that nobody reads: %v", code)
+	}
+	p.must(p.WriteData(1, false, []byte("was on its way")))
+	p.ask(3, "GET", "/part", true)
+	if code := p.resetWith(3); code != http2.ErrCodeInternal {
+		t.Errorf("an answer that is too short: %v", code)
+	}
+}
+
+// TestManyStalled: many clients who read nothing hold a bounded amount, and others are served as before.
+func TestManyStalled(t *testing.T) {
+	var ours *h2.Server
+	s := serveOn(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/some" {
+			_, _ = w.Write(make([]byte, 200000))
+			return
+		}
+		for {
+			if _, err := w.Write(make([]byte, 30000)); err != nil {
+				return
+			}
+		}
+	}), &ours)
+	const stalled = 120
+	for range stalled {
+		p := dial(t, s, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+		p.must(p.WriteWindowUpdate(0, 1<<30))
+		for n := range uint32(2) {
+			p.ask(2*n+1, "GET", "/endless", true)
+		}
+	}
+	for before := int64(-1); before != ours.Held() || before < h2.HeldMost; time.Sleep(200 * time.Millisecond) {
+		before = ours.Held()
+	}
+	if held, most := ours.Held(), int64(h2.HeldMost+stalled*18<<10+1<<20); held > most {
+		t.Errorf("%d bytes are held, at most %d may be", held, most)
+	}
+	var g sync.WaitGroup
+	for range 50 {
+		g.Go(func() {
+			resp, err := s.Client().Get(s.URL + "/some")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			if n, err := io.Copy(io.Discard, resp.Body); n != 200000 || err != nil {
+				t.Error(n, err)
+			}
+		})
+	}
+	g.Wait()
 }
 
 // TestWindowOverflow: windows beyond 2^31-1 are an error of the stream or the connection.

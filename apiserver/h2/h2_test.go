@@ -16,6 +16,17 @@ import (
 // serve runs a handler on a server of ours, or with std on net/http's own.
 func serve(t testing.TB, std bool, h http.Handler, change ...func(*http.Server)) *httptest.Server {
 	t.Helper()
+	return start(t, std, h, nil, change...)
+}
+
+// serveOn is serve, and gives the server of ours.
+func serveOn(t testing.TB, h http.Handler, server **h2.Server) *httptest.Server {
+	t.Helper()
+	return start(t, false, h, server)
+}
+
+func start(t testing.TB, std bool, h http.Handler, server **h2.Server, change ...func(*http.Server)) *httptest.Server {
+	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 1000}
@@ -24,7 +35,10 @@ func serve(t testing.TB, std bool, h http.Handler, change ...func(*http.Server))
 	}
 	s.EnableHTTP2 = true
 	if !std {
-		h2.Configure(s.Config)
+		ours := h2.Configure(s.Config)
+		if server != nil {
+			*server = ours
+		}
 		s.TLS = &tls.Config{NextProtos: s.Config.TLSConfig.NextProtos}
 		s.Listener = h2.Listen(s.Listener)
 	}

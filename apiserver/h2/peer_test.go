@@ -23,6 +23,7 @@ type peer struct {
 	head bytes.Buffer
 	enc  *hpack.Encoder
 	dec  *hpack.Decoder
+	why  string // of the last GOAWAY
 }
 
 // dial connects and sends the preface and these settings.
@@ -106,6 +107,7 @@ func (p *peer) goneWith() (code http2.ErrCode, said bool) {
 		}
 		if g, ok := f.(*http2.GoAwayFrame); ok {
 			code, said = g.ErrCode, true
+			p.why = string(g.DebugData())
 		}
 		if ping, ok := f.(*http2.PingFrame); ok && !ping.IsAck() {
 			_ = p.WritePing(true, ping.Data) // it may be gone

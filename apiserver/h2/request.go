@@ -79,6 +79,9 @@ func (c *conn) requestTrailers(st *stream, ends bool) error {
 
 // tooLarge answers a request whose header fields are too many. c.mu is held.
 func (c *conn) tooLarge(st *stream) error {
+	if c.err != nil {
+		return c.err
+	}
 	c.fields.begin(c)
 	c.fields.field(":status", strconv.Itoa(http.StatusRequestHeaderFieldsTooLarge))
 	block := c.fields.buf

@@ -157,14 +157,12 @@ func (t *told) get(key string) *watch.Item {
 	return t.base.Get(key)
 }
 
-// set notes what is told, and returns what was told before.
-func (t *told) set(key string, i *watch.Item) (old *watch.Item) {
-	old = t.get(key)
+// set notes what is told.
+func (t *told) set(key string, i *watch.Item) {
 	if t.since == nil {
 		t.since = map[string]*watch.Item{}
 	}
 	t.since[key] = i
-	return old
 }
 
 // difference tells f what is different now from what it was told.
@@ -201,19 +199,28 @@ func (v *view) difference(t *told, now watch.Snapshot, f func(client.Change)) {
 
 // tell tells f of one event.
 func (v *view) tell(t *told, e *watch.Event, f func(client.Change)) {
-	kind, item := e.For(&v.filter)
-	o := v.object(item)
-	if o == nil {
-		return
-	}
-	if kind == watch.Deleted {
-		if was := v.was(t.set(item.Key(), nil)); was != nil {
-			o = was
+	var c client.Change
+	if v.filter.Match(e.New) {
+		if c.New = v.object(e.New); c.New == nil {
+			return
 		}
-		f(client.Change{Old: o})
+	} else if !v.filter.Match(e.Old) {
 		return
 	}
-	f(client.Change{Old: v.was(t.set(item.Key(), item)), New: o})
+	if e.Old != nil && v.filter.Match(e.Old) {
+		if c.Old = v.object(e.Old); c.Old == nil { // it cannot be read, and was not told: what was before it may have been
+			c.Old = v.was(t.get(e.Old.Key()))
+		}
+	}
+	switch {
+	case c.New != nil:
+		t.set(e.New.Key(), e.New)
+	case c.Old != nil:
+		t.set(e.Old.Key(), nil)
+	default:
+		return
+	}
+	f(c)
 }
 
 // was is the object that f was told of before, or nil.
