@@ -14,6 +14,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/etcd"
 )
 
@@ -110,6 +111,34 @@ func TestLook(t *testing.T) {
 }
 
 // TestGate: what is under way on a server that falls ill ends, and what comes then is sent elsewhere; its own pages answer.
+func TestMasters(t *testing.T) {
+	begin := time.Now()
+	m := masters{}
+	at := func(key string, rev store.Revision) store.Entry {
+		return store.Entry{Key: mastersKey + key, Revision: rev}
+	}
+	for _, tt := range []struct {
+		after   time.Duration
+		entries []store.Entry
+		want    string
+	}{
+		{0, []store.Entry{at("a", 1), at("b", 2)}, "live a b, dead"},
+		{20 * time.Second, []store.Entry{at("a", 3), at("b", 2)}, "live a b, dead"},
+		{31 * time.Second, []store.Entry{at("a", 3), at("b", 2)}, "live a, dead b"},
+		{40 * time.Second, []store.Entry{at("a", 4)}, "live a, dead"},
+		{41 * time.Second, []store.Entry{at("a", 4), at("b", 2)}, "live a b, dead"}, // one that is seen anew
+	} {
+		live, dead := m.look(tt.entries, begin.Add(tt.after))
+		words := []string{strings.Join(append([]string{"live"}, live...), " ") + ",", "dead"}
+		for _, e := range dead {
+			words = append(words, strings.TrimPrefix(e.Key, mastersKey))
+		}
+		if got := strings.Join(words, " "); got != tt.want {
+			t.Errorf("after %s: %s, want %s", tt.after, got, tt.want)
+		}
+	}
+}
+
 func TestGate(t *testing.T) {
 	w := &wellness{server: &Server{Log: slog.New(slog.DiscardHandler)}}
 	w.recover(t.Context())

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +44,8 @@ type registration struct {
 	name   string
 	seen   map[string]sight // by Lease
 	times  int64            // that it was announced
+
+	masters masters
 }
 
 // sight is a Lease as it was when it last changed, and when that was, by this server's clock.
@@ -55,7 +58,7 @@ type sight struct {
 // register runs until ctx ends; then this server is no longer among those that serve.
 func (s *Server) register(ctx context.Context) error {
 	sum := sha256.Sum256([]byte(s.identity))
-	r := &registration{Server: s, client: s.Client("system:apiserver", pki.MastersGroup), name: "apiserver-" + hex.EncodeToString(sum[:10]), seen: map[string]sight{}}
+	r := &registration{Server: s, client: s.Client("system:apiserver", pki.MastersGroup), name: "apiserver-" + hex.EncodeToString(sum[:10]), seen: map[string]sight{}, masters: masters{}}
 	leases := client.Leases.View(ctx, r.client, client.Selection{Namespace: metav1.NamespaceSystem, Labels: identityLabel + "=kube-apiserver"})
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
@@ -140,12 +143,53 @@ func (r *registration) announce(ctx context.Context, live map[string]bool) error
 	if _, err := r.store.Commit(ctx, store.Txn{Ops: []store.Op{op}, Class: store.Relaxed}); err != nil {
 		return err
 	}
-	masters, _, err := r.store.List(ctx, mastersKey, store.Page{})
-	for _, m := range masters {
-		a := strings.TrimPrefix(m.Key, mastersKey)
+	announced, _, err := r.store.List(ctx, mastersKey, store.Page{})
+	if err != nil {
+		return err
+	}
+	there, dead := r.masters.look(announced, time.Now())
+	for _, a := range there {
 		live[a] = live[a] || !r.knows(a)
 	}
+	for _, e := range dead {
+		_, gone := r.store.Commit(ctx, store.Txn{Ops: []store.Op{{Key: e.Key, Expect: e.Revision}}})
+		if gone != nil && !errors.Is(gone, store.ErrConflict) {
+			err = errors.Join(err, gone)
+		}
+	}
 	return err
+}
+
+// masters are the announcements as they were when they last changed. Their own lease ends them, but for those that a restored
+// backup has.
+type masters map[string]sight
+
+// mastersSilent is how long an announcement may stay as it is: Kubernetes' own servers renew it every ten seconds.
+const mastersSilent = 30 * time.Second
+
+// look gives the addresses of who serves, and the announcements that nobody renews.
+func (m masters) look(entries []store.Entry, now time.Time) (live []string, dead []store.Entry) {
+	there := map[string]bool{}
+	for _, e := range entries {
+		address, version := strings.TrimPrefix(e.Key, mastersKey), strconv.FormatInt(int64(e.Revision), 10)
+		there[address] = true
+		was, ok := m[address]
+		if !ok || was.version != version {
+			was = sight{version, address, now}
+			m[address] = was
+		}
+		if now.Sub(was.at) < mastersSilent {
+			live = append(live, address)
+		} else {
+			dead = append(dead, e)
+		}
+	}
+	for address := range m {
+		if !there[address] {
+			delete(m, address)
+		}
+	}
+	return live, dead
 }
 
 // knows tells whether an address is that of a server that has a Lease as we have: that says it sooner.

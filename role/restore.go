@@ -280,8 +280,10 @@ func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, inf
 			return err
 		}
 	}
-	if there, _, err := s.List(ctx, "", store.Page{Limit: 1}); err != nil || len(there) > 0 {
-		return errors.Join(err, fmt.Errorf("etcd %s is not empty (%d key or more): restore into an empty one; nothing was changed", strings.Join(c.Server.Etcd.Endpoints, ","), len(there)))
+	if there, _, err := s.List(ctx, "", store.Page{Limit: 1}); err != nil {
+		return err
+	} else if len(there) > 0 {
+		return notEmpty(s, c)
 	}
 	above, margin := store.Revision(info.Revision), int64(marginEtcd)
 	if newest, err := newestOf(ctx, c, dir, log); err == nil && newest > 0 { // the cluster comes from the embedded store
@@ -308,6 +310,15 @@ func (r Restore) intoEtcd(ctx context.Context, c *config.Config, dir string, inf
 	}
 	r.Say("%d objects are restored into etcd at revision %d", info.Entries, at)
 	return nil
+}
+
+// notEmpty says what stands in the way of a restore, and what would help.
+func notEmpty(s store.Store, c *config.Config) error {
+	if m, ok := s.(*memberStore); ok {
+		return fmt.Errorf("this server's own etcd holds a cluster already; nothing was changed. To restore into it, stop all servers, move %s and %s away "+
+			"on this one, restore with --cluster-init, start it, and let the others join anew", m.member.data(), filepath.Join(m.member.dir, memberName))
+	}
+	return fmt.Errorf("etcd %s is not empty: restore into an empty one; nothing was changed", strings.Join(c.Server.Etcd.Endpoints, ","))
 }
 
 // empty deletes all that a store holds.

@@ -34,13 +34,12 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
 	}
 	var expect []clientv3.Cmp
-	var write, look []clientv3.Op
+	var write []clientv3.Op
 	var looked []store.Op
 	for _, op := range ops {
 		key := s.prefix + op.Key
 		if op.Expect != store.Any {
 			expect = append(expect, clientv3.Compare(clientv3.ModRevision(key), "=", int64(op.Expect)))
-			look = append(look, clientv3.OpGet(key, clientv3.WithKeysOnly()))
 			looked = append(looked, op)
 		}
 		switch {
@@ -69,13 +68,14 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 	if r.Succeeded {
 		return store.Revision(r.Header.Revision), nil
 	}
-	if r, err = s.client.Txn(ctx).Then(look...).Commit(); err != nil {
-		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
-	}
-	for i, op := range looked {
+	for _, op := range looked {
+		r, err := s.client.Get(ctx, s.prefix+op.Key, clientv3.WithKeysOnly())
+		if err != nil {
+			return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
+		}
 		var actual store.Revision
-		if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-			actual = store.Revision(kvs[0].ModRevision)
+		if len(r.Kvs) > 0 {
+			actual = store.Revision(r.Kvs[0].ModRevision)
 		}
 		if actual != op.Expect {
 			return 0, &store.Conflict{Key: op.Key, Expect: op.Expect, Actual: actual}
