@@ -14,6 +14,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/etcd"
@@ -27,6 +29,7 @@ type fake struct {
 	pb.UnimplementedMaintenanceServer
 	version string // "": it does not say
 	keys    []string
+	ends    []error // how its first watches end, before and after they show one event in turn
 
 	mu    sync.Mutex
 	asked bool // for progress
@@ -59,6 +62,17 @@ func (f *fake) Watch(s pb.Watch_WatchServer) error {
 			requests <- r
 		}
 	}()
+	f.mu.Lock()
+	var end error
+	ending := len(f.ends) > 0
+	if ending {
+		end, f.ends = f.ends[0], f.ends[1:]
+	}
+	late := len(f.ends)%2 == 0
+	f.mu.Unlock()
+	if ending && !late {
+		return end
+	}
 	create := (<-requests).GetCreateRequest()
 	if create == nil {
 		return errors.New("no watch")
@@ -89,8 +103,14 @@ func (f *fake) Watch(s pb.Watch_WatchServer) error {
 					r.Events = append(r.Events, &mvccpb.Event{Kv: &mvccpb.KeyValue{Key: []byte(key), Value: []byte("x"), CreateRevision: at, ModRevision: at}})
 				}
 			}
+			if ending && len(r.Events) > 1 {
+				r.Events = r.Events[:1]
+			}
 			if err := s.Send(r); err != nil {
 				return err
+			}
+			if ending {
+				return end
 			}
 		}
 	}
@@ -158,5 +178,27 @@ func TestProgressByVersion(t *testing.T) {
 				t.Errorf("got %v, want %s", got, want)
 			}
 		})
+	}
+}
+
+// A stream that etcd ends, with an error that passes or with none, is followed by another one: the reader notices nothing.
+func TestStreamsEnd(t *testing.T) {
+	f := &fake{version: "3.5.7", keys: []string{"/a/1", "/a/2", "/a/3"}, ends: []error{
+		nil, nil, status.Error(codes.Unavailable, "no leader"), status.Error(codes.Internal, "stream terminated by RST_STREAM"), nil, nil}}
+	s := connect(t, etcd.Config{Endpoints: []string{f.serve(t)}})
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var got []string
+	for e, err := range s.Watch(ctx, "/a/", 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, fmt.Sprintf("%s@%d", e.Key, e.Revision)); e.Revision == 4 {
+			break
+		}
+	}
+	if want := "/a/1@2 /a/2@3 /a/3@4"; strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
 	}
 }

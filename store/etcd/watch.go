@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, 
 		if e := s.usable(ctx); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
-		if !passing(err) && !errors.Is(err, errEnded) || !pause(ctx, 50*time.Millisecond) {
+		if !passing(err) && status.Code(err) != codes.Internal && !errors.Is(err, errEnded) || !pause(ctx, 50*time.Millisecond) {
 			return s.explain(ctx, err)
 		}
 	}
@@ -69,7 +70,7 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	stream, err := pb.NewWatchClient(s.client.ActiveConnection()).Watch(watching)
 	if err != nil {
 		cancel()
-		return false, rpctypes.Error(err)
+		return false, ended(err)
 	}
 	// An etcd that cannot be trusted to say how far a watch is shows the writes of all: each revision has an event then.
 	asking, watched := s.own || s.versions.progress(ctx, s.client.Endpoints(), s.version), s.prefix+prefix
@@ -82,7 +83,7 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	}
 	if err := stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}); err != nil {
 		cancel()
-		return false, rpctypes.Error(err)
+		return false, ended(err)
 	}
 	var at atomic.Int64 // what was shown, for ask
 	at.Store(int64(*after))
@@ -96,7 +97,7 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	for {
 		r, err := stream.Recv()
 		if err != nil {
-			return false, rpctypes.Error(err)
+			return false, ended(err)
 		}
 		switch {
 		case r.CompactRevision != 0:
@@ -136,6 +137,15 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 		}
 		at.Store(int64(*after))
 	}
+}
+
+// ended is why a stream is over. An EOF says no more than that: of a member that stops, or from Send, of a stream that
+// has ended meanwhile.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errEnded
+	}
+	return rpctypes.Error(err)
 }
 
 // ask lets etcd say how far the watch is while it is behind a revision that somebody waits for, until ctx ends.
