@@ -42,7 +42,7 @@ func newTrio(t *testing.T) *trio {
 	first.Up()
 	token := tokenOf(first, "--server", "--ttl", "0")
 	x.servers = []*rig.Cluster{first, further(first, token), further(first, token)}
-	x.fill, x.empty = x.servers[2].Disk("200m")
+	x.fill, x.empty = x.servers[2].Disk("600m")
 	for _, s := range x.servers[1:] {
 		s.Up()
 	}
