@@ -117,13 +117,19 @@ func start(t testing.TB, c Config) string {
 // upstream is a resolver that knows example.com, and counts what it is asked.
 func upstream(t testing.TB) (address string, asked *atomic.Int32) {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", conn.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
+	var conn net.PacketConn
+	var tcp net.Listener
+	for try := 0; tcp == nil; try++ { // a port that is free for both: others take some meanwhile
+		var err error
+		if conn, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if tcp, err = net.Listen("tcp", conn.LocalAddr().String()); err != nil {
+			conn.Close()
+			if try == 20 {
+				t.Fatal(err)
+			}
+		}
 	}
 	asked = new(atomic.Int32)
 	answer := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
