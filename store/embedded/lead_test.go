@@ -120,6 +120,11 @@ func TestLeaderIsNotOvertaken(t *testing.T) {
 		carried = s.assigned == 2 && len(s.forming.sizes) == 0 && !s.carrying
 		s.mu.Unlock()
 	}
+	s.mu.Lock()
+	if s.leads() {
+		t.Error("a third would lead, and could be shown before the second")
+	}
+	s.mu.Unlock()
 	for range 50 { // it has all the time it wants
 		if at := s.recent.revision(); at != 1 || second.Load() {
 			t.Errorf("revision %d is shown while 1 is", at)
