@@ -38,7 +38,7 @@ func Run(ctx context.Context, env controller.Env, resources []client.Resource) e
 	for _, r := range []client.Resource{client.Pods.Resource, client.Services.Resource, client.PersistentVolumeClaims.Resource} {
 		v := env.Client.View(ctx, r, client.Selection{})
 		watched[r.GroupResource()] = v
-		all = append(all, v)
+		all = append(all, client.ViewOf{View: v, Resource: r})
 		v.Subscribe(ctx, func(c client.Change) {
 			if c.New != nil && c.Old == nil {
 				return // charged when it was written
