@@ -12,13 +12,16 @@ import (
 // Source: KEP-4742.
 func PodTopologyLabels(nodes client.TypedView[*corev1.Node]) Plugin {
 	return Plugin{Name: "PodTopologyLabels", Mutate: func(_ context.Context, a *Attributes) error {
+		if a.Operation != Create {
+			return nil
+		}
 		switch a.Resource() {
 		case "pods/binding", "bindings":
 			if b, ok := a.Object.(*corev1.Binding); ok {
 				b.Labels = withTopology(b.Labels, nodes, b.Target.Name)
 			}
 		case "pods": // that say themselves where they run
-			if pod := a.Object.(*corev1.Pod); a.Operation == Create && pod.Spec.NodeName != "" {
+			if pod := a.Object.(*corev1.Pod); pod.Spec.NodeName != "" {
 				pod.Labels = withTopology(pod.Labels, nodes, pod.Spec.NodeName)
 			}
 		}

@@ -29,12 +29,14 @@ func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
 		admission.NamespaceLifecycle(),
 		admission.LimitRanger(view(s, client.LimitRanges)),
 		admission.ServiceAccount(view(s, client.ServiceAccounts), s.state.Now),
+		admission.NodeRestriction(),
 		admission.TaintNodesByCondition(),
 		security,
 		admission.Priority(view(s, client.PriorityClasses)),
 		admission.DefaultTolerationSeconds(300),
 		admission.DefaultStorageClass(view(s, client.StorageClasses)),
 		admission.StorageObjectInUseProtection(),
+		admission.OwnerReferences(s.Direct.Authz, func(k schema.GroupVersionKind) []schema.GroupVersionResource { return kinds[k] }),
 		admission.PersistentVolumeClaimResize(view(s, client.StorageClasses)),
 		admission.RuntimeClass(view(s, client.RuntimeClasses)),
 		admission.CertificateApproval(s.Direct.Authz),
@@ -42,11 +44,9 @@ func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
 		admission.ClusterTrustBundleAttest(s.Direct.Authz),
 		admission.CertificateSubjectRestriction(),
 		admission.DefaultIngressClass(view(s, client.IngressClasses)),
+		admission.DenyServiceExternalIPs(),
 		admission.PodTopologyLabels(view(s, client.Nodes)),
 		admission.Escalation(s.rbac, s.Direct.Authz),
-		admission.NodeRestriction(),
-		admission.OwnerReferences(s.Direct.Authz, func(k schema.GroupVersionKind) []schema.GroupVersionResource { return kinds[k] }),
-		admission.DenyServiceExternalIPs(),
 	}
 	for _, off := range s.Config.Server.DisableAdmission {
 		n := slices.IndexFunc(chain, func(p admission.Plugin) bool { return p.Name == off })

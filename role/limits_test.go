@@ -1,6 +1,7 @@
 package role_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -216,7 +217,7 @@ func TestStorageDefaults(t *testing.T) {
 	classes := p.typed.StorageV1().StorageClasses()
 	for name, grows := range map[string]bool{"fixed": false, "grows": true} {
 		must(classes.Create(t.Context(), &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: "example.com/p", AllowVolumeExpansion: &grows}, metav1.CreateOptions{}))(t)
-		t.Cleanup(func() { _ = classes.Delete(t.Context(), name, metav1.DeleteOptions{}) }) // others' claims should not get it
+		t.Cleanup(func() { _ = classes.Delete(context.Background(), name, metav1.DeleteOptions{}) }) // others' claims should not get it
 	}
 	claims := p.typed.CoreV1().PersistentVolumeClaims(ns)
 	if got := must(claims.Create(t.Context(), claim("none", "1Gi", nil), metav1.CreateOptions{}))(t); got.Spec.StorageClassName != nil || fmt.Sprint(got.Finalizers) != "[kubernetes.io/pvc-protection]" {
@@ -258,7 +259,7 @@ func TestIngressClassAndExternalIPs(t *testing.T) {
 	classes := p.typed.NetworkingV1().IngressClasses()
 	must(classes.Create(t.Context(), &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "front", Annotations: map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}},
 		Spec: networkingv1.IngressClassSpec{Controller: "example.com/c"}}, metav1.CreateOptions{}))(t)
-	t.Cleanup(func() { _ = classes.Delete(t.Context(), "front", metav1.DeleteOptions{}) }) // others' ingresses should not get it
+	t.Cleanup(func() { _ = classes.Delete(context.Background(), "front", metav1.DeleteOptions{}) }) // others' ingresses should not get it
 	backend := &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "s", Port: networkingv1.ServiceBackendPort{Number: 80}}}
 	i := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Name: "i"}, Spec: networkingv1.IngressSpec{DefaultBackend: backend}}
 	if got := must(p.typed.NetworkingV1().Ingresses(ns).Create(t.Context(), i, metav1.CreateOptions{}))(t); got.Spec.IngressClassName == nil || *got.Spec.IngressClassName != "front" {
@@ -303,6 +304,7 @@ func TestPodTopology(t *testing.T) {
 	ns := p.namespace(t)
 	node := "n-" + ns
 	must(p.typed.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node, Labels: map[string]string{corev1.LabelTopologyZone: "z", corev1.LabelTopologyRegion: "r", "a": "b"}}}, metav1.CreateOptions{}))(t)
+	t.Cleanup(func() { _ = p.typed.CoreV1().Nodes().Delete(context.Background(), node, metav1.DeleteOptions{}) }) // others count nodes
 	pods := p.typed.CoreV1().Pods(ns)
 	must(pods.Create(t.Context(), pod("p"), metav1.CreateOptions{}))(t)
 	if err := pods.Bind(t.Context(), &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Target: corev1.ObjectReference{Kind: "Node", Name: node}}, metav1.CreateOptions{}); err != nil {
