@@ -42,7 +42,8 @@ type Request struct {
 	DryRun      bool
 	Warn        func(text string) // hands a warning to the client; may be nil
 
-	system bool // the write is the server's own doing: no manager gets its fields
+	system  bool // the write is the server's own doing: no manager gets its fields
+	applied bool // the object has the managedFields that the write leaves
 }
 
 // Creator answers the create of a virtual resource ("tokenreviews") or of a
@@ -238,8 +239,7 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			obj = wanted.DeepCopyObject().(api.Object)
 		}
 		if obj.GetResourceVersion() != "" {
-			return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: 500, // without a reason, as upstream's
-				Message: "resourceVersion should not be set on objects to be created"}}
+			return nil, plain(errors.New("resourceVersion should not be set on objects to be created"))
 		}
 		t := store.Txn{Class: class(req.Info)}
 		if req.Info.Namespaced {
