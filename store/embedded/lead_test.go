@@ -115,7 +115,11 @@ func TestLeaderIsNotOvertaken(t *testing.T) {
 		}
 		second.Store(true)
 	})
-	for carried := false; !carried; time.Sleep(time.Millisecond) {
+	for n, carried := 0, false; !carried; time.Sleep(time.Millisecond) {
+		if n++; n > 10_000 {
+			t.Error("the second is not carried while the first is shown")
+			break
+		}
 		s.mu.Lock()
 		carried = s.assigned == 2 && len(s.forming.sizes) == 0 && !s.carrying
 		s.mu.Unlock()
