@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -180,6 +181,27 @@ func TestDiskHangs(t *testing.T) {
 	}
 	if at, err := s.Revision(t.Context()); err != nil || at != 3 { // what was given up on is written all the same
 		t.Errorf("revision %d, %v", at, err)
+	}
+}
+
+// Who begins to follow late is given what was before, too.
+func TestFollowerCatchesUp(t *testing.T) {
+	s := leadStore(t, vfs.NewMem())
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 3 {
+		if _, err := s.Commit(ctx, leadTxn("/a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []store.Revision
+	err := s.Push(ctx, "/", 0, func(events []store.Event) bool {
+		got = append(got, events[0].Revision)
+		return len(got) < 3
+	})
+	if err != nil || !slices.Equal(got, []store.Revision{1, 2, 3}) {
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 

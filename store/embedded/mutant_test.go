@@ -39,7 +39,7 @@ var mutants = []struct{ what, file, line, changed, tests string }{
 	{"a leader is overtaken", "lead.go", "\ts.showing.Lock() // before anybody can carry what comes after g\n\tdefer s.showing.Unlock()\n", "", "TestLeaderIsNotOvertaken"},
 	{"a leader takes what another carries", "lead.go", "return !s.carrying && s.inflight == 0", "return !s.carrying", "TestLeaderIsNotOvertaken"},
 	{"whoever shows does not tell", "pipeline.go", "f.push(g.txns)", "_ = f", "TestStore"},
-	{"a follower joins who has not seen all", "push.go", "f.at != r.newest || f.gone", "f.gone", "TestStore"},
+	{"a follower joins who has not seen all", "push.go", "f.at != r.newest || f.gone", "f.gone", "TestFollowerCatchesUp"},
 	{"a follower is told after it left", "push.go", "if !f.gone {\n\t\tf.gone", "if true {\n\t\tf.gone", "TestStore"},
 	{"a compaction is not in the log", "compact.go", "g.add(recordCompact, before, nil)", "g.add(recordSealed, 0, nil)", "TestPowerCutEverywhere"},
 }
