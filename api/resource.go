@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
 // Object is what the API stores and serves: a typed or unstructured Kubernetes object.
@@ -193,6 +195,9 @@ type Info struct {
 	NewList func() runtime.Object
 	// Type is the Go type of New's objects, without the pointer; nil: it is not known.
 	Type reflect.Type
+	// Typed is how New's objects merge in a server-side apply (api/managed); nil: as the fields of Type do. A record made
+	// at run time has it, and makes what is big when it is first called.
+	Typed func() (typed.ParseableType, error)
 
 	Default        func(obj Object)
 	Decoded        func(obj Object) // nil: nothing
@@ -205,6 +210,7 @@ type Info struct {
 	ValidateStatus func(obj, old Object) field.ErrorList
 	GetScale       func(obj Object) ScaleView
 	SetScale       func(obj Object, replicas int32)
+	Replicas       fieldpath.Path                           // where GetScale finds Spec; nil: spec.replicas
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
 	ToStored       func(obj Object) (Object, error)         // nil when Stored is the Info itself
 	Load           func(stored Object) (Object, error)

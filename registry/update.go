@@ -139,13 +139,13 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if part := parts[req.Subresource]; part != nil {
 		next := old.DeepCopyObject().(api.Object)
 		part(next, obj)
-		attach(next, obj)
+		attach(req, next, obj)
 		return next
 	}
 	if req.Subresource == "status" {
 		next := old.DeepCopyObject().(api.Object)
 		req.Info.CopyStatus(next, obj)
-		attach(next, obj)
+		attach(req, next, obj)
 		return next
 	}
 	if req.Info.CopyStatus != nil && req.Subresource != "binding" { // which says in the status that it happened
@@ -168,12 +168,15 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 
 // attach takes over what a write of a part may change of the metadata: agents keep labels,
 // annotations and finalizers through status. The labels of a Deployment are its users'.
-func attach(dst, src api.Object) {
+func attach(req Request, dst, src api.Object) {
 	if _, ok := src.(*appsv1.Deployment); !ok {
 		dst.SetLabels(src.GetLabels())
 	}
 	dst.SetAnnotations(src.GetAnnotations())
 	dst.SetFinalizers(src.GetFinalizers())
+	if req.applied {
+		dst.SetManagedFields(src.GetManagedFields())
+	}
 }
 
 // parts are the subresources through which only one part of an object is written.
@@ -225,6 +228,13 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 			return nil, err
 		}
 		t.Ops = ops
+	}
+	if req.Subresource == "" || req.Subresource == "resize" {
+		ops, err := r.charge(req, obj, old)
+		if err != nil {
+			return nil, err
+		}
+		t.Ops = append(t.Ops, ops...)
 	}
 	stored, value, err := encode(i, obj)
 	if err != nil {
