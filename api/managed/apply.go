@@ -44,6 +44,9 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if live == nil {
 		live = i.New()
 	}
+	if err := bounded(i, live, config); err != nil {
+		return nil, err
+	}
 	got, err := m.Apply(k.named(live), config.DeepCopy(), a.Manager, a.Force)
 	if err != nil {
 		return nil, err

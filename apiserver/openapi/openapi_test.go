@@ -30,7 +30,9 @@ func TestMergingAsPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	type property = map[string]any
-	var published struct{ Definitions map[string]struct{ Properties map[string]property } }
+	var published struct {
+		Definitions map[string]struct{ Properties map[string]property }
+	}
 	if err := json.Unmarshal(data, &published); err != nil {
 		t.Fatal(err)
 	}
