@@ -85,12 +85,27 @@ func (r *Registry) Handle(resource string, c Creator) { r.creators[resource] = c
 // Together sets what else is written with a resource's objects; resource is its StoreKey.
 func (r *Registry) Together(resource string, e Extra) { r.extras[resource] = e }
 
-// Creator gives who answers creates of a subresource or virtual resource, or nil.
+// Creator gives who answers creates of a subresource or virtual resource, behind admission, or nil.
 func (r *Registry) Creator(resource, subresource string) Creator {
 	if subresource != "" {
 		resource += "/" + subresource
 	}
-	return r.creators[resource]
+	answer := r.creators[resource]
+	if answer == nil {
+		return nil
+	}
+	return func(ctx context.Context, req Request, obj runtime.Object) (runtime.Object, error) {
+		o, _ := obj.(api.Object)
+		a := &admission.Attributes{Operation: admission.Create, Info: req.Info, Namespace: req.Namespace, Name: req.Name, Subresource: req.Subresource,
+			Object: o, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+		if err := r.Admission.Mutate(ctx, a); err != nil {
+			return nil, err
+		}
+		if err := r.Admission.Validate(ctx, a); err != nil {
+			return nil, err
+		}
+		return answer(ctx, req, obj)
+	}
 }
 
 // Create stores a new object and returns it as stored. Its lines are the write path, in order.
@@ -241,6 +256,11 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			}
 			t.Ops = append(t.Ops, ops...)
 		}
+		quotas, err := r.charge(req, obj, nil)
+		if err != nil {
+			return nil, err
+		}
+		t.Ops = append(t.Ops, quotas...)
 		stored, value, err := encode(req.Info, obj)
 		if err != nil {
 			return nil, err

@@ -231,6 +231,13 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 		}
 		t.Ops = ops
 	}
+	if req.Subresource == "" || req.Subresource == "resize" {
+		ops, err := r.charge(req, obj, old)
+		if err != nil {
+			return nil, err
+		}
+		t.Ops = append(t.Ops, ops...)
+	}
 	stored, value, err := encode(i, obj)
 	if err != nil {
 		return nil, err

@@ -296,6 +296,14 @@ func (s *State) Get(i *api.Info, namespace, name string) *Item {
 	return item
 }
 
+// Empty tells whether there is no object of the resource at all.
+func (s *State) Empty(i *api.Info) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := s.tables[i.StoreKey]
+	return t == nil || t.items.Len() == 0
+}
+
 func treeKey(i *api.Info, namespace, name string) string {
 	if i.Namespaced {
 		return namespace + "/" + name
