@@ -55,7 +55,11 @@ func configuration(data []byte) (config *unstructured.Unstructured, twice, err e
 	if err == nil && len(strict) == 0 && config.Object != nil {
 		return config, nil, nil
 	}
-	doc, err := yaml.YAMLToJSON(data)
+	doc, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		twice = fmt.Errorf("error converting YAML to JSON: %w", err) // or it is no YAML
+		doc, err = yaml.YAMLToJSON(data)
+	}
 	if err == nil {
 		config.Object = nil
 		err = kjson.UnmarshalCaseSensitivePreserveInts(doc, &config.Object)
@@ -69,5 +73,5 @@ func configuration(data []byte) (config *unstructured.Unstructured, twice, err e
 	if config.Object == nil {
 		config.Object = map[string]any{}
 	}
-	return config, yaml.UnmarshalStrict(data, &map[string]any{}), nil
+	return config, twice, nil
 }

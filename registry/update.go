@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/admission"
@@ -240,7 +242,7 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 	if err != nil {
 		return nil, err
 	}
-	if len(t.Ops) == 0 && same(item, value) {
+	if len(t.Ops) == 0 && (same(item, value) || sameButTimes(i, item, old, obj, value)) {
 		return obj, nil // nothing changed: no write, no event
 	}
 	if req.DryRun {
@@ -272,6 +274,33 @@ func same(item *watch.Item, value []byte) bool {
 		}
 	}
 	return bytes.Equal(api.WithVersion(raw, item.Revision), item.Raw())
+}
+
+// sameButTimes tells whether nothing but the times of managedFields differs, and gives obj those that are stored: somebody
+// wrote what was not kept, such as a status through the main resource.
+func sameButTimes(i *api.Info, item *watch.Item, old, obj api.Object, value []byte) bool {
+	raw, _, _, err := api.RawStored(value)
+	if err != nil || item.IsJSON() {
+		return false
+	}
+	from, to := api.MetaField(raw)
+	if shown, end := api.MetaField(item.Raw()); from != 0 || shown != 0 || !bytes.Equal(raw[to:], item.Raw()[end:]) {
+		return false // mostly: the rest is cheaper to compare than metadata
+	}
+	entries := obj.GetManagedFields()
+	if len(entries) == 0 || !slices.EqualFunc(entries, old.GetManagedFields(), func(a, b metav1.ManagedFieldsEntry) bool {
+		return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource && a.APIVersion == b.APIVersion &&
+			a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
+	}) {
+		return false
+	}
+	obj.SetManagedFields(old.GetManagedFields())
+	_, value, err = encode(i, obj)
+	if err == nil && same(item, value) {
+		return true
+	}
+	obj.SetManagedFields(entries)
+	return false
 }
 
 // finished: the object was deleted and nothing holds it any more.

@@ -44,7 +44,13 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if live == nil {
 		live = i.New()
 	}
-	got, err := m.Apply(k.named(live), config.DeepCopy(), a.Manager, a.Force)
+	if err := bounded(i, live, config); err != nil {
+		return nil, err
+	}
+	if i.Type == nil { // the result may share what it is made of
+		config = config.DeepCopy()
+	}
+	got, err := m.Apply(k.named(live), config, a.Manager, a.Force)
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +106,16 @@ func (k kinds) named(obj api.Object) api.Object {
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		obj = u.DeepCopy()
 	} else {
-		c := reflect.New(reflect.TypeOf(obj).Elem())
-		c.Elem().Set(reflect.ValueOf(obj).Elem())
-		obj = c.Interface().(api.Object)
+		obj = shallow(obj)
 	}
 	obj.GetObjectKind().SetGroupVersionKind(k.info.GVK())
 	return obj
+}
+
+func shallow(obj api.Object) api.Object {
+	c := reflect.New(reflect.TypeOf(obj).Elem())
+	c.Elem().Set(reflect.ValueOf(obj).Elem())
+	return c.Interface().(api.Object)
 }
 
 // ObjectToTyped implements managedfields.TypeConverter.
@@ -159,6 +169,11 @@ func (k kinds) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner
 	switch {
 	case to == nil:
 		return nil, runtime.NewNotRegisteredErrForTarget("server-side apply", reflect.TypeOf(in), target)
+	case to == from && from.Type != nil && len(obj.GetManagedFields()) > 0:
+		// The library has read the owners by now; to merge them too would take a third of an apply.
+		obj = shallow(obj)
+		obj.SetManagedFields(nil)
+		return obj, nil
 	case to == from:
 		return obj, nil
 	}

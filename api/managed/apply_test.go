@@ -2,11 +2,14 @@ package managed
 
 import (
 	"encoding/json"
+	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kjson "sigs.k8s.io/json"
 
@@ -92,4 +95,49 @@ func TestTypesAreSmall(t *testing.T) {
 		t.Errorf("types of all kinds: %d bytes", size)
 	}
 	runtime.KeepAlive(definitions.roots)
+}
+
+// TestBounded: more fields than anybody owns are refused before sets are made of them; what is owned as a whole is one field.
+func TestBounded(t *testing.T) {
+	data := func(n int) map[string]any {
+		m := map[string]any{}
+		for k := range n {
+			m[fmt.Sprint("key-", k)] = "value"
+		}
+		return m
+	}
+	big := &corev1.ConfigMap{Data: map[string]string{}}
+	for k, v := range data(maxFields) {
+		big.Data[k] = v.(string)
+	}
+	tolerations := make([]any, maxFields)
+	for n := range tolerations {
+		tolerations[n] = map[string]any{"key": "a"}
+	}
+	tests := map[string]struct {
+		of     string
+		live   api.Object
+		config map[string]any
+		want   string
+	}{
+		"many keys":                   {"configmaps", nil, map[string]any{"data": data(maxFields)}, "the allowed maximum of fields in an apply is 10000"},
+		"not that many":               {"configmaps", nil, map[string]any{"data": data(maxFields / 20)}, ""},
+		"to an object with many":      {"configmaps", big, map[string]any{"data": data(1)}, "the allowed maximum of fields in an object that is applied to is 10000"},
+		"a long list that is a whole": {"pods", nil, map[string]any{"spec": map[string]any{"tolerations": tolerations}}, ""},
+		"a long list of others":       {"pods", nil, map[string]any{"spec": map[string]any{"readinessGates": tolerations, "containers": tolerations}}, "the allowed maximum of fields in an apply is 10000"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			i := info(tt.of)
+			config := &unstructured.Unstructured{Object: tt.config}
+			config.SetGroupVersionKind(i.GVK())
+			_, err := Apply{Manager: "m", Now: time.Unix(1e9, 0)}.Merge(i, tt.live, config)
+			switch {
+			case tt.want == "" && err != nil:
+				t.Error(err)
+			case tt.want != "" && (!apierrors.IsRequestEntityTooLargeError(err) || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
 }

@@ -232,7 +232,11 @@ func followApply(t *testing.T, i *api.Info, r *rand.Rand, seed uint64, step int,
 	if old != nil {
 		before = whole(t, old)
 	}
+	said := fmt.Sprint(config)
 	got, err := Apply{Manager: manager, Subresource: sub, Force: force, Now: time.Now()}.Merge(i, old, &unstructured.Unstructured{Object: config})
+	if fmt.Sprint(config) != said {
+		t.Fatalf("LIGHTER_SEED=%d step %d: apply wrote to the configuration", seed, step)
+	}
 	out, refErr := applier(t, i, sub).Apply(live.DeepCopyObject(), (&unstructured.Unstructured{Object: config}).DeepCopy(), manager, force)
 	if sorted(err) != sorted(refErr) {
 		t.Fatalf("LIGHTER_SEED=%d step %d, apply by %s through %q:\n got %v\nwant %v", seed, step, manager, sub, err, refErr)
