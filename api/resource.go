@@ -89,6 +89,8 @@ type Resource[T Object] struct {
 	// asked for (nil: the resource has no graceful deletion and goes at once).
 	// requested is nil when the request gave none.
 	Grace func(obj T, requested *int64) int64
+	// Deleted changes an object when its deletion is first asked for: a finalizer may hold it.
+	Deleted func(obj T, now metav1.Time)
 
 	// StoredAs is the version that stored objects say they are of, as Kubernetes' API server writes them, where that is an
 	// older one; its protobuf form is the same. Default: Version.
@@ -206,6 +208,7 @@ type Info struct {
 	GetScale       func(obj Object) ScaleView
 	SetScale       func(obj Object, replicas int32)
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
+	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
 	ToStored       func(obj Object) (Object, error)         // nil when Stored is the Info itself
 	Load           func(stored Object) (Object, error)
 }
@@ -265,6 +268,9 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if r.Grace != nil {
 		i.Grace = func(o Object, want *int64) int64 { return r.Grace(o.(T), want) }
+	}
+	if r.Deleted != nil {
+		i.Deleted = func(o Object, now metav1.Time) { r.Deleted(o.(T), now) }
 	}
 	i.Fields = map[string]func(Object) string{}
 	for name, f := range r.Fields {
