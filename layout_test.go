@@ -46,7 +46,7 @@ var rooms = []room{
 	{"authz", "client", "client client/clienttest", "may they is read from the cluster through views of client"},
 	{"admission", "authz client", "client/clienttest", "what the cluster allows is read through views of client; some plugins ask authz"},
 	{"registry", "admission watch crd", "", "the life of one object, without HTTP"},
-	{"crd", "watch client", "", "records made from definitions in the cluster"},
+	{"crd", "watch client controller", "...", "records made from definitions in the cluster; their status is kept with the controllers' queue"},
 	{"aggregate", "authn authz client", "", "groups of other servers, found through client"},
 	{"watch", "store", "store/memory", "newest objects and recent events of the store"},
 	{"backup", "store store/encrypt", "store/memory", "snapshots of the store"},

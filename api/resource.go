@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
 // Object is what the API stores and serves: a typed or unstructured Kubernetes object.
@@ -195,6 +197,11 @@ type Info struct {
 	NewList func() runtime.Object
 	// Type is the Go type of New's objects, without the pointer; nil: it is not known.
 	Type reflect.Type
+	// Typed is how New's objects merge in a server-side apply (api/managed); nil: as the fields of Type do. A record made
+	// at run time has it, and makes what is big when it is first called.
+	Typed func() (typed.ParseableType, error)
+	// Custom is set in records that are made at run time; nil: a built-in one.
+	Custom *Custom
 
 	Default        func(obj Object)
 	Decoded        func(obj Object) // nil: nothing
@@ -207,11 +214,33 @@ type Info struct {
 	ValidateStatus func(obj, old Object) field.ErrorList
 	GetScale       func(obj Object) ScaleView
 	SetScale       func(obj Object, replicas int32)
+	Replicas       fieldpath.Path                           // where GetScale finds Spec; nil: spec.replicas
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
 	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
 	ToStored       func(obj Object) (Object, error)         // nil when Stored is the Info itself
 	Load           func(stored Object) (Object, error)
 }
+
+// Custom is what the record of a custom resource has beyond others. Its objects are *unstructured.Unstructured and are
+// stored as JSON, in any of the definition's versions: what Stored has is that, and says its version itself.
+type Custom struct {
+	Definition string // the name of its CustomResourceDefinition
+	Versions   []*Info
+	Deprecated string // the warning to whoever uses this version; "": it is not deprecated
+	Leaving    bool   // the definition is being deleted
+	// Receive gives what a request sent the form of an object: metadata is coerced, unknown fields are dropped and listed.
+	// The error says what cannot be coerced.
+	Receive func(obj Object) (strict []error, err error)
+	// Read makes the object in this version of stored JSON.
+	Read func(raw []byte) (Object, error)
+	// Scalable says why an object has no scale; nil: the resource has none.
+	Scalable func(obj Object) error
+	// Schema is the OpenAPI schema of the version's objects; v2: without what OpenAPI 2 does not know. Nobody may write to it.
+	Schema func(v2 bool) (any, error)
+}
+
+// DefinitionsKey is the StoreKey of CustomResourceDefinitions.
+const DefinitionsKey = "apiextensions.k8s.io/customresourcedefinitions"
 
 // GVK is the kind of the resource's objects.
 func (i *Info) GVK() schema.GroupVersionKind {

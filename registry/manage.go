@@ -19,9 +19,17 @@ func (r *Registry) manage(req Request, old, obj api.Object) {
 		Convert: func(apiVersion string) (o, n api.Object, ok bool) { return r.inVersion(req.Info, apiVersion, old, obj) }})
 }
 
+// versionsOf are all that are served of a resource.
+func (r *Registry) versionsOf(i *api.Info) []*api.Info {
+	if i.Custom != nil {
+		return i.Custom.Versions
+	}
+	return r.versions[i.StoreKey]
+}
+
 // inVersion gives the objects of i in another version of the resource; false: there is none such.
 func (r *Registry) inVersion(i *api.Info, apiVersion string, old, obj api.Object) (o, n api.Object, ok bool) {
-	for _, other := range r.versions[i.StoreKey] {
+	for _, other := range r.versionsOf(i) {
 		if other.GroupVersion().String() != apiVersion {
 			continue
 		}

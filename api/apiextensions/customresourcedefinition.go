@@ -26,7 +26,7 @@ type definition = apiextensionsv1.CustomResourceDefinition
 // CustomResourceDefinition says what a custom resource is: its names, versions, schemas.
 var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Group: "apiextensions.k8s.io", Version: "v1", Plural: "customresourcedefinitions", Short: []string{"crd", "crds"},
-	Categories: []string{"api-extensions"}, Scope: api.Cluster, Key: "apiextensions.k8s.io/customresourcedefinitions",
+	Categories: []string{"api-extensions"}, Scope: api.Cluster, Key: api.DefinitionsKey,
 	Default: apiextensionsv1.SetObjectDefaults_CustomResourceDefinition,
 	Prepare: prepare,
 	Validate: func(d, old *definition) field.ErrorList {

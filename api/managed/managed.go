@@ -59,7 +59,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 		change, ok := changes[e.APIVersion]
 		if !ok {
 			if o, n, served := w.convert(e.APIVersion); served {
-				t, g := diffOf(reflect.TypeOf(n), o, n)
+				t, g := diffIn(i, e.APIVersion, o, n)
 				change = t.union(g)
 			} else {
 				continue
@@ -79,6 +79,14 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	if len(kept) > 0 {
 		obj.SetManagedFields(kept)
 	}
+}
+
+// diffIn is diff for objects in another version of the resource.
+func diffIn(i *api.Info, apiVersion string, old, obj api.Object) (took, gone *set) {
+	if i.Custom != nil {
+		return diff(version(i, apiVersion), old, obj)
+	}
+	return diffOf(reflect.TypeOf(obj), old, obj)
 }
 
 func (w Write) convert(apiVersion string) (old, obj api.Object, ok bool) {

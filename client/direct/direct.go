@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
@@ -33,8 +34,29 @@ import (
 type Server struct {
 	Registry *registry.Registry
 	Authz    authz.Authorizer
-	// Resources are all that are served.
+	// Resources are all built-in ones that are served.
 	Resources map[schema.GroupVersionResource]*api.Info
+
+	custom atomic.Pointer[map[schema.GroupVersionResource]*api.Info]
+}
+
+// SetCustom makes further resources known.
+func (s *Server) SetCustom(infos []*api.Info) {
+	all := make(map[schema.GroupVersionResource]*api.Info, len(infos))
+	for _, i := range infos {
+		all[i.GroupVersionResource] = i
+	}
+	s.custom.Store(&all)
+}
+
+func (s *Server) find(gvr schema.GroupVersionResource) *api.Info {
+	if i := s.Resources[gvr]; i != nil {
+		return i
+	}
+	if all := s.custom.Load(); all != nil {
+		return (*all)[gvr]
+	}
+	return nil
 }
 
 // Client acts as one user. Safe for concurrent use.
@@ -49,7 +71,7 @@ var _ client.Client = (*Client)(nil)
 func (s *Server) As(user authenticationv1.UserInfo) *Client { return &Client{s, user} }
 
 func (c *Client) request(ctx context.Context, verb string, r client.Resource, namespace, name, subresource string) (registry.Request, error) {
-	i := c.server.Resources[r.GroupVersionResource]
+	i := c.server.find(r.GroupVersionResource)
 	if i == nil {
 		return registry.Request{}, apierrors.NewNotFound(r.GroupResource(), name)
 	}
@@ -73,6 +95,8 @@ func (c *Client) request(ctx context.Context, verb string, r client.Resource, na
 // manager is the name of the component that a user stands for, as its user agent would say it over HTTP.
 func manager(user string) string {
 	switch {
+	case user == "system:apiserver":
+		return "kube-apiserver"
 	case strings.HasPrefix(user, "system:node:"):
 		return "kubelet"
 	case strings.HasPrefix(user, "system:serviceaccount:kube-system:"):

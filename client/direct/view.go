@@ -21,7 +21,7 @@ func (c *Client) View(_ context.Context, r client.Resource, s client.Selection) 
 
 // View is Client.View without a user: for authentication and authorization themselves.
 func (s *Server) View(r client.Resource, sel client.Selection) client.View {
-	i := s.Resources[r.GroupVersionResource]
+	i := s.find(r.GroupVersionResource)
 	if i == nil {
 		panic(fmt.Sprintf("direct: no resource %s", r.GroupVersionResource))
 	}
