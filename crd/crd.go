@@ -144,7 +144,7 @@ func (r *Resources) change(ctx context.Context, served map[string]*definition, n
 			served[name] = now
 		default:
 			served[name] = now
-			if now.reads != old.reads {
+			if now.reads != old.reads && now.leaving == old.leaving { // which raises the generation too
 				ended = append(ended, now)
 			}
 		}

@@ -26,6 +26,7 @@ func (s *Server) customResources() *crd.Resources {
 		Publish: func(served, unserved []*api.Info) {
 			s.Direct.SetCustom(append(unserved, served...))
 			s.openapi.SetCustom(served)
+			s.custom.Store(&served)
 			s.API.SetCustom(served)
 		}}
 	s.API.Settle = r.Settle

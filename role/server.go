@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -61,6 +62,7 @@ type Server struct {
 	snapshots  *snapshots
 	timeline   *timeline
 	openapi    *openapi.Handler
+	custom     atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
 	state      *watch.State
 	address    netip.Addr // where nodes and pods reach the API
 	member     *member    // of the servers' own etcd; nil: the store is another

@@ -137,9 +137,7 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 	s := w.state
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if w.ended() {
-		return into, w.seen, ErrEnded
-	}
+	given := len(into)
 	if w.next < w.feed.first || w.early != nil && w.early[0].Revision <= w.table.since {
 		return into, w.seen, ErrExpired
 	}
@@ -169,6 +167,12 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		}
 	}
 	w.seen = max(w.seen, s.revision)
+	if w.ended() {
+		if len(into) == given {
+			return into, w.seen, ErrEnded
+		}
+		w.Poke() // what happened before the end first
+	}
 	return into, w.seen, s.failed
 }
 

@@ -115,6 +115,9 @@ func (c *Client) Get(ctx context.Context, r client.Resource, namespace, name str
 	if err != nil {
 		return nil, err
 	}
+	if partial(r) {
+		return metadata(q.Info, item)
+	}
 	return registry.Load(q.Info, item)
 }
 
@@ -133,14 +136,20 @@ func (c *Client) List(ctx context.Context, r client.Resource, namespace string, 
 		return nil, "", err
 	}
 	items, revision := c.server.Registry.State.List(q.Info.Stored, f)
-	objs, err := objects(q.Info, items)
+	objs, err := objects(q.Info, items, partial(r))
 	return objs, strconv.FormatUint(revision, 10), err
 }
 
-func objects(i *api.Info, items []*watch.Item) ([]client.Object, error) {
+func objects(i *api.Info, items []*watch.Item, partial bool) ([]client.Object, error) {
 	out := make([]client.Object, len(items))
 	for n, item := range items {
-		o, err := registry.Load(i, item)
+		var o client.Object
+		var err error
+		if partial {
+			o, err = metadata(i, item)
+		} else {
+			o, err = registry.Load(i, item)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -220,6 +229,9 @@ func (c *Client) Patch(ctx context.Context, r client.Resource, namespace, name, 
 		case types.MergePatchType:
 			out, err = jsonpatch.MergePatch(doc, patch)
 		case types.StrategicMergePatchType:
+			if q.Info.Custom != nil {
+				return nil, apierrors.NewBadRequest("a strategic merge patch is not for custom resources")
+			}
 			out, err = strategicpatch.StrategicMergePatch(doc, patch, next)
 		case types.JSONPatchType:
 			var p jsonpatch.Patch
