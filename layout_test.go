@@ -101,6 +101,7 @@ var outside = []struct{ dir, may, why string }{
 		"records are made of the published types and rules; the decoders are apimachinery's own, a CronJob's schedule is parsed and fields' owners are written down as upstream does"},
 	{"api/apiextensions", "k8s.io/api k8s.io/apimachinery k8s.io/apiextensions-apiserver/pkg/apis k8s.io/apiextensions-apiserver/pkg/apihelpers -os -net/http -os/exec -syscall",
 		"a definition's rules are the published ones, to the letter"},
+	{"api/quota", "k8s.io/api k8s.io/apimachinery k8s.io/component-helpers/resource", "what containers ask for is added up as the scheduler and the kubelet do"},
 	{"store", "-os -os/exec -net -net/http -syscall", "simulated: disk and network reach it only through values it is given"},
 	{"store/memory", "github.com/tidwall/btree -os -os/exec -net -net/http -syscall", "simulated: see store"},
 	{"store/embedded", "*", "the engine on disk"},

@@ -58,11 +58,12 @@ func Deleting(raw []byte) bool {
 type Label struct{ Key, Value string }
 
 // Index reads from an object's message what it is found by: its labels, in the order of the message, and the UID of
-// its controlling owner. The strings share raw's bytes, which must never change.
-func Index(raw []byte) (labels []Label, owner string, err error) {
+// its controlling owner. The labels are appended to room. The strings share raw's bytes, which must never change.
+func Index(raw []byte, room []Label) (labels []Label, owner string, err error) {
 	if isJSON(raw) {
-		return indexJSON(raw)
+		return indexJSON(raw, room)
 	}
+	labels = room
 	bad := func() ([]Label, string, error) { return nil, "", fmt.Errorf("malformed metadata") }
 	for b := raw; len(b) > 0; { // several ObjectMetas merge
 		f, rest, ok := nextField(b)
@@ -157,7 +158,7 @@ func Text(raw []byte, path ...int) string {
 	return ""
 }
 
-func indexJSON(raw []byte) (labels []Label, owner string, err error) {
+func indexJSON(raw []byte, labels []Label) (_ []Label, owner string, err error) {
 	var o struct {
 		Metadata struct {
 			Labels          map[string]string       `json:"labels"`

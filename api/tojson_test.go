@@ -128,7 +128,7 @@ func TestAppendJSON(t *testing.T) {
 			if got, err = api.AppendMetaJSON(nil, i, raw); err != nil || !bytes.Equal(got, want) {
 				t.Fatalf("metadata of %s: %v:\n got %s\nwant %s", i.Resource, err, got, want)
 			}
-			labels, owner, err := api.Index(raw)
+			labels, owner, err := api.Index(raw, nil)
 			if err != nil || len(labels) != len(m.Labels) {
 				t.Fatalf("labels of %s: %v, %v, want %v", i.Resource, labels, err, m.Labels)
 			}
@@ -160,7 +160,7 @@ func FuzzAppendJSON(f *testing.F) {
 		if len(raw) > 0 && raw[0] == '{' {
 			t.Skip("taken for JSON")
 		}
-		_, _, _ = api.Index(raw)
+		_, _, _ = api.Index(raw, nil)
 		_ = api.Text(raw, 2, 10)
 		var p corev1.Pod
 		if p.Unmarshal(raw) != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -18,12 +17,6 @@ import (
 	"github.com/lighter-k8s/lighter/registry"
 	"github.com/lighter-k8s/lighter/watch"
 )
-
-// scaleInfo describes autoscaling/v1 Scale, which no store holds.
-var scaleInfo = func() *api.Info {
-	i := api.Define(api.Resource[*autoscalingv1.Scale]{Group: "autoscaling", Version: "v1", Plural: "scale", Scope: api.Namespaced})
-	return i
-}()
 
 // compressFrom is the size from which a response is compressed for those who accept gzip.
 // Source: kube-apiserver, 128 KiB.

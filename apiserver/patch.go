@@ -24,6 +24,15 @@ import (
 // maxOperations bounds a JSON patch. Source: kube-apiserver.
 const maxOperations = 10000
 
+// patchType is what a patch's body is.
+func patchType(r *http.Request) types.PatchType {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		kind = r.Header.Get("Content-Type")
+	}
+	return types.PatchType(kind)
+}
+
 // patch applies a JSON, merge or strategic merge patch to the newest state; it is
 // applied anew when somebody else wrote in between, so that no concurrent field is lost.
 func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {
@@ -35,20 +44,19 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	if err != nil {
 		return err
 	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		kind = r.Header.Get("Content-Type")
-	}
+	kind := patchType(r)
 	data, err := body(r, nil)
 	if err != nil {
 		return err
 	}
 	i := t.info
 	if t.subresource == "scale" {
-		i = scaleInfo
+		i = registry.ScaleInfo
 	}
 	var apply func(doc []byte) ([]byte, error)
-	switch types.PatchType(kind) {
+	switch kind {
+	case types.ApplyYAMLPatchType:
+		return s.apply(w, r, t, q, f, data, level)
 	case types.JSONPatchType:
 		p, err := jsonpatch.DecodePatch(data)
 		if err != nil {
@@ -83,7 +91,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
 		if err != nil || i.Custom != nil {
-			return unsupported(kind, string(types.JSONPatchType), string(types.MergePatchType))
+			return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
 		}
 		apply = func(doc []byte) ([]byte, error) {
 			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, fields)
@@ -93,7 +101,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return out, nil
 		}
 	default:
-		return unsupported(kind, string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType))
+		return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
 	}
 	invalid := func(err error) error {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})

@@ -185,7 +185,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	if !offers(t) {
 		return methodNotAllowed()
 	}
-	dry, err := writeOptions(t)
+	dry, err := writeOptions(r, t)
 	if err != nil {
 		return err
 	}

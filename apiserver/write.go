@@ -61,25 +61,40 @@ func fieldValidation(t *route) (validationLevel, error) {
 }
 
 // writeOptions checks the query of a create, update or patch, and tells whether nothing is to be written.
-func writeOptions(t *route) (dry bool, err error) {
-	path, kind := (*field.Path)(nil), map[string]string{"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}[t.verb]
+func writeOptions(r *http.Request, t *route) (dry bool, err error) {
 	var asked []string
 	for _, v := range t.query["dryRun"] {
 		if v != "" {
 			asked = append(asked, v)
 		}
 	}
-	dry = len(asked) > 0
-	if kind == "" {
-		return dry, nil // deletions have options of their own
+	manager, level := t.query.Get("fieldManager"), t.query.Get("fieldValidation")
+	var kind string
+	var errs field.ErrorList
+	switch t.verb {
+	case "create":
+		kind, errs = "CreateOptions", validation.ValidateCreateOptions(&metav1.CreateOptions{DryRun: asked, FieldManager: manager, FieldValidation: level})
+	case "update":
+		kind, errs = "UpdateOptions", validation.ValidateUpdateOptions(&metav1.UpdateOptions{DryRun: asked, FieldManager: manager, FieldValidation: level})
+	case "patch":
+		o := &metav1.PatchOptions{DryRun: asked, FieldManager: manager, FieldValidation: level, Force: force(t)}
+		kind, errs = "PatchOptions", validation.ValidatePatchOptions(o, patchType(r))
 	}
-	errs := validation.ValidateFieldManager(t.query.Get("fieldManager"), path.Child("fieldManager"))
-	errs = append(errs, validation.ValidateDryRun(path.Child("dryRun"), asked)...)
-	errs = append(errs, validation.ValidateFieldValidation(path.Child("fieldValidation"), t.query.Get("fieldValidation"))...)
 	if len(errs) > 0 {
 		return false, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: kind}, "", errs)
 	}
-	return dry, nil
+	return len(asked) > 0, nil // deletions have options of their own
+}
+
+// force is whether an apply wins its conflicts; nil: not said.
+func force(t *route) *bool {
+	values, ok := t.query["force"]
+	if !ok {
+		return nil
+	}
+	var out *bool
+	_ = runtime.Convert_Slice_string_To_Pointer_bool(&values, &out, nil) // never fails: what is not false is true
+	return out
 }
 
 // header finds out what a body in JSON or YAML says it is; what does not say is taken for the wanted kind.
@@ -305,7 +320,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	}
 	i := t.info
 	if t.subresource == "scale" {
-		i = scaleInfo
+		i = registry.ScaleInfo
 	}
 	in, err := receive(r, t, i)
 	defer in.done()
@@ -356,7 +371,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 func (s *Server) change(w http.ResponseWriter, r *http.Request, t *route, q registry.Request, f form, c registry.Change) error {
 	run, i := s.Registry.Update, t.info
 	if t.subresource == "scale" {
-		run, i = s.Registry.Scale, scaleInfo
+		run, i = s.Registry.Scale, registry.ScaleInfo
 	}
 	got, err := run(r.Context(), q, c)
 	if err != nil {

@@ -60,6 +60,7 @@ var serverKnobs = []knob{
 	text("backup-passphrase-file", "", "file with a passphrase, behind which the cluster's authority and keys are in these backups too", func(c *config.Config) *string { return &c.Server.Backup.PassphraseFile }),
 	text("s3-endpoint", "", "URL of the S3 service of s3:// backups (default: $AWS_ENDPOINT_URL, or Amazon's)", func(c *config.Config) *string { return &c.Server.Backup.S3.Endpoint }),
 	text("s3-region", "", "its region (default: $AWS_REGION, or us-east-1)", func(c *config.Config) *string { return &c.Server.Backup.S3.Region }),
+	list("disable-admission-plugins", "admission plugins to leave out, such as DenyServiceExternalIPs", func(c *config.Config) *[]string { return &c.Server.DisableAdmission }),
 	list("disable", "parts to leave out: scheduler, controllers, cloud-controllers", func(c *config.Config) *[]string { return &c.Server.Disable }),
 	text("pod-cidr", "10.244.0.0/16", "network of all pods; each node gets a /24 of it", func(c *config.Config) *string { return &c.Server.PodCIDR }),
 	text("service-cidr", "10.96.0.0/12", "network of the Services' cluster addresses", func(c *config.Config) *string { return &c.Server.ServiceCIDR }),

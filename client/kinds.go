@@ -54,6 +54,7 @@ var (
 	EndpointSlices  = namespaced[*discoveryv1.EndpointSlice]("discovery.k8s.io", "v1", "endpointslices")
 	Leases          = namespaced[*coordinationv1.Lease]("coordination.k8s.io", "v1", "leases")
 	Ingresses       = namespaced[*networkingv1.Ingress]("networking.k8s.io", "v1", "ingresses")
+	IngressClasses  = cluster[*networkingv1.IngressClass]("networking.k8s.io", "v1", "ingressclasses")
 	NetworkPolicies = namespaced[*networkingv1.NetworkPolicy]("networking.k8s.io", "v1", "networkpolicies")
 	ServiceCIDRs    = cluster[*networkingv1.ServiceCIDR]("networking.k8s.io", "v1", "servicecidrs")
 	IPAddresses     = cluster[*networkingv1.IPAddress]("networking.k8s.io", "v1", "ipaddresses")

@@ -45,11 +45,14 @@ type Server struct {
 	// EtcdPort is where that member serves clients, on loopback and the node's address; its peers use the next one. Default 2379.
 	EtcdPort int `json:"etcdPort,omitempty"`
 
-	Etcd        Etcd     `json:"etcd,omitempty"`
-	Disable     []string `json:"disable,omitempty"`     // parts to leave out: scheduler, controllers, cloud-controllers
-	PodCIDR     string   `json:"podCIDR,omitempty"`     // of all nodes; default 10.244.0.0/16
-	ServiceCIDR string   `json:"serviceCIDR,omitempty"` // default 10.96.0.0/12
-	Domain      string   `json:"domain,omitempty"`      // of cluster DNS; default cluster.local
+	Etcd    Etcd     `json:"etcd,omitempty"`
+	Disable []string `json:"disable,omitempty"` // parts to leave out: scheduler, controllers, cloud-controllers
+	// DisableAdmission leaves admission plugins out, by Kubernetes' names for them.
+	DisableAdmission []string `json:"disableAdmissionPlugins,omitempty"`
+
+	PodCIDR     string `json:"podCIDR,omitempty"`     // of all nodes; default 10.244.0.0/16
+	ServiceCIDR string `json:"serviceCIDR,omitempty"` // default 10.96.0.0/12
+	Domain      string `json:"domain,omitempty"`      // of cluster DNS; default cluster.local
 	// NodePorts is the range of node ports, "first-last"; default 30000-32767.
 	NodePorts string `json:"nodePorts,omitempty"`
 	// LoadBalancerCIDR is where the local cloud takes addresses of LoadBalancer Services from; default: nodes' own addresses.

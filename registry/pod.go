@@ -57,6 +57,9 @@ func (r *Registry) bind(ctx context.Context, req Request, in runtime.Object) (ru
 		for k, v := range b.Annotations {
 			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, k, v)
 		}
+		for k, v := range b.Labels {
+			metav1.SetMetaDataLabel(&pod.ObjectMeta, k, v)
+		}
 		pod.Status.Conditions = setCondition(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue,
 			LastTransitionTime: metav1.NewTime(r.Now().UTC())})
 		return pod, nil

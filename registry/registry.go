@@ -42,7 +42,8 @@ type Request struct {
 	DryRun      bool
 	Warn        func(text string) // hands a warning to the client; may be nil
 
-	system bool // the write is the server's own doing: no manager gets its fields
+	system  bool // the write is the server's own doing: no manager gets its fields
+	applied bool // the object has the managedFields that the write leaves
 }
 
 // Creator answers the create of a virtual resource ("tokenreviews") or of a
@@ -84,12 +85,27 @@ func (r *Registry) Handle(resource string, c Creator) { r.creators[resource] = c
 // Together sets what else is written with a resource's objects; resource is its StoreKey.
 func (r *Registry) Together(resource string, e Extra) { r.extras[resource] = e }
 
-// Creator gives who answers creates of a subresource or virtual resource, or nil.
+// Creator gives who answers creates of a subresource or virtual resource, behind admission, or nil.
 func (r *Registry) Creator(resource, subresource string) Creator {
 	if subresource != "" {
 		resource += "/" + subresource
 	}
-	return r.creators[resource]
+	answer := r.creators[resource]
+	if answer == nil {
+		return nil
+	}
+	return func(ctx context.Context, req Request, obj runtime.Object) (runtime.Object, error) {
+		o, _ := obj.(api.Object)
+		a := &admission.Attributes{Operation: admission.Create, Info: req.Info, Namespace: req.Namespace, Name: req.Name, Subresource: req.Subresource,
+			Object: o, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+		if err := r.Admission.Mutate(ctx, a); err != nil {
+			return nil, err
+		}
+		if err := r.Admission.Validate(ctx, a); err != nil {
+			return nil, err
+		}
+		return answer(ctx, req, obj)
+	}
 }
 
 // Create stores a new object and returns it as stored. Its lines are the write path, in order.
@@ -132,7 +148,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
 		signedBy(csr, req)
 	}
-	errs := validation.ValidateObjectMetaAccessor(obj, i.Namespaced, nameRule(i), field.NewPath("metadata"))
+	errs := validation.ValidateObjectMetaAccessor(api.Doubtful(obj), i.Namespaced, nameRule(i), field.NewPath("metadata"))
 	if errs = append(errs, i.Validate(obj, nil)...); len(errs) > 0 {
 		return nil, invalid(i, obj.GetName(), errs)
 	}
@@ -191,7 +207,12 @@ func nameRule(i *api.Info) validation.ValidateNameFunc {
 	if i.ValidateName != nil {
 		return i.ValidateName
 	}
-	return validation.NameIsDNSSubdomain
+	return func(name string, prefix bool) []string {
+		if prefix {
+			return validation.NameIsDNSSubdomain(name, prefix)
+		}
+		return api.DNSSubdomain(name)
+	}
 }
 
 // signedBy notes in a signing request who makes it: the signer judges by that.
@@ -223,8 +244,7 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			obj = wanted.DeepCopyObject().(api.Object)
 		}
 		if obj.GetResourceVersion() != "" {
-			return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: 500, // without a reason, as upstream's
-				Message: "resourceVersion should not be set on objects to be created"}}
+			return nil, plain(errors.New("resourceVersion should not be set on objects to be created"))
 		}
 		t := store.Txn{Class: class(req.Info)}
 		if req.Info.Namespaced {
@@ -248,6 +268,11 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			}
 			t.Ops = append(t.Ops, op)
 		}
+		quotas, err := r.charge(req, obj, nil)
+		if err != nil {
+			return nil, err
+		}
+		t.Ops = append(t.Ops, quotas...)
 		stored, value, err := encode(req.Info, obj)
 		if err != nil {
 			return nil, err

@@ -38,7 +38,15 @@ func Scalable(i *api.Info, obj api.Object) error {
 // Scale changes an object's replica count; change is handed the present Scale and gives the wanted one.
 func (r *Registry) Scale(ctx context.Context, req Request, change Change) (api.Object, error) {
 	got, err := r.Update(ctx, req, func(ctx context.Context, old api.Object) (api.Object, error) {
-		want, err := change(ctx, ScaleOf(req.Info, old))
+		scale, owners := ScaleOf(req.Info, old), r.scaled(req.Info, old)
+		if req.applied { // whose conflicts are about the owners of the replica count
+			entries, err := owners.ToSubresource()
+			if err != nil {
+				return nil, plain(err)
+			}
+			scale.SetManagedFields(entries)
+		}
+		want, err := change(ctx, scale)
 		if err != nil {
 			return nil, err
 		}
@@ -57,6 +65,13 @@ func (r *Registry) Scale(ctx context.Context, req Request, change Change) (api.O
 			next.SetUID(s.UID)
 		}
 		req.Info.SetScale(next, s.Spec.Replicas)
+		if req.applied {
+			entries, err := owners.ToParent(s.ManagedFields)
+			if err != nil {
+				return nil, plain(err)
+			}
+			next.SetManagedFields(entries)
+		}
 		return next, nil
 	})
 	if err != nil {

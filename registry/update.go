@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/admission"
@@ -123,7 +125,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		r.generation(i, obj, old)
 		errs = i.ValidateUpdate(req.Subresource, obj, old)
 	}
-	errs = append(validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata")), errs...)
+	errs = append(validation.ValidateObjectMetaAccessorUpdate(api.Doubtful(obj), old, field.NewPath("metadata")), errs...)
 	if len(errs) > 0 {
 		return nil, invalid(i, req.Name, errs)
 	}
@@ -139,14 +141,16 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if part := parts[req.Subresource]; part != nil {
 		next := old.DeepCopyObject().(api.Object)
 		part(next, obj)
-		attach(next, obj)
+		attach(req, next, obj)
 		return next
 	}
 	if req.Subresource == "status" {
 		next := old.DeepCopyObject().(api.Object)
 		req.Info.CopyStatus(next, obj)
 		if req.Info.Custom == nil { // whose status is all that may change
-			attach(next, obj)
+			attach(req, next, obj)
+		} else if req.applied {
+			next.SetManagedFields(obj.GetManagedFields())
 		}
 		return next
 	}
@@ -170,12 +174,15 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 
 // attach takes over what a write of a part may change of the metadata: agents keep labels,
 // annotations and finalizers through status. The labels of a Deployment are its users'.
-func attach(dst, src api.Object) {
+func attach(req Request, dst, src api.Object) {
 	if _, ok := src.(*appsv1.Deployment); !ok {
 		dst.SetLabels(src.GetLabels())
 	}
 	dst.SetAnnotations(src.GetAnnotations())
 	dst.SetFinalizers(src.GetFinalizers())
+	if req.applied {
+		dst.SetManagedFields(src.GetManagedFields())
+	}
 }
 
 // parts are the subresources through which only one part of an object is written.
@@ -228,11 +235,18 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 		}
 		t.Ops = ops
 	}
+	if req.Subresource == "" || req.Subresource == "resize" {
+		ops, err := r.charge(req, obj, old)
+		if err != nil {
+			return nil, err
+		}
+		t.Ops = append(t.Ops, ops...)
+	}
 	stored, value, err := encode(i, obj)
 	if err != nil {
 		return nil, err
 	}
-	if len(t.Ops) == 0 && same(item, value) {
+	if len(t.Ops) == 0 && (same(item, value) || sameButTimes(i, item, old, obj, value)) {
 		return obj, nil // nothing changed: no write, no event
 	}
 	if req.DryRun {
@@ -264,6 +278,33 @@ func same(item *watch.Item, value []byte) bool {
 		}
 	}
 	return bytes.Equal(api.WithVersion(raw, item.Revision), item.Raw())
+}
+
+// sameButTimes tells whether nothing but the times of managedFields differs, and gives obj those that are stored: somebody
+// wrote what was not kept, such as a status through the main resource.
+func sameButTimes(i *api.Info, item *watch.Item, old, obj api.Object, value []byte) bool {
+	raw, _, _, err := api.RawStored(value)
+	if err != nil || item.IsJSON() {
+		return false
+	}
+	from, to := api.MetaField(raw)
+	if shown, end := api.MetaField(item.Raw()); from != 0 || shown != 0 || !bytes.Equal(raw[to:], item.Raw()[end:]) {
+		return false // mostly: the rest is cheaper to compare than metadata
+	}
+	entries := obj.GetManagedFields()
+	if len(entries) == 0 || !slices.EqualFunc(entries, old.GetManagedFields(), func(a, b metav1.ManagedFieldsEntry) bool {
+		return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource && a.APIVersion == b.APIVersion &&
+			a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
+	}) {
+		return false
+	}
+	obj.SetManagedFields(old.GetManagedFields())
+	_, value, err = encode(i, obj)
+	if err == nil && same(item, value) {
+		return true
+	}
+	obj.SetManagedFields(entries)
+	return false
 }
 
 // finished: the object was deleted and nothing holds it any more.

@@ -105,3 +105,56 @@ func TestSame(t *testing.T) {
 		}
 	}
 }
+
+// TestSameButTimes: who wrote what again, and nothing else, writes nothing and keeps the time at which it was written.
+func TestSameButTimes(t *testing.T) {
+	var i *api.Info
+	for _, other := range builtin.All() {
+		if other.Resource == "pods" {
+			i = other
+		}
+	}
+	pod := func(change func(*corev1.Pod)) *corev1.Pod {
+		then := metav1.Unix(1e9, 0)
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "n", Labels: map[string]string{"a": "b"}, ManagedFields: []metav1.ManagedFieldsEntry{{
+			Manager: "m", Operation: "Apply", APIVersion: "v1", Time: &then, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}}}}
+		p.Spec.NodeName = "x"
+		change(p)
+		return p
+	}
+	later := func(p *corev1.Pod) { p.ManagedFields[0].Time = &metav1.Time{Time: time.Unix(2e9, 0)} }
+	old := pod(func(*corev1.Pod) {})
+	value, err := api.EncodeStored(i, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	item, err := watch.NewItem(i, store.Entry{Key: watch.Key(i, "n", "a"), Value: value, Revision: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, tt := range map[string]struct {
+		change func(*corev1.Pod)
+		want   bool
+	}{
+		"a time":              {later, true},
+		"a time and a label":  {func(p *corev1.Pod) { later(p); p.Labels["a"] = "c" }, false},
+		"a time and a field":  {func(p *corev1.Pod) { later(p); p.Spec.NodeName = "y" }, false},
+		"a time and an owner": {func(p *corev1.Pod) { later(p); p.ManagedFields[0].Manager = "n" }, false},
+		"a time and what it owns": {func(p *corev1.Pod) {
+			later(p)
+			p.ManagedFields[0].FieldsV1 = metav1.NewFieldsV1(`{"f:spec":{},"f:status":{}}`)
+		}, false},
+	} {
+		obj := pod(tt.change)
+		value, err := api.EncodeStored(i, obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sameButTimes(i, item, old, obj, value); got != tt.want {
+			t.Errorf("%s: %v, want %v", what, got, tt.want)
+		}
+		if kept := obj.ManagedFields[0].Time.Unix() == 1e9; kept != tt.want {
+			t.Errorf("%s: its time is the stored one: %v", what, kept)
+		}
+	}
+}

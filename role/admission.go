@@ -1,20 +1,78 @@
 package role
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
 )
 
-// admission is the chain of what the cluster allows, in the order in which it is asked.
-func (s *Server) admission() admission.Chain {
-	return admission.Chain{
-		admission.NamespaceLifecycle(),
-		admission.ServiceAccount(view(s, client.ServiceAccounts), s.state.Now),
-		admission.TaintNodesByCondition(),
-		admission.Priority(view(s, client.PriorityClasses)),
-		admission.RuntimeClass(view(s, client.RuntimeClasses)),
-		admission.DefaultTolerationSeconds(300),
-		admission.Escalation(s.rbac, s.Direct.Authz),
-		admission.NodeRestriction(),
+// admission is the chain of what the cluster allows, in the order in which it is asked. Resource quotas are
+// charged behind it, in the write's own transaction (registry/quota.go).
+func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
+	kinds := map[schema.GroupVersionKind][]schema.GroupVersionResource{}
+	for _, i := range infos {
+		if !i.Virtual {
+			kinds[i.GVK()] = append(kinds[i.GVK()], i.GroupVersionResource)
+		}
 	}
+	security, err := admission.PodSecurity(view(s, client.Namespaces), view(s, client.Pods))
+	if err != nil {
+		return nil, err
+	}
+	chain := admission.Chain{
+		admission.NamespaceLifecycle(),
+		admission.LimitRanger(view(s, client.LimitRanges)),
+		admission.ServiceAccount(view(s, client.ServiceAccounts), s.state.Now),
+		admission.NodeRestriction(),
+		admission.TaintNodesByCondition(),
+		security,
+		admission.Priority(view(s, client.PriorityClasses)),
+		admission.DefaultTolerationSeconds(300),
+		admission.DefaultStorageClass(view(s, client.StorageClasses)),
+		admission.StorageObjectInUseProtection(),
+		admission.OwnerReferences(s.Direct.Authz, func(k schema.GroupVersionKind) []schema.GroupVersionResource {
+			if all := s.custom.Load(); all != nil && kinds[k] == nil {
+				return resourcesOf(*all, k)
+			}
+			return kinds[k]
+		}),
+		admission.PersistentVolumeClaimResize(view(s, client.StorageClasses)),
+		admission.RuntimeClass(view(s, client.RuntimeClasses)),
+		admission.CertificateApproval(s.Direct.Authz),
+		admission.CertificateSigning(s.Direct.Authz),
+		admission.ClusterTrustBundleAttest(s.Direct.Authz),
+		admission.CertificateSubjectRestriction(),
+		admission.DefaultIngressClass(view(s, client.IngressClasses)),
+		admission.DenyServiceExternalIPs(),
+		admission.PodTopologyLabels(view(s, client.Nodes)),
+		admission.Escalation(s.rbac, s.Direct.Authz),
+	}
+	for _, off := range s.Config.Server.DisableAdmission {
+		n := slices.IndexFunc(chain, func(p admission.Plugin) bool { return p.Name == off })
+		if n < 0 {
+			var names []string
+			for _, p := range chain {
+				names = append(names, p.Name)
+			}
+			return nil, fmt.Errorf("disable-admission-plugins %q: want one of %s", off, strings.Join(names, ", "))
+		}
+		chain = slices.Delete(chain, n, n+1)
+	}
+	return chain, nil
+}
+
+// resourcesOf are those of a kind.
+func resourcesOf(infos []*api.Info, k schema.GroupVersionKind) (out []schema.GroupVersionResource) {
+	for _, i := range infos {
+		if i.GVK() == k {
+			out = append(out, i.GroupVersionResource)
+		}
+	}
+	return out
 }

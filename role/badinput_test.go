@@ -146,7 +146,7 @@ func TestBadInput(t *testing.T) {
 		"a wrong content type": {admin, "POST", core + "/configmaps", []string{"Content-Type: text/plain"}, text("v1", "ConfigMap", "a"),
 			415, "UnsupportedMediaType", unknownFormat + "application/json, application/yaml, application/vnd.kubernetes.protobuf", nil},
 		"a wrong content type of a patch": {admin, "PATCH", core + "/configmaps/old", []string{"Content-Type: application/json"}, `{}`,
-			415, "UnsupportedMediaType", unknownFormat + "application/json-patch+json, application/merge-patch+json, ...application/strategic-merge-patch+json", nil},
+			415, "UnsupportedMediaType", unknownFormat + "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml", nil},
 		"what is sent back is not accepted": {admin, "GET", core + "/configmaps", []string{"Accept: text/html"}, "",
 			406, "NotAcceptable", accepted, nil},
 		"an unknown form of an object": {admin, "GET", core + "/configmaps", []string{"Accept: application/json;as=Picture;g=meta.k8s.io;v=v1"}, "",

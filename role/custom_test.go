@@ -345,6 +345,39 @@ func TestCustomObjectLives(t *testing.T) {
 	seen("DELETED anna")
 }
 
+// Server-side apply knows from the schema how lists merge; managers own what they wrote.
+func TestCustomObjectsAreApplied(t *testing.T) {
+	c := newCustom(t, api(t))
+	c.define(c.definition("boats", "Boat", boats))
+	of := c.of("v1", "boats", c.namespace(t))
+	apply := func(manager, doc string, force bool) (*unstructured.Unstructured, error) {
+		return of.Apply(t.Context(), "anna", c.object(doc), metav1.ApplyOptions{FieldManager: manager, Force: force})
+	}
+	if _, err := apply("one", "metadata: {name: anna}\nspec: {replicas: 1, crew: [{name: jo, rank: cook}], tags: [a]}", false); err != nil {
+		t.Fatal(err)
+	}
+	got, err := apply("two", "metadata: {name: anna}\nspec: {crew: [{name: flo}], tags: [b]}", false)
+	if data, _ := json.Marshal(got.Object["spec"]); err != nil || string(data) != `{"color":"blue","crew":[{"name":"jo","rank":"cook"},{"name":"flo","rank":"sailor"}],"replicas":1,"tags":["a","b"]}` {
+		t.Errorf("merged: %s, %v", data, err)
+	}
+	if _, err := apply("two", "metadata: {name: anna}\nspec: {replicas: 2}", false); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "one": .spec.replicas`) {
+		t.Errorf("what another owns: %v", err)
+	}
+	got, err = apply("two", "metadata: {name: anna}\nspec: {replicas: 2}", true)
+	if data, _ := json.Marshal(got.Object["spec"]); err != nil || string(data) != `{"color":"blue","crew":[{"name":"jo","rank":"cook"}],"replicas":2,"tags":["a"]}` {
+		t.Errorf("taken over, and what two said no more is gone: %s, %v", data, err)
+	}
+	if _, err := of.Patch(t.Context(), "anna", types.MergePatchType, []byte(`{"spec":{"crew":[{"name":"jo","rank":"captain"}]}}`), metav1.PatchOptions{FieldManager: "three"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apply("one", "metadata: {name: anna}\nspec: {crew: [{name: jo, rank: cook}]}", false); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "three" using `+c.group+`/v1: .spec.crew[name="jo"].rank`) {
+		t.Errorf("what an update took: %v", err)
+	}
+	if _, err := apply("one", "metadata: {name: anna}\nspec: {wings: 2}", false); err == nil || !strings.Contains(err.Error(), "field not declared in schema") {
+		t.Errorf("an unknown field: %v", err)
+	}
+}
+
 // What was stored as it may no longer be can still be changed elsewhere.
 func TestCustomObjectsRatchet(t *testing.T) {
 	c := newCustom(t, api(t))

@@ -33,11 +33,13 @@ import (
 	"github.com/lighter-k8s/lighter/controller/podgc"
 	"github.com/lighter-k8s/lighter/controller/replicaset"
 	"github.com/lighter-k8s/lighter/controller/replicationcontroller"
+	"github.com/lighter-k8s/lighter/controller/resourcequota"
 	"github.com/lighter-k8s/lighter/controller/rootca"
 	"github.com/lighter-k8s/lighter/controller/serviceaccount"
 	"github.com/lighter-k8s/lighter/controller/serviceaccounttoken"
 	"github.com/lighter-k8s/lighter/controller/statefulset"
 	"github.com/lighter-k8s/lighter/controller/ttlafterfinished"
+	"github.com/lighter-k8s/lighter/controller/volumeprotection"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/scheduler"
 )
@@ -137,6 +139,9 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"token-cleaner", bootstraptoken.Run},
 		{"disruption-controller", disruption.Run},
 		{"ttl-after-finished-controller", ttlafterfinished.Run},
+		{"resourcequota-controller", func(ctx context.Context, env controller.Env) error { return resourcequota.Run(ctx, env, o.resources) }},
+		{"pvc-protection-controller", volumeprotection.RunClaims},
+		{"pv-protection-controller", volumeprotection.RunVolumes},
 	}
 	if o.ca != nil {
 		parts = append(parts, part{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, o.ca) }})

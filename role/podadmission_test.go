@@ -30,7 +30,7 @@ func TestRuntimeClass(t *testing.T) {
 		return pods.Create(t.Context(), o, metav1.CreateOptions{})
 	}
 	got := must(with("fits", "thick", nil))(t)
-	if got.Spec.Overhead.Cpu().MilliValue() != 10 || fmt.Sprint(got.Spec.NodeSelector) != "map[a:b]" || got.Spec.Tolerations[0].Key != "k" {
+	if got.Spec.Overhead.Cpu().MilliValue() != 10 || fmt.Sprint(got.Spec.NodeSelector) != "map[a:b]" || got.Spec.Tolerations[2].Key != "k" {
 		t.Errorf("overhead %v, selector %v, tolerations %v", got.Spec.Overhead, got.Spec.NodeSelector, got.Spec.Tolerations)
 	}
 	for name, err := range map[string]error{

@@ -135,7 +135,9 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.services = registry.NewServices(reg, []netip.Prefix{cidr}, first, n)
 	s.reviews(reg)
-	reg.Admission = s.admission()
+	if reg.Admission, err = s.admission(infos); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
 
 	var groups []apiserver.Group
 	for _, g := range builtin.Groups() {

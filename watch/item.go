@@ -20,17 +20,19 @@ type Item struct {
 	Name      string
 	Revision  uint64
 	key       string // in the table: "namespace/name" or "name"
-	labels    labelSet
+	labels    *labelSet
+	place     int    // in labels.items; guarded by State.mu
 	owner     string // UID of the controlling owner
 	node      string // spec.nodeName, of pods
-	raw       []byte // protobuf message (or JSON for custom resources) with resourceVersion set; labels and owner share it
+	raw       []byte // protobuf message (or JSON for custom resources) with resourceVersion set; owner and node share it
 
 	hot    *hot
 	object atomic.Pointer[held]
 }
 
-// newItem makes the Item of a stored value; obj, if not nil, is its typed object.
-func newItem(info *api.Info, key string, e store.Entry, obj api.Object, h *hot) (*Item, error) {
+// newItem makes the Item of a stored value; obj, if not nil, is its typed object. sets are those of the table that it
+// comes into, nil when it comes into none.
+func newItem(info *api.Info, key string, e store.Entry, obj api.Object, h *hot, sets *labelSets) (*Item, error) {
 	raw, _, _, err := api.RawStored(e.Value)
 	if err != nil {
 		return nil, err
@@ -42,9 +44,12 @@ func newItem(info *api.Info, key string, e store.Entry, obj api.Object, h *hot) 
 	if info.Namespaced {
 		i.Namespace, i.Name, _ = strings.Cut(key, "/")
 	}
-	if i.labels, i.owner, err = api.Index(i.raw); err != nil {
+	var room [8]api.Label
+	labels, owner, err := api.Index(i.raw, room[:0])
+	if err != nil {
 		return nil, err
 	}
+	i.labels, i.owner = sets.of(labels), owner
 	if info.StoreKey == "pods" {
 		i.node = api.Text(i.raw, 2, 10) // spec.nodeName
 	}
@@ -56,7 +61,7 @@ func newItem(info *api.Info, key string, e store.Entry, obj api.Object, h *hot) 
 
 // NewItem makes the Item of an entry that was read from the store's history.
 func NewItem(info *api.Info, e store.Entry) (*Item, error) {
-	return newItem(info, e.Key[len(Prefix)+len(info.StoreKey)+1:], e, nil, nil)
+	return newItem(info, e.Key[len(Prefix)+len(info.StoreKey)+1:], e, nil, nil, nil)
 }
 
 // Raw is the object in the stored version's binary encoding, resourceVersion included, without envelope.
@@ -105,21 +110,6 @@ func (i *Item) field(name string) (string, bool) {
 // label gives the value of a label.
 func (i *Item) label(key string) (string, bool) { return i.labels.Lookup(key) }
 
-// labelSet is labels.Labels over an item's few labels.
-type labelSet []api.Label
-
-func (l *labelSet) Lookup(key string) (string, bool) {
-	for n := range *l {
-		if (*l)[n].Key == key {
-			return (*l)[n].Value, true
-		}
-	}
-	return "", false
-}
-
-func (l *labelSet) Has(key string) bool   { _, ok := l.Lookup(key); return ok }
-func (l *labelSet) Get(key string) string { v, _ := l.Lookup(key); return v }
-
 // Filter narrows a list or watch. The zero Filter takes all.
 type Filter struct {
 	Namespace string // "" is all
@@ -136,7 +126,7 @@ func (f *Filter) Match(i *Item) bool {
 	case i == nil,
 		f.Namespace != "" && f.Namespace != i.Namespace,
 		f.Name != "" && f.Name != i.Name,
-		f.Labels != nil && !f.Labels.Empty() && !f.Labels.Matches(&i.labels):
+		f.Labels != nil && !f.Labels.Empty() && !f.Labels.Matches(i.labels):
 		return false
 	}
 	if f.Fields != nil {

@@ -58,8 +58,7 @@ type look struct {
 	info  *api.Info
 	items []*Item                   // what an index gave, or
 	snap  *btree.Map[string, *Item] // the whole table
-	key   indexKey                  // of an index to be made
-	index *index
+	index *index                    // to be made
 }
 
 func (s *State) look(t *table, f *Filter) look {
@@ -75,7 +74,7 @@ func (s *State) look(t *table, f *Filter) look {
 		if v.items, ok = t.found(f, s.now()); ok {
 			return v
 		}
-		v.key, v.index = t.wanted(f, s.now())
+		v.index = t.wanted(f, s.now())
 	}
 	v.snap = t.snapshot()
 	return v
@@ -84,7 +83,7 @@ func (s *State) look(t *table, f *Filter) look {
 // page filters, without any lock.
 func (v *look) page(f *Filter, p Page) (out []*Item, remaining int64) {
 	if v.index != nil {
-		v.state.build(v.key, v.index, v.snap)
+		v.state.build(v.index, v.snap)
 	}
 	if v.snap == nil {
 		items := sorted(slices.DeleteFunc(v.items, func(i *Item) bool { return !f.Match(i) }))

@@ -113,6 +113,43 @@ func TestAPodInBytes(t *testing.T) {
 	runtime.KeepAlive(db)
 }
 
+// TestLabelsInBytes: a pod whose labels no other pod has takes little more than one that shares them.
+func TestLabelsInBytes(t *testing.T) {
+	const n = 10000
+	each := func(set func(k int) map[string]string) int64 {
+		db := memory.New()
+		for k := range n {
+			p := pod("a", fmt.Sprintf("web-%05d", k), "n1", "")
+			p.Labels = set(k)
+			value, err := api.EncodeStored(core.Pod, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: watch.Key(core.Pod, p.Namespace, p.Name), Value: value, Expect: store.Any}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := held()
+		state := watch.New(db, slog.New(slog.DiscardHandler), time.Now, []*api.Info{core.Pod})
+		if err := state.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer runtime.KeepAlive(state)
+		defer runtime.KeepAlive(db)
+		return (held() - before) / n
+	}
+	shared := each(func(k int) map[string]string {
+		return map[string]string{"app": "web", "pod-name": fmt.Sprintf("web-%05d", k/100), "hash": "web-7d4b9c6f5d"}
+	})
+	own := each(func(k int) map[string]string {
+		return map[string]string{"app": "web", "pod-name": fmt.Sprintf("web-%05d", k), "hash": "web-7d4b9c6f5d"}
+	})
+	t.Logf("a pod with its labels takes %d bytes where a hundred share them, %d where each has its own", shared, own)
+	if own-shared > 400 {
+		t.Errorf("labels of its own take %d bytes", own-shared)
+	}
+}
+
 // TestObjectIsShared: whoever holds an item's typed object is given the same one, and nobody keeps it from going.
 func TestObjectIsShared(t *testing.T) {
 	r := start(t)

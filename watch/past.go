@@ -220,10 +220,10 @@ func (p *past) states(ctx context.Context, batch []store.Event) ([]*Event, error
 
 // item is an object's state; nil: it is not there, or cannot be read, which is the same to who watches.
 func (p *past) item(e store.Entry) *Item {
-	if e.Value == nil {
+	if e.Value == nil || e.Err != nil {
 		return nil
 	}
-	i, err := p.state.read(p.table, e.Key[len(Prefix)+len(p.table.info.StoreKey)+1:], e, nil)
+	i, err := newItem(p.table.info, e.Key[len(Prefix)+len(p.table.info.StoreKey)+1:], e, nil, p.state.hot, nil)
 	if err != nil {
 		return nil
 	}

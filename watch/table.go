@@ -21,9 +21,10 @@ type table struct {
 	shared *btree.Map[string, *Item] // a copy handed out, while nothing changed since
 	owners map[string]set            // controlling owner's UID
 	nodes  map[string]set            // spec.nodeName; pods only
-	// indexes are those of labels and fields that were selected by again and again; asked counts towards one.
-	indexes map[indexKey]*index
-	asked   map[indexKey]int
+	labels labelSets
+	// indexes are those of fields that were selected by again and again; asked counts towards one.
+	indexes map[string]*index
+	asked   map[string]int
 
 	log   feed              // the recent events
 	feeds map[feedKey]*feed // those of them that some watchers look at alone
@@ -55,8 +56,9 @@ func (k indexKey) of(i *Item) (string, bool) {
 	return i.label(k.name)
 }
 
-// index finds items by the value of one label or field.
+// index finds items by the value of one field.
 type index struct {
+	field   string
 	sets    map[string]set
 	used    time.Time
 	ready   bool
@@ -65,7 +67,9 @@ type index struct {
 
 type change struct{ old, new *Item }
 
-// An index is made when a label or field was selected by this often, for tables from this size; it goes when nobody
+func (x *index) of(i *Item) (string, bool) { return i.field(x.field) }
+
+// An index is made when a field was selected by this often, for tables from this size; it goes when nobody
 // used it for a while.
 const (
 	indexAfter = 2
@@ -75,8 +79,8 @@ const (
 )
 
 func newTable(i *api.Info, h *hot, since uint64) *table {
-	t := &table{info: i, hot: h, items: btree.NewMap[string, *Item](32), owners: map[string]set{}, since: since,
-		indexes: map[indexKey]*index{}, asked: map[indexKey]int{}, feeds: map[feedKey]*feed{}, routes: map[indexKey]int{}}
+	t := &table{info: i, hot: h, items: btree.NewMap[string, *Item](32), owners: map[string]set{}, labels: newLabelSets(), since: since,
+		indexes: map[string]*index{}, asked: map[string]int{}, feeds: map[feedKey]*feed{}, routes: map[indexKey]int{}}
 	if i.StoreKey == "pods" {
 		t.nodes = map[string]set{}
 	}
@@ -111,12 +115,13 @@ func (t *table) put(old, new *Item) {
 	if t.nodes != nil {
 		move(t.nodes, old, new, func(i *Item) (string, bool) { return i.node, i.node != "" })
 	}
-	for k, x := range t.indexes {
+	t.labels.move(old, new)
+	for _, x := range t.indexes {
 		if !x.ready {
 			x.changes = append(x.changes, change{old, new})
 			continue
 		}
-		move(x.sets, old, new, k.of)
+		move(x.sets, old, new, x.of)
 	}
 }
 
@@ -168,13 +173,20 @@ func (f *Filter) exact(yield func(k indexKey, value string) bool) {
 	}
 }
 
-// found gives the smallest set of items that an index has for the filter, in no order; false: there is no index, or
-// a walk through the table is as good.
+// found gives the fewest items that an index has for the filter, in no order; false: there is no index, or a walk
+// through the table is as good.
 func (t *table) found(f *Filter, now time.Time) (out []*Item, ok bool) {
+	most := t.items.Len()/3 + 10
+	if f.Namespace != "" && most > 100 {
+		most = min(most, rank(t.items, f.Namespace+"0")-rank(t.items, f.Namespace+"/")) // "0" comes after "/"
+	}
 	var best set
 	for k, value := range f.exact {
+		if !k.field {
+			continue
+		}
 		var in set
-		switch x := t.indexes[k]; {
+		switch x := t.indexes[k.name]; {
 		case k == nodeKey && t.nodes != nil && value != "":
 			in = t.nodes[value]
 		case x != nil && x.ready:
@@ -183,11 +195,20 @@ func (t *table) found(f *Filter, now time.Time) (out []*Item, ok bool) {
 		default:
 			continue
 		}
-		if !ok || len(in) < len(best) {
-			best, ok = in, true
+		if len(in) <= most {
+			best, most, ok = in, len(in), true
 		}
 	}
-	if !ok || len(best) > t.items.Len()/3+10 {
+	if f.Labels != nil && !f.Labels.Empty() {
+		if sets, n, few := t.labels.taken(f.Labels, most); few {
+			out = make([]*Item, 0, n)
+			for _, s := range sets {
+				out = append(out, s.items...)
+			}
+			return out, true
+		}
+	}
+	if !ok {
 		return nil, false
 	}
 	out = make([]*Item, 0, len(best))
@@ -199,16 +220,16 @@ func (t *table) found(f *Filter, now time.Time) (out []*Item, ok bool) {
 
 var nodeKey = indexKey{true, "spec.nodeName"}
 
-// wanted counts what the filter selects by, and says which index is worth making now.
-func (t *table) wanted(f *Filter, now time.Time) (k indexKey, x *index) {
+// wanted counts which fields the filter selects by, and gives the index that is worth making now, or nil.
+func (t *table) wanted(f *Filter, now time.Time) *index {
 	if t.items.Len() < indexFrom {
-		return k, nil
+		return nil
 	}
 	for k := range f.exact {
-		if t.indexes[k] != nil || k == nodeKey && t.nodes != nil {
+		if !k.field || t.indexes[k.name] != nil || k == nodeKey && t.nodes != nil {
 			continue
 		}
-		if t.asked[k]++; t.asked[k] < indexAfter {
+		if t.asked[k.name]++; t.asked[k.name] < indexAfter {
 			if len(t.asked) > 1000 {
 				clear(t.asked)
 			}
@@ -218,34 +239,34 @@ func (t *table) wanted(f *Filter, now time.Time) (k indexKey, x *index) {
 			t.dropIndexes(now, time.Minute)
 		}
 		if len(t.indexes) < indexMost {
-			delete(t.asked, k)
-			x := &index{sets: map[string]set{}, used: now}
-			t.indexes[k] = x
-			return k, x
+			delete(t.asked, k.name)
+			x := &index{field: k.name, sets: map[string]set{}, used: now}
+			t.indexes[k.name] = x
+			return x
 		}
 	}
-	return k, nil
+	return nil
 }
 
 // dropIndexes lets go of those that nobody used for a while.
 func (t *table) dropIndexes(now time.Time, idle time.Duration) {
-	for k, x := range t.indexes {
+	for name, x := range t.indexes {
 		if x.ready && now.Sub(x.used) > idle {
-			delete(t.indexes, k)
+			delete(t.indexes, name)
 		}
 	}
 }
 
 // build fills a new index from a snapshot, without the lock, and catches up with what happened meanwhile.
-func (s *State) build(k indexKey, x *index, snap *btree.Map[string, *Item]) {
+func (s *State) build(x *index, snap *btree.Map[string, *Item]) {
 	snap.Scan(func(_ string, i *Item) bool {
-		move(x.sets, nil, i, k.of)
+		move(x.sets, nil, i, x.of)
 		return true
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range x.changes {
-		move(x.sets, c.old, c.new, k.of)
+		move(x.sets, c.old, c.new, x.of)
 	}
 	x.changes, x.ready = nil, true
 }

@@ -62,10 +62,10 @@ func (s *State) Lost() []string {
 	return out
 }
 
-// read makes the Item of an entry, unless it cannot be read.
+// read makes the Item of an entry, unless it cannot be read; put is called with it next.
 func (s *State) read(t *table, key string, e store.Entry, obj api.Object) (*Item, error) {
 	if e.Err != nil {
 		return nil, e.Err
 	}
-	return newItem(t.info, key, e, obj, s.hot)
+	return newItem(t.info, key, e, obj, s.hot, &t.labels)
 }

@@ -1,13 +1,17 @@
 // Package managed keeps metadata.managedFields: which manager wrote which field of an object last. Update is called
 // by the registry for every write that is no server-side apply; it gives exactly what apimachinery's
 // managedfields.FieldManager gives (a test compares the two), from the typed objects, for a small part of its cost.
+// Apply is the library itself.
 //
 //	managed.go  Update, the rules between managers     shape.go    how a Go type merges
 //	diff.go     what differs between two objects       set.go      sets of fields, and their FieldsV1 form
+//	create.go   what a new object has
+//	apply.go    Apply, the configurations of managers  typed.go    how a Go type merges, for the library
 package managed
 
 import (
 	"bytes"
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -29,9 +33,8 @@ type Write struct {
 	Manager     string // "" is "unknown"
 	Subresource string
 	Now         time.Time
-	// Convert gives both objects (old nil on a create) in another version of the same resource, for the
-	// entries of managers that used it; false: that version is not served any more, and its entries go.
-	Convert func(apiVersion string) (old, obj api.Object, ok bool)
+	// Versions are all of the resource, for the entries of managers that used them; those of others go.
+	Versions []*api.Info
 }
 
 // Update sets obj's managedFields to what they are after the write that makes it of old (nil: a create), both in
@@ -49,6 +52,12 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 		return
 	}
 	version := i.GroupVersion().String()
+	if len(entries) == 0 && old == nil && i.Custom == nil {
+		if fields := created(i, obj, w.Subresource); fields != nil {
+			obj.SetManagedFields([]metav1.ManagedFieldsEntry{w.entry(version, fields)})
+		}
+		return
+	}
 	took, gone := diff(i, old, obj)
 	if i.HasStatus && w.Subresource == "" { // the status is not written through the main resource
 		took, gone = took.without("f:status"), gone.without("f:status")
@@ -58,7 +67,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	for _, e := range entries {
 		change, ok := changes[e.APIVersion]
 		if !ok {
-			if o, n, served := w.convert(e.APIVersion); served {
+			if o, n, served := w.in(i, e.APIVersion, old, obj); served {
 				t, g := diffIn(i, e.APIVersion, o, n)
 				change = t.union(g)
 			} else {
@@ -89,21 +98,24 @@ func diffIn(i *api.Info, apiVersion string, old, obj api.Object) (took, gone *se
 	return diffOf(reflect.TypeOf(obj), old, obj)
 }
 
-func (w Write) convert(apiVersion string) (old, obj api.Object, ok bool) {
-	if w.Convert == nil {
-		return nil, nil, false
+// in gives both objects in another version; false: it is not served any more.
+func (w Write) in(i *api.Info, apiVersion string, old, obj api.Object) (o, n api.Object, ok bool) {
+	for _, other := range w.Versions {
+		if other.GroupVersion().String() != apiVersion {
+			continue
+		}
+		n, err := convert(i, other, obj)
+		if err == nil && old != nil {
+			o, err = convert(i, other, old)
+		}
+		return o, n, err == nil
 	}
-	return w.Convert(apiVersion)
+	return nil, nil, false
 }
 
 // take gives the fields to the writer.
 func (w Write) take(entries []metav1.ManagedFieldsEntry, took *set, version string) []metav1.ManagedFieldsEntry {
-	now := metav1.NewTime(w.Now.UTC().Truncate(time.Second))
-	mine := metav1.ManagedFieldsEntry{Manager: w.Manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: version,
-		Time: &now, FieldsType: "FieldsV1", Subresource: w.Subresource}
-	if mine.Manager == "" {
-		mine.Manager = "unknown"
-	}
+	mine := w.entry(version, nil)
 	for n, e := range entries {
 		if !same(e, mine) {
 			continue
@@ -116,6 +128,13 @@ func (w Write) take(entries []metav1.ManagedFieldsEntry, took *set, version stri
 	}
 	mine.FieldsV1 = took.encode()
 	return append(entries, mine)
+}
+
+// entry says that the writer has the fields.
+func (w Write) entry(version string, fields *metav1.FieldsV1) metav1.ManagedFieldsEntry {
+	now := metav1.NewTime(w.Now.UTC().Truncate(time.Second))
+	return metav1.ManagedFieldsEntry{Manager: cmp.Or(w.Manager, "unknown"), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: version,
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: fields, Subresource: w.Subresource}
 }
 
 // same tells whether two entries are of one manager: appliers are one over all versions.

@@ -3,6 +3,7 @@ package managed
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"reflect"
@@ -13,12 +14,15 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/randfill"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -31,6 +35,16 @@ type oneVersion struct{ gvk schema.GroupVersionKind }
 
 func (c oneVersion) Convert(_, _, _ any) error { return fmt.Errorf("there is one version") }
 func (c oneVersion) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {
+	if u, ok := in.(*unstructured.Unstructured); ok {
+		obj, err := c.New(c.gvk)
+		if err != nil {
+			return nil, err
+		}
+		in = obj
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, in); err != nil {
+			return nil, err
+		}
+	}
 	in.GetObjectKind().SetGroupVersionKind(c.gvk)
 	return in, nil
 }
@@ -39,6 +53,14 @@ func (c oneVersion) ConvertFieldLabel(_ schema.GroupVersionKind, label, value st
 }
 func (c oneVersion) Default(runtime.Object) {}
 
+func (c oneVersion) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	obj, err := scheme.Scheme.New(gvk)
+	if err == nil {
+		obj.GetObjectKind().SetGroupVersionKind(gvk)
+	}
+	return obj, err
+}
+
 // reference is apimachinery's manager for a resource.
 func reference(t testing.TB, i *api.Info, subresource string) *managedfields.FieldManager {
 	c := oneVersion{i.GVK()}
@@ -46,7 +68,17 @@ func reference(t testing.TB, i *api.Info, subresource string) *managedfields.Fie
 	if i.HasStatus && subresource == "" {
 		reset = map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(i.GroupVersion().String()): fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))}
 	}
-	m, err := managedfields.NewDefaultFieldManager(converter, c, c, scheme.Scheme, i.GVK(), i.GroupVersion(), subresource, reset)
+	m, err := managedfields.NewDefaultFieldManager(converter, c, c, c, i.GVK(), i.GroupVersion(), subresource, reset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// applier is the same for applies, which say more than a subresource writes.
+func applier(t testing.TB, i *api.Info, subresource string) *managedfields.FieldManager {
+	c := oneVersion{i.GVK()}
+	m, err := managedfields.NewDefaultFieldManager(converter, c, c, c, i.GVK(), i.GroupVersion(), subresource, kinds{i, nil}.written(subresource))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +87,8 @@ func reference(t testing.TB, i *api.Info, subresource string) *managedfields.Fie
 
 var converter = applyconfigurations.NewTypeConverter(scheme.Scheme)
 
-// Every built-in type, filled at random and changed at random by several managers: after each write the fields of each
-// manager are those that apimachinery's own implementation gives.
+// Every built-in type, filled at random and changed and applied at random by several managers: after each write the fields
+// of each manager are those that apimachinery's own implementation gives, typed by the schema that client-go carries.
 func TestAsApimachinery(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("LIGHTER_SEED"); s != "" {
@@ -111,6 +143,13 @@ func follow(t *testing.T, i *api.Info, seed uint64) {
 			sub = "status"
 		}
 		manager := fmt.Sprint("manager-", r.IntN(14))
+		if r.IntN(3) == 0 {
+			var ok bool
+			if old, oldRef, ok = followApply(t, i, r, seed, step, old, oldRef, part(r, data), sub); !ok {
+				return
+			}
+			continue
+		}
 		ref := next.DeepCopyObject().(api.Object)
 		live := oldRef
 		if live == nil {
@@ -141,6 +180,125 @@ func follow(t *testing.T, i *api.Info, seed uint64) {
 		got.SetManagedFields(ref.GetManagedFields())
 		old, oldRef = got, ref
 	}
+}
+
+// TestCompareKeys: the order of path elements is the library's, also where it is found without reading them.
+func TestCompareKeys(t *testing.T) {
+	keys := []string{`k:{"name":"a"}`, `k:{"name":"ab"}`, `k:{"name":"b"}`, `k:{"name":"a b"}`, `k:{"name":"a!"}`, `k:{"name":"a\""}`, `k:{"name":"a\\"}`, `k:{"name":""}`,
+		`k:{"containerPort":80,"protocol":"TCP"}`, `k:{"containerPort":80,"protocol":"UDP"}`, `k:{"containerPort":8080,"protocol":"TCP"}`,
+		`k:{"containerPort":9,"protocol":"TCP"}`, `k:{"containerPort":0,"protocol":"TCP"}`, `k:{"containerPort":-9,"protocol":"TCP"}`, `k:{"containerPort":-80,"protocol":"TCP"}`,
+		`k:{"port":80}`, `k:{"port":800}`, `k:{"port":80,"protocol":"TCP"}`, `k:{"port":"http"}`, `k:{"port":true}`, `k:{"port":false}`, `k:{"port":1.5}`, `k:{"port":15}`,
+		`k:{"port":null}`, `k:{"ip":"1.2.3.4"}`, `k:{"ip":"1.2.3.40"}`, `k:{"name":"ü"}`, `k:{"name":"\u003c"}`, `k:{"a":"x","b":"y"}`, `k:{"a":"x","c":"y"}`, `k:{"a":"x"}`,
+		`v:"a"`, `v:"ab"`, `v:"b"`, `v:1`, `v:10`, `v:2`, `v:-1`, `v:true`, `v:"1"`}
+	quick := 0
+	for _, a := range keys {
+		for _, b := range keys {
+			p, err := fieldpath.DeserializePathElement(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q, err := fieldpath.DeserializePathElement(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := compareKeys(a, b), p.Compare(q); (got < 0) != (want < 0) || (got > 0) != (want > 0) {
+				t.Errorf("%s and %s: %d, want %d", a, b, got, want)
+			}
+			if _, ok := compareAlike(a, b); ok {
+				quick++
+			}
+		}
+	}
+	if quick < len(keys)*len(keys)/3 {
+		t.Errorf("%d of %d were compared without reading them", quick, len(keys)*len(keys))
+	}
+}
+
+// followApply applies a configuration to both objects and compares what becomes of them; what is refused leaves them.
+func followApply(t *testing.T, i *api.Info, r *rand.Rand, seed uint64, step int, old, oldRef api.Object, config map[string]any, sub string) (_, _ api.Object, ok bool) {
+	t.Helper()
+	config["apiVersion"], config["kind"] = i.GVK().ToAPIVersionAndKind()
+	manager, force := fmt.Sprint("applier-", r.IntN(3)), r.IntN(2) == 0
+	if old != nil && r.IntN(8) == 0 { // as it was before managers were kept
+		old.SetManagedFields(nil)
+		oldRef.SetManagedFields(nil)
+	}
+	live := oldRef
+	if live == nil {
+		live = i.New()
+	}
+	live.GetObjectKind().SetGroupVersionKind(i.GVK())
+	before := ""
+	if old != nil {
+		before = whole(t, old)
+	}
+	said := fmt.Sprint(config)
+	got, err := Apply{Manager: manager, Subresource: sub, Force: force, Now: time.Now()}.Merge(i, old, &unstructured.Unstructured{Object: config})
+	if fmt.Sprint(config) != said {
+		t.Fatalf("LIGHTER_SEED=%d step %d: apply wrote to the configuration", seed, step)
+	}
+	out, refErr := applier(t, i, sub).Apply(live.DeepCopyObject(), (&unstructured.Unstructured{Object: config}).DeepCopy(), manager, force)
+	if sorted(err) != sorted(refErr) {
+		t.Fatalf("LIGHTER_SEED=%d step %d, apply by %s through %q:\n got %v\nwant %v", seed, step, manager, sub, err, refErr)
+	}
+	if old != nil && whole(t, old) != before {
+		t.Fatalf("LIGHTER_SEED=%d step %d: apply wrote to the object that is there", seed, step)
+	}
+	if err != nil {
+		return old, oldRef, apierrors.IsConflict(err) // else no valid object
+	}
+	ref := out.(api.Object)
+	got.SetUID("u")
+	ref.SetUID("u")
+	if a, b := show(got), show(ref); a != b {
+		t.Fatalf("LIGHTER_SEED=%d step %d, apply by %s through %q:\n got %s\nwant %s", seed, step, manager, sub, a, b)
+	}
+	got.SetManagedFields(ref.GetManagedFields())
+	if a, b := whole(t, got), whole(t, ref); a != b {
+		t.Fatalf("LIGHTER_SEED=%d step %d, apply by %s through %q:\n got %s\nwant %s", seed, step, manager, sub, a, b)
+	}
+	return got, ref, true
+}
+
+// sorted is an error with its lines in order: those of a schema come as a map's keys do.
+func sorted(err error) string {
+	lines := strings.Split(fmt.Sprint(err), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func whole(t *testing.T, o api.Object) string {
+	data, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// part is a random part of an object, as somebody would apply it.
+func part(r *rand.Rand, data []byte) map[string]any {
+	var all map[string]any
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &all); err != nil {
+		panic(err)
+	}
+	var thin func(m map[string]any, depth int)
+	thin = func(m map[string]any, depth int) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			v := m[key]
+			if v == nil || r.IntN(3+depth) == 0 {
+				delete(m, key)
+			} else if inner, ok := v.(map[string]any); ok {
+				thin(inner, depth+1)
+			}
+		}
+	}
+	thin(all, 0)
+	if meta, ok := all["metadata"].(map[string]any); ok {
+		for _, key := range []string{"managedFields", "uid", "resourceVersion"} {
+			delete(meta, key)
+		}
+	}
+	return all
 }
 
 // show lists managedFields without their times.

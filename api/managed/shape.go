@@ -98,10 +98,7 @@ func build(t reflect.Type, m markers.Marker, mergeKey string) *shape {
 	case reflect.Map:
 		return &shape{kind: mapping, elem: slotOf(t.Elem(), markers.Marker{}, "")}
 	case reflect.Slice:
-		keys := m.Keys
-		if mergeKey != "" && len(keys) == 0 && !m.Set {
-			keys = []string{mergeKey}
-		}
+		keys := listKeys(m, mergeKey)
 		if t.Elem().Kind() == reflect.Uint8 || len(keys) == 0 && !m.Set {
 			return &shape{}
 		}
@@ -112,6 +109,14 @@ func build(t reflect.Type, m markers.Marker, mergeKey string) *shape {
 		return &shape{kind: listing, elem: elem, keys: slices.Sorted(slices.Values(keys))}
 	}
 	return &shape{}
+}
+
+// listKeys are the fields by which a list's items are told apart; none: they are not, or by their values.
+func listKeys(m markers.Marker, mergeKey string) []string {
+	if mergeKey != "" && len(m.Keys) == 0 && !m.Set && !m.Atomic {
+		return []string{mergeKey}
+	}
+	return m.Keys
 }
 
 func slotOf(t reflect.Type, m markers.Marker, mergeKey string) slot {
@@ -146,29 +151,43 @@ func sameResources(a, b unsafe.Pointer) bool {
 func fieldsOf(t reflect.Type, base uintptr) (out []field) {
 	for n := range t.NumField() {
 		f := t.Field(n)
-		tag := f.Tag.Get("json")
-		if tag == "-" || f.PkgPath != "" && !f.Anonymous {
-			continue
-		}
-		name, options, _ := strings.Cut(tag, ",")
-		if f.Anonymous && name == "" {
+		name, options, inlined := jsonName(f)
+		switch {
+		case inlined:
 			if e := f.Type; e.Kind() == reflect.Struct {
 				out = append(out, fieldsOf(e, base+f.Offset)...)
 			}
-			continue
+		case name != "":
+			m := markers.Field(t.PkgPath(), t.Name(), f.Name)
+			out = append(out, field{slot: slotOf(f.Type, m, mergeKey(f)), key: "f:" + name, offset: base + f.Offset, byDefault: m.Default,
+				omitted: omission(f.Type, hasOption(options, "omitempty"), hasOption(options, "omitzero"))})
 		}
-		if name == "" {
-			name = f.Name
-		}
-		var mergeKey string
-		if strategy := f.Tag.Get("patchStrategy"); strategy == "merge" || strings.HasPrefix(strategy, "merge,") {
-			mergeKey = f.Tag.Get("patchMergeKey")
-		}
-		m := markers.Field(t.PkgPath(), t.Name(), f.Name)
-		out = append(out, field{slot: slotOf(f.Type, m, mergeKey), key: "f:" + name, offset: base + f.Offset, byDefault: m.Default,
-			omitted: omission(f.Type, hasOption(options, "omitempty"), hasOption(options, "omitzero"))})
 	}
 	return out
+}
+
+// jsonName is what a field is called in JSON, "" when it is not there, or that its own fields are its struct's.
+func jsonName(f reflect.StructField) (name, options string, inlined bool) {
+	tag := f.Tag.Get("json")
+	if tag == "-" || f.PkgPath != "" && !f.Anonymous {
+		return "", "", false
+	}
+	name, options, _ = strings.Cut(tag, ",")
+	switch {
+	case f.Anonymous && name == "":
+		return "", "", true
+	case name == "":
+		name = f.Name
+	}
+	return name, options, false
+}
+
+// mergeKey is the field by which a strategic merge patch tells a list's items apart.
+func mergeKey(f reflect.StructField) string {
+	if strategy := f.Tag.Get("patchStrategy"); strategy == "merge" || strings.HasPrefix(strategy, "merge,") {
+		return f.Tag.Get("patchMergeKey")
+	}
+	return ""
 }
 
 func hasOption(options, want string) bool {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -182,7 +183,7 @@ func (m *models) operation3(p path, op operation) doc {
 		ok["content"] = content(m.refKind(op.answer), "application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 	}
 	out := m.operation(p, op)
-	out["responses"] = doc{"200": ok, "401": doc{"description": "Unauthorized"}}
+	out["responses"] = op.responses(ok)
 	out["parameters"] = parameters("", op.query, true)
 	switch {
 	case op.patches:
@@ -193,7 +194,18 @@ func (m *models) operation3(p path, op operation) doc {
 	return out
 }
 
-var patchTypes = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"}
+// responses are an operation's: a patch that is an apply may make the object.
+func (op operation) responses(ok doc) doc {
+	out := doc{"200": ok, "401": doc{"description": "Unauthorized"}}
+	if op.patches {
+		created := maps.Clone(ok)
+		created["description"] = "Created"
+		out["201"] = created
+	}
+	return out
+}
+
+var patchTypes = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
 
 func (m *models) patchRef() doc {
 	const n = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
@@ -288,7 +300,7 @@ func (h *Handler) v2() any {
 				if !op.answer.none() {
 					ok["schema"] = m.refKind(op.answer)
 				}
-				out["parameters"], out["responses"] = params, doc{"200": ok, "401": doc{"description": "Unauthorized"}}
+				out["parameters"], out["responses"] = params, op.responses(ok)
 				out["schemes"], out["produces"] = []string{"https"}, []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
 				item[op.method] = out
 			}

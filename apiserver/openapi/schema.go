@@ -7,6 +7,8 @@ package openapi
 import (
 	"reflect"
 	"strings"
+
+	"github.com/lighter-k8s/lighter/gen/markers"
 )
 
 // doc is a JSON object.
@@ -97,6 +99,9 @@ func (m *models) model(t reflect.Type) doc {
 	if len(required) > 0 {
 		s["required"] = required
 	}
+	if markers.Type(t.PkgPath(), t.Name()).Atomic {
+		s["x-kubernetes-map-type"] = "atomic"
+	}
 	return s
 }
 
@@ -133,7 +138,7 @@ func (m *models) fields(t reflect.Type, docs map[string]string, properties doc, 
 		if text := docs[tag]; text != "" {
 			s["description"] = text
 		}
-		patch(f, s)
+		merging(t, f, s)
 		properties[tag] = s
 		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") && f.Type.Kind() != reflect.Pointer {
 			*required = append(*required, tag)
@@ -141,15 +146,35 @@ func (m *models) fields(t reflect.Type, docs map[string]string, properties doc, 
 	}
 }
 
-// patch says how strategic merge patches treat the field.
-func patch(f reflect.StructField, s doc) {
+// merging says how strategic merge patches and server-side applies treat the field.
+func merging(t reflect.Type, f reflect.StructField, s doc) {
 	if v := f.Tag.Get("patchStrategy"); v != "" {
 		s["x-kubernetes-patch-strategy"] = v
 	}
-	if v := f.Tag.Get("patchMergeKey"); v != "" {
-		s["x-kubernetes-patch-merge-key"] = v
-		s["x-kubernetes-list-type"] = "map"
-		s["x-kubernetes-list-map-keys"] = []string{v}
+	key := f.Tag.Get("patchMergeKey")
+	if key != "" {
+		s["x-kubernetes-patch-merge-key"] = key
+	}
+	m := markers.Field(t.PkgPath(), t.Name(), f.Name)
+	switch s["type"] {
+	case "array":
+		switch {
+		case m.Set:
+			s["x-kubernetes-list-type"] = "set"
+		case len(m.Keys) > 0:
+			s["x-kubernetes-list-type"], s["x-kubernetes-list-map-keys"] = "map", m.Keys
+		case key != "" && !m.Atomic:
+			s["x-kubernetes-list-type"], s["x-kubernetes-list-map-keys"] = "map", []string{key}
+		default:
+			s["x-kubernetes-list-type"] = "atomic"
+		}
+		return
+	}
+	switch {
+	case m.Atomic:
+		s["x-kubernetes-map-type"] = "atomic"
+	case m.Granular:
+		s["x-kubernetes-map-type"] = "granular"
 	}
 }
 

@@ -1,0 +1,25 @@
+package admission
+
+import (
+	"context"
+	"slices"
+)
+
+// Finalizers of volumes and claims that pods may still use; controller/volumeprotection takes them away.
+const (
+	ClaimProtection  = "kubernetes.io/pvc-protection"
+	VolumeProtection = "kubernetes.io/pv-protection"
+)
+
+// StorageObjectInUseProtection lets no claim go while a pod uses it, and no volume while it is bound.
+// Source: Kubernetes documentation, Persistent Volumes, Storage Object in Use Protection.
+func StorageObjectInUseProtection() Plugin {
+	finalizers := map[string]string{"persistentvolumeclaims": ClaimProtection, "persistentvolumes": VolumeProtection}
+	return Plugin{Name: "StorageObjectInUseProtection", Mutate: func(_ context.Context, a *Attributes) error {
+		f := finalizers[a.Resource()]
+		if a.Operation == Create && f != "" && !slices.Contains(a.Object.GetFinalizers(), f) {
+			a.Object.SetFinalizers(append(a.Object.GetFinalizers(), f))
+		}
+		return nil
+	}}
+}
