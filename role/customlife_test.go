@@ -164,7 +164,7 @@ func TestVersionsWithoutConversion(t *testing.T) {
 // A webhook converts, and what it must not change it does not.
 func TestConversionWebhook(t *testing.T) {
 	c := newCustom(t, api(t))
-	fail := ""
+	fail, calls := "", 0
 	hook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var review apiextensionsv1.ConversionReview
 		data, err := io.ReadAll(r.Body)
@@ -175,6 +175,7 @@ func TestConversionWebhook(t *testing.T) {
 			http.Error(w, fmt.Sprint(err, r.URL.Path), http.StatusBadRequest)
 			return
 		}
+		calls++ // requests come one after the other
 		answer := &apiextensionsv1.ConversionResponse{UID: review.Request.UID, Result: metav1.Status{Status: metav1.StatusSuccess}}
 		if fail != "" {
 			answer.Result = metav1.Status{Status: metav1.StatusFailure, Message: fail}
@@ -247,6 +248,20 @@ func TestConversionWebhook(t *testing.T) {
 	}
 	if got, err := one.Get(t.Context(), "anna", metav1.GetOptions{}); err != nil || got.Object["port"] != int64(3) {
 		t.Errorf("seen in the stored version: %v, %v", got, err)
+	}
+	for n := range 20 {
+		if _, err := one.Create(t.Context(), c.object(fmt.Sprintf("metadata: {name: c%d}\nhost: c", n)), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{1, 0} { // all that are new at once, and what is known not again
+		calls = 0
+		if list, err := two.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 22 || calls != want {
+			t.Errorf("%d objects by %d calls, want %d: %v", len(list.Items), calls, want, err)
+		}
+	}
+	if _, err := one.Patch(t.Context(), "anna", types.MergePatchType, []byte(`{"port":4}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	fail = "no more"
 	if _, err := two.Get(t.Context(), "anna", metav1.GetOptions{}); !apierrors.IsInternalError(err) || !strings.Contains(err.Error(), "conversion webhook for "+c.group+"/v1, Kind=Boat failed: no more") {
