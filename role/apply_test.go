@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -356,11 +357,22 @@ func TestApplyAfterOthers(t *testing.T) {
 		t.Errorf("many managers: %s", got)
 	}
 
-	// Permissions: to make an object by applying it takes the right to create.
-	token := p.token(t, ns)
-	reader := p.as(t, token)
-	if a := reader.do(t, "PATCH", path+"mine?fieldManager=x", text("v1", "ConfigMap", "mine"), applyYAML); a.code != 403 {
-		t.Errorf("without rights: HTTP %d", a.code)
+	if a := admin.do(t, "GET", "/metrics", ""); !strings.Contains(string(a.body), `apiserver_request_total{code="200",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="APPLY",version="v1"}`) {
+		t.Error("applies are not counted as such")
+	}
+
+	// Permissions: to make an object by applying it takes the right to create it too.
+	reader := p.as(t, p.token(t, ns))
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"patch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}}}}
+	must(p.typed.RbacV1().Roles(ns).Create(ctx, role, metav1.CreateOptions{}))(t)
+	must(p.typed.RbacV1().RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "patch", APIGroup: rbacv1.GroupName},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "default", Namespace: ns}}}, metav1.CreateOptions{}))(t)
+	for name, want := range map[string]string{"a": "200 ", "mine": `403 configmaps "mine" is forbidden: User "system:serviceaccount:` + ns +
+		`:default" cannot create resource "configmaps" in API group "" in the namespace "` + ns + `"`} {
+		a := reader.do(t, "PATCH", path+name+"?fieldManager=x", text("v1", "ConfigMap", name), applyYAML)
+		if got := fmt.Sprint(a.code, " ", a.status().Message); got != want {
+			t.Errorf("may only patch: got %s, want %s", got, want)
+		}
 	}
 }
 
