@@ -148,7 +148,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
 		signedBy(csr, req)
 	}
-	errs := validation.ValidateObjectMetaAccessor(obj, i.Namespaced, nameRule(i), field.NewPath("metadata"))
+	errs := validation.ValidateObjectMetaAccessor(api.Doubtful(obj), i.Namespaced, nameRule(i), field.NewPath("metadata"))
 	if errs = append(errs, i.Validate(obj, nil)...); len(errs) > 0 {
 		return nil, invalid(i, obj.GetName(), errs)
 	}
@@ -207,7 +207,12 @@ func nameRule(i *api.Info) validation.ValidateNameFunc {
 	if i.ValidateName != nil {
 		return i.ValidateName
 	}
-	return validation.NameIsDNSSubdomain
+	return func(name string, prefix bool) []string {
+		if prefix {
+			return validation.NameIsDNSSubdomain(name, prefix)
+		}
+		return api.DNSSubdomain(name)
+	}
 }
 
 // signedBy notes in a signing request who makes it: the signer judges by that.

@@ -125,7 +125,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		r.generation(i, obj, old)
 		errs = i.ValidateUpdate(req.Subresource, obj, old)
 	}
-	errs = append(validation.ValidateObjectMetaAccessorUpdate(obj, old, field.NewPath("metadata")), errs...)
+	errs = append(validation.ValidateObjectMetaAccessorUpdate(api.Doubtful(obj), old, field.NewPath("metadata")), errs...)
 	if len(errs) > 0 {
 		return nil, invalid(i, req.Name, errs)
 	}

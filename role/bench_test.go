@@ -4,14 +4,20 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // handler sends requests straight to the handler with a token that may do all: no TLS, no connection.
@@ -41,6 +47,28 @@ func (h handler) do(b *testing.B, w http.ResponseWriter, method, path, body, acc
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", accept)
 	h.p.API.ServeHTTP(w, r)
+}
+
+// create posts an object in protobuf, as client-go does.
+func (h handler) create(b *testing.B, path string, obj interface{ Marshal() ([]byte, error) }, kind string) {
+	raw, err := obj.Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	u := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: kind}, Raw: raw}
+	body, err := u.Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(b.Context(), "POST", path, io.MultiReader(strings.NewReader("k8s\x00"), bytes.NewReader(body)))
+	r.ContentLength = int64(4 + len(body))
+	r.Header.Set("Authorization", "Bearer "+h.token)
+	r.Header.Set("Content-Type", "application/vnd.kubernetes.protobuf")
+	r.Header.Set("Accept", "application/vnd.kubernetes.protobuf,application/json")
+	w := httptest.NewRecorder()
+	if h.p.API.ServeHTTP(w, r); w.Code != 201 {
+		b.Fatalf("HTTP %d: %s", w.Code, w.Body)
+	}
 }
 
 func (h handler) must(b *testing.B, code int, method, path, body, accept string) {
@@ -110,6 +138,37 @@ func BenchmarkApply(b *testing.B) {
 		b.ReportAllocs()
 		for n := 2; b.Loop(); n++ {
 			apply(b, n)
+		}
+	})
+}
+
+// BenchmarkCreate is a create as client-go sends it, of objects such as charts make.
+func BenchmarkCreate(b *testing.B) {
+	h, ns := api(b).direct(b)
+	b.Run("ConfigMap", func(b *testing.B) {
+		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Labels: map[string]string{"app.kubernetes.io/name": "shop", "app.kubernetes.io/part-of": "bench"}},
+			Data: map[string]string{"application.properties": strings.Repeat("a.b=c\n", 150), "logging.conf": strings.Repeat("x", 300), "mode": "production"}}
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			c.Name = fmt.Sprintf("c%d-%d", b.N, n)
+			h.create(b, "/api/v1/namespaces/"+ns+"/configmaps", c, "ConfigMap")
+		}
+	})
+	b.Run("Pod", func(b *testing.B) {
+		some := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Labels: map[string]string{"app": "write"}}, Spec: corev1.PodSpec{
+			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+			Containers: []corev1.Container{{Name: "app", Image: "registry.example.com/shop/app:v1.27.3", Args: []string{"--listen=:8080", "--log-level=info"},
+				Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+				Env: []corev1.EnvVar{{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+					{Name: "REGION", Value: "eu-north-1"}},
+				Resources: corev1.ResourceRequirements{Requests: some, Limits: some},
+				ReadinessProbe: &corev1.Probe{PeriodSeconds: 10, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready",
+					Port: intstr.FromString("http")}}}}}}}
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			p.Name = fmt.Sprintf("p%d-%d", b.N, n)
+			h.create(b, "/api/v1/namespaces/"+ns+"/pods", p, "Pod")
 		}
 	})
 }

@@ -126,19 +126,10 @@ func (s *State) Load(ctx context.Context) error {
 
 // Run follows the store until ctx ends or the store fails.
 func (s *State) Run(ctx context.Context) error {
-	var batch []store.Event
-	var err error
-	for e, werr := range s.store.Watch(ctx, Prefix, store.Revision(s.Revision())) {
-		if werr != nil {
-			err = werr
-			break
-		}
-		batch = append(batch, e)
-		if e.Last {
-			s.apply(batch)
-			batch = batch[:0]
-		}
-	}
+	err := store.Follow(ctx, s.store, Prefix, store.Revision(s.Revision()), func(batch []store.Event) bool {
+		s.apply(batch)
+		return true
+	})
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -185,7 +176,7 @@ func (s *State) Offer(key string, revision uint64, obj api.Object) {
 	}
 }
 
-// apply takes in the events of one revision.
+// apply takes in the events of one revision. The store may call it in the middle of a Commit: it never calls the store.
 func (s *State) apply(batch []store.Event) {
 	revision := uint64(batch[0].Revision)
 	s.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -24,7 +23,7 @@ const frozen = "field is immutable when `immutable` is set"
 func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 	total := 0
 	for _, key := range SortedKeys(c.Data) {
-		for _, msg := range validation.IsConfigMapKey(key) {
+		for _, msg := range api.ConfigMapKey(key) {
 			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, msg))
 		}
 		if _, twice := c.BinaryData[key]; twice {
@@ -33,7 +32,7 @@ func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 		total += len(c.Data[key])
 	}
 	for _, key := range SortedKeys(c.BinaryData) {
-		for _, msg := range validation.IsConfigMapKey(key) {
+		for _, msg := range api.ConfigMapKey(key) {
 			errs = append(errs, field.Invalid(field.NewPath("binaryData").Key(key), key, msg))
 		}
 		total += len(c.BinaryData[key])

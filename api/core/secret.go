@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -45,7 +44,7 @@ func validateSecret(s, old *corev1.Secret) (errs field.ErrorList) {
 	data := field.NewPath("data")
 	total := 0
 	for _, key := range SortedKeys(s.Data) {
-		for _, msg := range validation.IsConfigMapKey(key) {
+		for _, msg := range api.ConfigMapKey(key) {
 			errs = append(errs, field.Invalid(data.Key(key), key, msg))
 		}
 		total += len(s.Data[key])

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/equal"
 )
 
@@ -45,7 +46,7 @@ func required(path *field.Path, detail string) field.ErrorList {
 }
 
 func dnsLabel(value string, path *field.Path) field.ErrorList {
-	return each(path, value, validation.IsDNS1123Label(value))
+	return each(path, value, api.DNSLabel(value))
 }
 
 // needDNSLabel is for a required name.

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // validateContainers checks all containers of a pod; volumes are those its mounts may name.
@@ -178,7 +180,7 @@ func validateContainerPorts(ports []corev1.ContainerPort, path *field.Path) (err
 	for i, p := range ports {
 		at := path.Index(i)
 		if p.Name != "" {
-			if msgs := validation.IsValidPortName(p.Name); len(msgs) > 0 {
+			if msgs := api.PortName(p.Name); len(msgs) > 0 {
 				errs = append(errs, each(at.Child("name"), p.Name, msgs)...)
 			} else if names.Has(p.Name) {
 				errs = append(errs, field.Duplicate(at.Child("name"), p.Name))

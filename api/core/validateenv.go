@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 func validateEnv(c *corev1.Container, path *field.Path) (errs field.ErrorList) {
@@ -64,7 +66,7 @@ func validateEnvSource(e *corev1.EnvVar, path *field.Path) (errs field.ErrorList
 		if key == "" {
 			errs = append(errs, field.Required(at.Child("key"), ""))
 		} else {
-			errs = append(errs, each(at.Child("key"), key, validation.IsConfigMapKey(key))...)
+			errs = append(errs, each(at.Child("key"), key, api.ConfigMapKey(key))...)
 		}
 	}
 	if r := v.ConfigMapKeyRef; r != nil {

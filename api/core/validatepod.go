@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // ValidatePodTemplate checks the template of a workload.
@@ -39,7 +41,7 @@ func ValidatePodSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList)
 	errs = append(errs, validateGates(s, path)...)
 	names := func(value, child string) {
 		if value != "" {
-			errs = append(errs, each(path.Child(child), value, apivalidation.NameIsDNSSubdomain(value, false))...)
+			errs = append(errs, each(path.Child(child), value, api.DNSSubdomain(value))...)
 		}
 	}
 	names(s.ServiceAccountName, "serviceAccountName")

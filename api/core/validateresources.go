@@ -5,8 +5,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // podLevelResource tells whether the pod as a whole can ask for a resource.
@@ -48,7 +49,7 @@ func validateResources(r *corev1.ResourceRequirements, path *field.Path) (errs f
 
 func containerResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	s := string(name)
-	if bad := each(path, s, validation.IsQualifiedName(s)); len(bad) > 0 {
+	if bad := each(path, s, api.QualifiedName(s)); len(bad) > 0 {
 		return bad
 	}
 	switch {

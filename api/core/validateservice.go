@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 func validateService(svc, old *corev1.Service) (errs field.ErrorList) {
@@ -138,7 +140,7 @@ func portOrName(p intstr.IntOrString, path *field.Path) field.ErrorList {
 	case intstr.Int:
 		return each(path, p.IntVal, validation.IsValidPortNum(int(p.IntVal)))
 	case intstr.String:
-		return each(path, p.StrVal, validation.IsValidPortName(p.StrVal))
+		return each(path, p.StrVal, api.PortName(p.StrVal))
 	}
 	return field.ErrorList{field.InternalError(path, fmt.Errorf("unknown type: %v", p.Type))}
 }

@@ -6,8 +6,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // validateVolumes gives the pod's volumes by name too.
@@ -136,7 +137,7 @@ func driverName(name string, path *field.Path) (errs field.ErrorList) {
 	if len(name) > 63 {
 		errs = append(errs, field.TooLong(path, "", 63))
 	}
-	return append(errs, each(path, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
+	return append(errs, each(path, name, api.DNSSubdomain(strings.ToLower(name)))...)
 }
 
 func fileMode(mode *int32, must bool, path *field.Path) field.ErrorList {

@@ -5,8 +5,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // replaced are node labels of before 1.17 and what stands for them now.
@@ -20,7 +21,7 @@ var replaced = map[string]string{
 
 // NameWarning tells of a workload whose name cannot be part of a host name as it is.
 func NameWarning(name, use string) []string {
-	msgs := validation.IsDNS1123Label(name)
+	msgs := api.DNSLabel(name)
 	if name == "" || len(msgs) == 0 {
 		return nil
 	}

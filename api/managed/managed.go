@@ -5,11 +5,13 @@
 //
 //	managed.go  Update, the rules between managers     shape.go    how a Go type merges
 //	diff.go     what differs between two objects       set.go      sets of fields, and their FieldsV1 form
+//	create.go   what a new object has
 //	apply.go    Apply, the configurations of managers  typed.go    how a Go type merges, for the library
 package managed
 
 import (
 	"bytes"
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -50,6 +52,12 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 		return
 	}
 	version := i.GroupVersion().String()
+	if len(entries) == 0 && old == nil {
+		if fields := created(i, obj, w.Subresource); fields != nil {
+			obj.SetManagedFields([]metav1.ManagedFieldsEntry{w.entry(version, fields)})
+		}
+		return
+	}
 	took, gone := diff(i, old, obj)
 	if i.HasStatus && w.Subresource == "" { // the status is not written through the main resource
 		took, gone = took.without("f:status"), gone.without("f:status")
@@ -99,12 +107,7 @@ func (w Write) in(i *api.Info, apiVersion string, old, obj api.Object) (o, n api
 
 // take gives the fields to the writer.
 func (w Write) take(entries []metav1.ManagedFieldsEntry, took *set, version string) []metav1.ManagedFieldsEntry {
-	now := metav1.NewTime(w.Now.UTC().Truncate(time.Second))
-	mine := metav1.ManagedFieldsEntry{Manager: w.Manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: version,
-		Time: &now, FieldsType: "FieldsV1", Subresource: w.Subresource}
-	if mine.Manager == "" {
-		mine.Manager = "unknown"
-	}
+	mine := w.entry(version, nil)
 	for n, e := range entries {
 		if !same(e, mine) {
 			continue
@@ -117,6 +120,13 @@ func (w Write) take(entries []metav1.ManagedFieldsEntry, took *set, version stri
 	}
 	mine.FieldsV1 = took.encode()
 	return append(entries, mine)
+}
+
+// entry says that the writer has the fields.
+func (w Write) entry(version string, fields *metav1.FieldsV1) metav1.ManagedFieldsEntry {
+	now := metav1.NewTime(w.Now.UTC().Truncate(time.Second))
+	return metav1.ManagedFieldsEntry{Manager: cmp.Or(w.Manager, "unknown"), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: version,
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: fields, Subresource: w.Subresource}
 }
 
 // same tells whether two entries are of one manager: appliers are one over all versions.

@@ -182,6 +182,38 @@ func follow(t *testing.T, i *api.Info, seed uint64) {
 	}
 }
 
+// TestCompareKeys: the order of path elements is the library's, also where it is found without reading them.
+func TestCompareKeys(t *testing.T) {
+	keys := []string{`k:{"name":"a"}`, `k:{"name":"ab"}`, `k:{"name":"b"}`, `k:{"name":"a b"}`, `k:{"name":"a!"}`, `k:{"name":"a\""}`, `k:{"name":"a\\"}`, `k:{"name":""}`,
+		`k:{"containerPort":80,"protocol":"TCP"}`, `k:{"containerPort":80,"protocol":"UDP"}`, `k:{"containerPort":8080,"protocol":"TCP"}`,
+		`k:{"containerPort":9,"protocol":"TCP"}`, `k:{"containerPort":0,"protocol":"TCP"}`, `k:{"containerPort":-9,"protocol":"TCP"}`, `k:{"containerPort":-80,"protocol":"TCP"}`,
+		`k:{"port":80}`, `k:{"port":800}`, `k:{"port":80,"protocol":"TCP"}`, `k:{"port":"http"}`, `k:{"port":true}`, `k:{"port":false}`, `k:{"port":1.5}`, `k:{"port":15}`,
+		`k:{"port":null}`, `k:{"ip":"1.2.3.4"}`, `k:{"ip":"1.2.3.40"}`, `k:{"name":"ü"}`, `k:{"name":"\u003c"}`, `k:{"a":"x","b":"y"}`, `k:{"a":"x","c":"y"}`, `k:{"a":"x"}`,
+		`v:"a"`, `v:"ab"`, `v:"b"`, `v:1`, `v:10`, `v:2`, `v:-1`, `v:true`, `v:"1"`}
+	quick := 0
+	for _, a := range keys {
+		for _, b := range keys {
+			p, err := fieldpath.DeserializePathElement(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q, err := fieldpath.DeserializePathElement(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := compareKeys(a, b), p.Compare(q); (got < 0) != (want < 0) || (got > 0) != (want > 0) {
+				t.Errorf("%s and %s: %d, want %d", a, b, got, want)
+			}
+			if _, ok := compareAlike(a, b); ok {
+				quick++
+			}
+		}
+	}
+	if quick < len(keys)*len(keys)/3 {
+		t.Errorf("%d of %d were compared without reading them", quick, len(keys)*len(keys))
+	}
+}
+
 // followApply applies a configuration to both objects and compares what becomes of them; what is refused leaves them.
 func followApply(t *testing.T, i *api.Info, r *rand.Rand, seed uint64, step int, old, oldRef api.Object, config map[string]any, sub string) (_, _ api.Object, ok bool) {
 	t.Helper()

@@ -2,6 +2,7 @@ package managed
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ func compareKeys(a, b string) int {
 		return 0
 	}
 	if a[0] != 'f' {
+		if c, ok := compareAlike(a, b); ok {
+			return c
+		}
 		p, errP := fieldpath.DeserializePathElement(a)
 		q, errQ := fieldpath.DeserializePathElement(b)
 		if errP == nil && errQ == nil {
@@ -45,6 +49,60 @@ func compareKeys(a, b string) int {
 	}
 	return strings.Compare(a[2:], b[2:])
 }
+
+// compareAlike compares path elements that begin to differ within a string or a number, as those of one list do;
+// false: one has to read them.
+func compareAlike(a, b string) (c int, ok bool) {
+	n, quoted := 0, false
+	for ; n < len(a) && n < len(b) && a[n] == b[n]; n++ {
+		switch a[n] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			return 0, false
+		}
+	}
+	switch {
+	case !quoted:
+		return compareNumbers(a, b, n)
+	case n == len(a) || n == len(b) || a[n] == '\\' || b[n] == '\\':
+		return 0, false
+	case a[n] == '"': // a ends
+		return -1, true
+	case b[n] == '"':
+		return 1, true
+	}
+	return cmp.Compare(a[n], b[n]), true
+}
+
+// compareNumbers is for path elements that differ from n on.
+func compareNumbers(a, b string, n int) (c int, ok bool) {
+	from := n
+	for from > 0 && isDigit(a[from-1]) {
+		from--
+	}
+	end := func(s string) int {
+		at := n
+		for at < len(s) && isDigit(s[at]) {
+			at++
+		}
+		if at == from || at-from > 18 || at < len(s) && s[at] != ',' && s[at] != '}' {
+			return 0
+		}
+		return at
+	}
+	p, q := end(a), end(b)
+	if p == 0 || q == 0 || a[from-1] != ':' { // not both are positive integers
+		return 0, false
+	}
+	if p != q {
+		return cmp.Compare(p, q), true
+	}
+	c = strings.Compare(a[from:p], b[from:q])
+	return c, c != 0 // equal: one has more fields
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // union holds what is in either.
 func (s *set) union(o *set) *set {

@@ -53,7 +53,7 @@ func (s *Store) Restore(ctx context.Context, r io.Reader, atLeast store.Revision
 	defer s.compacting.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.inflight > 0 || len(s.forming.sizes) > 0 {
+	for s.carrying || s.inflight > 0 || len(s.forming.sizes) > 0 {
 		s.idle.Wait()
 	}
 	if s.stopping {

@@ -44,8 +44,11 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
-	revision, g, err := s.join(ops, t.Class)
+	revision, g, leads, err := s.join(ops, t.Class)
 	if g != nil {
+		if leads {
+			s.lead(g)
+		}
 		if e := s.await(ctx, g); e != nil {
 			return 0, fmt.Errorf("commit: %w", e)
 		}
@@ -58,15 +61,15 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 
 // join checks ops and adds them to the forming group. It returns the group to
 // wait for before the answer may be given: for a conflict too, because it may
-// be with a write that a crash could still undo.
-func (s *Store) join(ops []store.Op, class store.Class) (store.Revision, *group, error) {
+// be with a write that a crash could still undo. Who leads must carry the group.
+func (s *Store) join(ops []store.Op, class store.Class) (at store.Revision, in *group, leads bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
-		return 0, nil, fmt.Errorf("commit: %w", store.ErrClosed)
+		return 0, nil, false, fmt.Errorf("commit: %w", store.ErrClosed)
 	}
 	if err := s.readOnly(); err != nil {
-		return 0, nil, fmt.Errorf("commit: %w", err)
+		return 0, nil, false, fmt.Errorf("commit: %w", err)
 	}
 	var seen *group
 	writes := ops[:0:0]
@@ -76,7 +79,7 @@ func (s *Store) join(ops []store.Op, class store.Class) (store.Revision, *group,
 			var g *group
 			var err error
 			if actual, g, err = s.current(op.Key); err != nil {
-				return 0, nil, fmt.Errorf("commit: %w", err)
+				return 0, nil, false, fmt.Errorf("commit: %w", err)
 			}
 			if g != nil {
 				seen = g
@@ -84,15 +87,16 @@ func (s *Store) join(ops []store.Op, class store.Class) (store.Revision, *group,
 		}
 		switch {
 		case op.Expect != store.Any && op.Expect != actual:
-			return 0, seen, &store.Conflict{Key: op.Key, Expect: op.Expect, Actual: actual}
+			return 0, seen, false, &store.Conflict{Key: op.Key, Expect: op.Expect, Actual: actual}
 		case op.Check, op.Value == nil && actual == 0:
 		default:
 			writes = append(writes, op)
 		}
 	}
 	if len(writes) == 0 {
-		return 0, seen, nil
+		return 0, seen, false, nil
 	}
+	leads = s.leads()
 	g := s.forming
 	s.assigned++
 	if s.assigned+s.reserve/2 > s.limit {
@@ -106,8 +110,13 @@ func (s *Store) join(ops []store.Op, class store.Class) (store.Revision, *group,
 	for _, op := range writes {
 		s.pending[op.Key] = pendingKey{s.assigned, op.Value == nil, g}
 	}
-	s.work.Signal()
-	return s.assigned, g, nil
+	if !leads {
+		s.wake()
+		return s.assigned, g, false, nil
+	}
+	s.parts.Add(1)
+	s.carrying = true
+	return s.assigned, s.take(), true, nil
 }
 
 func (g *group) add(kind byte, revision store.Revision, ops []store.Op) {

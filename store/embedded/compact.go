@@ -49,7 +49,7 @@ func (s *Store) startCompact(ctx context.Context, before store.Revision) error {
 	}
 	g := s.forming
 	g.add(recordCompact, before, nil)
-	s.work.Signal()
+	s.wake()
 	s.mu.Unlock()
 	if err := s.await(ctx, g); err != nil {
 		return err

@@ -197,6 +197,13 @@ func (w *witness) write(s *embedded.Store, seed *rand.Rand, cycle int, stop <-ch
 			w.saw(e.Revision)
 		}
 	})
+	reader.Go(func() { // as the server's memory does: it is shown what is committed before anybody is answered
+		at, _ := s.Revision(ctx)
+		s.Push(ctx, "/w/", at, func(events []store.Event) bool {
+			w.saw(events[0].Revision)
+			return true
+		})
+	})
 	return func() {
 		writers.Wait()
 		cancel()

@@ -66,7 +66,7 @@ func (c *cutter) before(op errorfs.Op) error {
 	after := crashed(c.disk, kept, c.rnd)
 	c.story.mu.Unlock()
 	if kept == 100 {
-		k.safe = k.answered
+		k.safe = max(k.safe, k.answered)
 	} else {
 		k.forgot = 0
 	}

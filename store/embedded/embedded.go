@@ -3,11 +3,12 @@
 // one sync (group commit): Commit checks the expectations, gives the revision
 // and adds the transaction to the group that forms; the writer puts a group
 // into the log while the next one forms; the publisher moves it to pebble and
-// makes it visible. Nothing is visible before it is as durable as it was asked
-// to be.
+// makes it visible. A Commit that finds nothing under way does all of that itself:
+// on an idle store no goroutine waits for another. Nothing is visible before it is
+// as durable as it was asked to be.
 //
-//	commit.go   Commit      pipeline.go  writer, publisher
-//	watch.go    recent events, Watch
+//	commit.go   Commit      pipeline.go  writer, publisher      lead.go  Commits that do all themselves
+//	watch.go    recent events, Watch     push.go  followers, who are told by who shows
 //	log.go      segments    record.go  their bytes        recover.go  Open
 //	read.go     Get, List   layout.go  pebble's keys      compact.go, backup.go
 //	gate.go     what pebble may do when the disk refuses
@@ -77,10 +78,12 @@ type Store struct {
 	refusal atomic.Pointer[error] // the disk's own first error, of pebble's files
 
 	mu       sync.Mutex // guards what is below; never held while the disk is written, but by Restore
-	work     sync.Cond  // the writer waits for forming, settle or stopping
-	idle     sync.Cond  // Restore waits for inflight == 0
+	work     sync.Cond  // the writer waits until nobody carries and something is due, or for stopping
+	idle     sync.Cond  // Restore waits until nothing is under way
 	forming  *group
-	inflight int // groups that the writer took and the publisher has not shown
+	spare    []byte // what the records of a group before were in
+	carrying bool   // somebody has the log: the writer, or a leader (a Commit that found nothing under way)
+	inflight int    // groups that were taken and are not shown
 	assigned store.Revision
 	limit    store.Revision            // assigned stays below it, or reserves more
 	heads    map[string]store.Revision // of the keys that are there and visible, their newest; 0: it cannot be read
@@ -89,10 +92,14 @@ type Store struct {
 	settling bool                      // a timer will set settle
 	stopping bool
 
-	log        log            // the writer's
-	logged     store.Revision // the newest in log; the writer's
+	log        log            // of who carries
+	logged     store.Revision // the newest in log; of who carries
 	publishing chan *group
-	parts      sync.WaitGroup // writer, publisher and those who wait for a flush
+	parts      sync.WaitGroup // writer, publisher, leaders and those who wait for a flush
+
+	showing    sync.Mutex   // held by who shows a group: in the order of the log
+	key, value []byte       // apply puts together in them
+	flushing   atomic.Int32 // flushes of pebble's that are under way
 
 	history history
 	recent  recent
@@ -254,6 +261,8 @@ func (s *Store) pebbleOptions(cacheBytes int64) *pebble.Options {
 		Logger:                      quiet{s},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.fail(fmt.Errorf("pebble: %w", err)) },
+			FlushBegin:      func(pebble.FlushInfo) { s.flushing.Add(1) },
+			FlushEnd:        func(pebble.FlushInfo) { s.flushing.Add(-1) },
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				s.logger.Error("corrupt file", "object", info.Path, "err", info.Details)
 			},

@@ -34,6 +34,13 @@ var mutants = []struct{ what, file, line, changed, tests string }{
 	{"a start lets the log go before pebble has it", "recover.go", "\tcase <-flushed:\n", "\tdefault:\n_ = flushed\n", "TestPowerCutEverywhere"},
 	{"lost revisions are not remembered", "recover.go", "\tif base > r.newest {\n", "\tif false {\n", "TestPowerCutEverywhere"},
 	{"revisions go on where the log ends", "recover.go", "base := max(r.newest, r.limit)", "base := r.newest", "TestPowerCutEverywhere"},
+	{"a leader syncs after it has shown", "lead.go", "records := s.carry(g)", "durable := g.durable\n\tg.durable = false\n\trecords := s.carry(g)\n\tif durable {\n\t\tdefer s.log.sync()\n\t}", "TestPowerCutEverywhere"},
+	{"a leader does not carry", "lead.go", "records := s.carry(g)", "records := g.records\n\ts.logged = s.assigned\n\tg.records, g.sizes = nil, nil", "TestPowerCutEverywhere"},
+	{"a leader is overtaken", "lead.go", "\ts.showing.Lock() // before anybody can carry what comes after g\n\tdefer s.showing.Unlock()\n", "", "TestLeaderIsNotOvertaken"},
+	{"a leader takes what another carries", "lead.go", "return !s.carrying && s.inflight == 0", "return !s.carrying", "TestLeaderIsNotOvertaken"},
+	{"whoever shows does not tell", "pipeline.go", "f.push(g.txns)", "_ = f", "TestStore"},
+	{"a follower joins who has not seen all", "push.go", "f.at != r.newest || f.gone", "f.gone", "TestFollowerCatchesUp"},
+	{"a follower is told after it left", "push.go", "if !f.gone {\n\t\tf.gone", "if true {\n\t\tf.gone", "TestStore"},
 	{"a compaction is not in the log", "compact.go", "g.add(recordCompact, before, nil)", "g.add(recordSealed, 0, nil)", "TestPowerCutEverywhere"},
 }
 

@@ -9,36 +9,44 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// write is the writer: it takes the forming group to the disk, again and again.
+// write is the writer: it takes the forming group to the disk, again and again, but for what a leader takes.
 func (s *Store) write() {
 	defer s.parts.Done()
 	defer close(s.publishing)
-	var spare []byte // what the records of the group before were in
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
-		s.mu.Lock()
-		for len(s.forming.sizes) == 0 && !s.settle && !s.stopping {
+		for s.carrying || !s.due() {
+			if !s.carrying && s.stopping {
+				return
+			}
 			s.work.Wait()
 		}
-		var g *group // none: only settle
-		if len(s.forming.sizes) > 0 {
-			g, s.forming = s.forming, newGroup()
-			s.forming.records, spare = spare, nil
-			s.inflight++
-		}
-		settle := s.settle
+		rotate, settle := s.full(), s.settle
 		s.settle = false
+		var g *group // none: only to rotate or settle
+		if len(s.forming.sizes) > 0 {
+			g = s.take()
+		}
+		s.carrying = true
 		s.mu.Unlock()
 
+		if rotate {
+			if err := s.rotate(); err != nil {
+				s.fail(err)
+			}
+		}
 		if settle {
 			s.rest()
 		}
+		var records []byte
 		if g != nil {
-			if spare = s.carry(g)[:0]; cap(spare) > spareMost {
-				spare = nil
-			}
-		} else if !settle {
-			return
+			records = s.carry(g)
+			s.publishing <- g
 		}
+
+		s.mu.Lock()
+		s.leave(g, records)
 	}
 }
 
@@ -61,16 +69,6 @@ func (s *Store) carry(g *group) []byte {
 	}
 	records := g.records
 	g.records, g.sizes = nil, nil
-	s.publishing <- g
-	if err != nil {
-		return records
-	}
-	s.restLater()
-	if s.log.size > s.segment {
-		if err := s.rotate(); err != nil {
-			s.fail(err)
-		}
-	}
 	return records
 }
 
@@ -92,10 +90,8 @@ func (s *Store) rotate() error {
 	return nil
 }
 
-// restLater arms the timer that ends in rest; there is at most one, and none when nothing is written.
+// restLater arms the timer that ends in rest; there is at most one, and none when nothing is written. s.mu must be held.
 func (s *Store) restLater() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.settling {
 		return
 	}
@@ -104,7 +100,7 @@ func (s *Store) restLater() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.settling, s.settle = false, true
-		s.work.Signal()
+		s.wake()
 	})
 }
 
@@ -122,61 +118,68 @@ func (s *Store) rest() {
 	}
 }
 
-// publish is the publisher: it moves groups to pebble and shows them.
+// publish is the publisher: it shows the groups that the writer carried.
 func (s *Store) publish() {
 	defer s.parts.Done()
-	var value []byte
 	for g := range s.publishing {
+		s.showing.Lock()
 		if g.finished != 0 {
 			s.flush(g.finished)
-			continue
+		} else {
+			s.show(g)
 		}
-		if g.err == nil && s.readOnly() != nil {
-			g.err = s.unknown()
-		}
-		if g.err == nil && len(g.txns) > 0 {
-			var err error
-			if value, err = s.apply(value[:0], g.txns); err != nil {
-				s.fail(err)
-				g.err = s.unknown()
-			} else {
-				s.recent.add(g.txns)
-			}
-		}
-		s.mu.Lock()
-		if g.err == nil {
-			for _, t := range g.txns {
-				for _, op := range t.ops {
-					if s.pending[op.Key].revision == t.revision {
-						delete(s.pending, op.Key)
-					}
-					if op.Value == nil {
-						delete(s.heads, op.Key)
-					} else {
-						s.heads[op.Key] = t.revision
-					}
-				}
-			}
-		}
-		s.inflight--
-		s.idle.Broadcast()
-		s.mu.Unlock()
-		close(g.done)
+		s.showing.Unlock()
 	}
 }
 
-// apply writes transactions to pebble, into memory first; the log still has them. It puts together in value.
-func (s *Store) apply(value []byte, txns []txn) ([]byte, error) {
+// show moves a group that the log has to pebble and makes it visible. s.showing must be held.
+func (s *Store) show(g *group) {
+	if g.err == nil && s.readOnly() != nil {
+		g.err = s.unknown()
+	}
+	if g.err == nil && len(g.txns) > 0 {
+		if err := s.apply(g.txns); err != nil {
+			s.fail(err)
+			g.err = s.unknown()
+		} else {
+			for _, f := range s.recent.add(g.txns) {
+				f.push(g.txns)
+			}
+		}
+	}
+	s.mu.Lock()
+	if g.err == nil {
+		for _, t := range g.txns {
+			for _, op := range t.ops {
+				if s.pending[op.Key].revision == t.revision {
+					delete(s.pending, op.Key)
+				}
+				if op.Value == nil {
+					delete(s.heads, op.Key)
+				} else {
+					s.heads[op.Key] = t.revision
+				}
+			}
+		}
+	}
+	s.inflight--
+	s.idle.Broadcast()
+	s.mu.Unlock()
+	close(g.done)
+}
+
+// apply writes transactions to pebble, into memory first; the log still has them.
+func (s *Store) apply(txns []txn) error {
 	b := s.db.NewBatch()
 	defer b.Close()
-	var key []byte
+	key, value := s.key, s.value
 	for _, t := range txns {
 		keys := make([]byte, 4, 128)
 		for _, op := range t.ops {
 			key = appendVersionKey(key[:0], op.Key, t.revision)
 			value = appendVersion(value[:0], key, op.Value)
 			if err := b.Set(key, value, nil); err != nil {
-				return nil, fmt.Errorf("apply %s: %w", op.Key, err)
+				return fmt.Errorf("apply %s: %w", op.Key, err)
 			}
 			key = currentKey(key[:0], op.Key)
 			var err error
@@ -187,26 +190,26 @@ func (s *Store) apply(value []byte, txns []txn) ([]byte, error) {
 				err = b.Set(key, value, nil)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("apply %s: %w", op.Key, err)
+				return fmt.Errorf("apply %s: %w", op.Key, err)
 			}
 			keys = appendString(keys, op.Key)
 		}
 		at := revisionKey('r', t.revision)
 		seal(at, keys)
 		if err := b.Set(at, keys, nil); err != nil {
-			return nil, fmt.Errorf("apply %d: %w", t.revision, err)
+			return fmt.Errorf("apply %d: %w", t.revision, err)
 		}
 	}
 	if err := b.Set(markApplied, putRevision(txns[len(txns)-1].revision), nil); err != nil {
-		return nil, fmt.Errorf("apply: %w", err)
+		return fmt.Errorf("apply: %w", err)
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
-		return nil, fmt.Errorf("apply: %w", err)
+		return fmt.Errorf("apply: %w", err)
 	}
-	if cap(value) > spareMost {
-		value = nil
+	if s.key = key; cap(value) <= spareMost {
+		s.value = value
 	}
-	return value, nil
+	return nil
 }
 
 // appendVersion appends the sealed form of a value; nil: deleted.

@@ -267,7 +267,7 @@ func (r *replay) segment(n uint64, first bool, end int64) error {
 	}
 	r.last, r.length, r.read = n, offset, r.read+offset
 	for chunk := range slices.Chunk(txns, 256) {
-		if _, err := r.s.apply(nil, chunk); err != nil {
+		if err := r.s.apply(chunk); err != nil {
 			return err
 		}
 	}

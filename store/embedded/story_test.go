@@ -90,8 +90,17 @@ func storyOptions(fs vfs.FS, life int) embedded.Options {
 // live does all that the story says on a store on fs, as long as on is true.
 func (s *story) live(fs vfs.FS, on func() bool) error {
 	ctx := context.Background()
+	var following sync.WaitGroup
+	defer following.Wait()
 	life := 0
-	db, err := embedded.Open("data", storyOptions(fs, life))
+	open := func() (*embedded.Store, error) {
+		db, err := embedded.Open("data", storyOptions(fs, life))
+		if err == nil {
+			following.Go(func() { s.follow(ctx, db) })
+		}
+		return db, err
+	}
+	db, err := open()
 	for _, step := range s.steps {
 		if err != nil || !on() {
 			break
@@ -119,10 +128,10 @@ func (s *story) live(fs vfs.FS, on func() bool) error {
 		case step.restart:
 			if err = db.Close(); err == nil {
 				s.mu.Lock()
-				s.known.safe = s.known.answered
+				s.known.safe = max(s.known.safe, s.known.answered)
 				s.mu.Unlock()
 				life++
-				db, err = embedded.Open("data", storyOptions(fs, life))
+				db, err = open()
 			}
 		}
 	}
@@ -130,6 +139,23 @@ func (s *story) live(fs vfs.FS, on func() bool) error {
 		err = errors.Join(err, db.Close())
 	}
 	return err
+}
+
+// follow sees what is shown, before it is answered: it is safe by then.
+func (s *story) follow(ctx context.Context, db *embedded.Store) {
+	at, err := db.Revision(ctx)
+	if err != nil {
+		return
+	}
+	db.Push(ctx, storyKey, at, func(events []store.Event) bool {
+		n := 0
+		if fmt.Sscanf(string(events[0].Value), "%d ", &n); n > 0 && s.txns[n].Class == store.Durable {
+			s.mu.Lock()
+			s.known.safe = max(s.known.safe, n)
+			s.mu.Unlock()
+		}
+		return true
+	})
 }
 
 func (s *story) answered(n int, at store.Revision) error {
@@ -141,7 +167,7 @@ func (s *story) answered(n int, at store.Revision) error {
 	s.known.revs = append(s.known.revs, at)
 	s.known.answered, s.known.revision = n, at
 	if s.txns[n].Class == store.Durable {
-		s.known.safe = n
+		s.known.safe = max(s.known.safe, n)
 	}
 	return nil
 }
@@ -203,7 +229,7 @@ func (s *story) checkStore(ctx context.Context, db *embedded.Store, k known, rnd
 		if err := s.compare(ctx, db, k, n, past); err != nil {
 			return err
 		}
-		if err := s.follow(ctx, db, k, n, past); err != nil {
+		if err := s.compareEvents(ctx, db, k, n, past); err != nil {
 			return err
 		}
 	}
@@ -240,8 +266,8 @@ func (s *story) compare(ctx context.Context, db *embedded.Store, k known, n, pas
 	return nil
 }
 
-// follow compares the events after transaction past, up to the write that checkStore made.
-func (s *story) follow(ctx context.Context, db *embedded.Store, k known, n, past int) error {
+// compareEvents compares the events after transaction past, up to the write that checkStore made.
+func (s *story) compareEvents(ctx context.Context, db *embedded.Store, k known, n, past int) error {
 	after := k.revs[past]
 	var want []store.Op
 	var by []int

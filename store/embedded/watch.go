@@ -26,6 +26,8 @@ type recent struct {
 	after   store.Revision
 	newest  store.Revision
 	changed chan struct{} // closed at the next change; nil while nobody waits
+
+	followers []*follower // who are shown newest; the array never changes
 }
 
 func (r *recent) revision() store.Revision {
@@ -34,7 +36,8 @@ func (r *recent) revision() store.Revision {
 	return r.newest
 }
 
-func (r *recent) add(txns []txn) {
+// add makes transactions visible, and returns who is to be told.
+func (r *recent) add(txns []txn) []*follower {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range txns {
@@ -53,6 +56,7 @@ func (r *recent) add(txns []txn) {
 		r.txns, r.dropped = slices.Clone(r.txns), 0
 	}
 	r.wakeLocked()
+	return r.followers
 }
 
 // reset makes at the newest revision, with nothing recent.
@@ -61,6 +65,10 @@ func (r *recent) reset(at store.Revision) {
 	defer r.mu.Unlock()
 	r.txns, r.dropped, r.bytes = nil, 0, 0
 	r.newest, r.after = at, at
+	for _, f := range r.followers {
+		f.end() // Watch's error says why
+	}
+	r.followers = nil
 	r.wakeLocked()
 }
 

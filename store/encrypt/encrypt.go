@@ -33,7 +33,10 @@ type Store struct {
 	writing sync.RWMutex
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Pusher = (*Store)(nil)
+)
 
 // New puts encryption above an engine, which Close closes.
 func New(engine store.Store, k *Keys) *Store {
@@ -115,6 +118,28 @@ func (s *Store) Watch(ctx context.Context, prefix string, after store.Revision) 
 			}
 		}
 	}
+}
+
+// Push implements store.Pusher above any engine. Where a plugin has the keys, it may be waited for: not by who writes.
+func (s *Store) Push(ctx context.Context, prefix string, after store.Revision, take func([]store.Event) bool) error {
+	more := true
+	err := store.Follow(ctx, s.Store, prefix, after, func(events []store.Event) bool {
+		keys := s.keys.Load()
+		if len(keys.kms) > 0 {
+			return false
+		}
+		for n := range events {
+			if events[n].Value != nil {
+				keys.open(ctx, &events[n].Entry)
+			}
+		}
+		after, more = events[0].Revision, take(events)
+		return more
+	})
+	if err != nil || !more {
+		return err
+	}
+	return store.FollowWatch(ctx, s, prefix, after, take)
 }
 
 // Seal gives what a value is stored as.

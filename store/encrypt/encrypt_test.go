@@ -85,6 +85,15 @@ func (s shifted) List(ctx context.Context, prefix string, p store.Page) ([]store
 	return entries, at, err
 }
 
+func (s shifted) Push(ctx context.Context, prefix string, after store.Revision, take func([]store.Event) bool) error {
+	return s.Store.Push(ctx, shift+prefix, after, func(events []store.Event) bool {
+		for n := range events {
+			events[n].Key = strings.TrimPrefix(events[n].Key, shift)
+		}
+		return take(events)
+	})
+}
+
 func (s shifted) Watch(ctx context.Context, prefix string, after store.Revision) iter.Seq2[store.Event, error] {
 	return func(yield func(store.Event, error) bool) {
 		for e, err := range s.Store.Watch(ctx, shift+prefix, after) {
