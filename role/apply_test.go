@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -181,6 +182,7 @@ func TestApplyTyped(t *testing.T) {
 	ns := p.namespace(t)
 	ctx := t.Context()
 	deployments := p.typed.AppsV1().Deployments(ns)
+	forced := true
 	opts := func(by string, force bool) metav1.ApplyOptions {
 		return metav1.ApplyOptions{FieldManager: by, Force: force}
 	}
@@ -255,15 +257,32 @@ func TestApplyTyped(t *testing.T) {
 		t.Error("no debugger")
 	}
 
+	// Through resize its resources, and nothing else that is said there.
+	sized := coreapply.Pod("r", ns).WithSpec(coreapply.PodSpec().WithContainers(coreapply.Container().WithName("c").WithImage("i").
+		WithResources(coreapply.ResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}))))
+	must(pods.Apply(ctx, sized, opts("one", false)))(t)
+	sized.Spec.Containers[0].WithImage("j").WithResources(coreapply.ResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")}))
+	body := must(json.Marshal(sized))(t)
+	_, err = pods.Patch(ctx, "r", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "sizer"}, "resize")
+	if err == nil || err.Error() != `Apply failed with 1 conflict: conflict with "one": .spec.containers[name="c"].resources.requests.cpu` {
+		t.Errorf("resized against its owner: %v", err)
+	}
+	q = must(pods.Patch(ctx, "r", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "sizer", Force: &forced}, "resize"))(t)
+	check("resized", q, `one Apply v1 {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{}}}}}`,
+		`sizer Apply v1 resize {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:resources":{"f:requests":{"f:cpu":{}}}}}}}`)
+	if c := q.Spec.Containers[0]; c.Image != "i" || c.Resources.Requests.Cpu().String() != "200m" {
+		t.Errorf("resized: %+v", c)
+	}
+
 	// Managers that wrote another version.
 	target := "t"
 	must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Apply(ctx, autoscalingapply.HorizontalPodAutoscaler("h", ns).WithSpec(
 		autoscalingapply.HorizontalPodAutoscalerSpec().WithMaxReplicas(3).WithTargetCPUUtilizationPercentage(50).
 			WithScaleTargetRef(autoscalingapply.CrossVersionObjectReference().WithKind("Deployment").WithName(target))), opts("old", false)))(t)
 	h := must(p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
-	body := `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`)
 	patch := func(force bool) error {
-		_, err := p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "new", Force: &force})
+		_, err := p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "new", Force: &force})
 		return err
 	}
 	if err := patch(false); err == nil || err.Error() != `Apply failed with 1 conflict: conflict with "old": .spec.maxReplicas` {
@@ -277,8 +296,8 @@ func TestApplyTyped(t *testing.T) {
 		`old Apply autoscaling/v1 {"f:spec":{"f:scaleTargetRef":{},"f:targetCPUUtilizationPercentage":{}}}`)
 	a := must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
 	// The older version's manager goes on in the newer one, and takes away there what it set before.
-	body = `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`
-	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "old"})
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`)
+	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "old"})
 	if err != nil {
 		t.Fatal(err)
 	}
