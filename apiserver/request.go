@@ -86,7 +86,7 @@ func (s *Server) parse(r *http.Request) *route {
 			t.rest += "/"
 		}
 	}
-	t.info = s.lookup(t.group, t.version, t.plural)
+	t.info = s.lookup(r.Context(), t.group, t.version, t.plural)
 	if t.info != nil && t.info.Namespaced != (t.namespace != "") && !(t.info.Namespaced && t.name == "") && !(t.plural == "namespaces") {
 		t.info = nil // a cluster resource below a namespace, or a namespaced object without one
 	}

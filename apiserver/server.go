@@ -43,10 +43,12 @@ type Server struct {
 	Several bool
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
+	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
+	Settle func(ctx context.Context)
 
-	resources map[schema.GroupVersionResource]*api.Info
-	kinds     map[string]*api.Info // by group, version and kind
-	groups    []Group
+	resources map[schema.GroupVersionResource]*api.Info // built-in ones
+	groups    []Group                                   // theirs
+	catalog   atomic.Pointer[catalog]
 	ready     atomic.Pointer[[]Check]
 	ending    context.Context // over when the server is about to end: watches close
 	end       context.CancelFunc
@@ -61,21 +63,17 @@ type Group struct {
 
 // New makes a server of the given resources; groups is the order in which discovery lists them.
 func New(infos []*api.Info, groups []Group) *Server {
-	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
+	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
 	s.ending, s.end = context.WithCancel(context.Background())
 	for _, i := range infos {
 		s.resources[i.GroupVersionResource] = i
-		s.kinds[i.GVK().String()] = i
 	}
+	s.SetCustom(nil)
 	return s
 }
 
 // End closes all watches, so that the HTTP server can shut down.
 func (s *Server) End() { s.end() }
-
-func (s *Server) lookup(group, version, plural string) *api.Info {
-	return s.resources[schema.GroupVersionResource{Group: group, Version: version, Resource: plural}]
-}
 
 // maxBody bounds what a request may send. Source: kube-apiserver, 3 MiB.
 const maxBody = 3 << 20
@@ -169,6 +167,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	}
 	if tunnel, err := s.tunnel(w, r, t, user); tunnel {
 		return err
+	}
+	if c := t.info.Custom; c != nil {
+		r = withoutProtobuf(r)
+		if c.Deprecated != "" {
+			q.Warn(c.Deprecated)
+		}
 	}
 	if t.verb != "watch" {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)

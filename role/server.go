@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -60,6 +61,8 @@ type Server struct {
 	encryption *encryption
 	snapshots  *snapshots
 	timeline   *timeline
+	openapi    *openapi.Handler
+	custom     atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
 	state      *watch.State
 	address    netip.Addr // where nodes and pods reach the API
 	member     *member    // of the servers' own etcd; nil: the store is another
@@ -144,7 +147,8 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
-	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
+	s.openapi = openapi.New(infos, s.Version)
+	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
 	s.API.Several = s.several()
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
@@ -238,6 +242,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return nil
 		}
 	})
+	custom, served := s.customResources(), make(chan struct{})
+	g.Go(func() error { return custom.Run(ctx, func() { close(served) }) })
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
@@ -262,6 +268,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			if err := (lineage{Store: c.Server.Store}).write(filepath.Join(c.DataDir, "server")); err != nil {
 				return err
 			}
+		}
+		select {
+		case <-served:
+		case <-ctx.Done():
+			return nil
 		}
 		s.API.SetReady(s.wellness.checks())
 		if ready != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/admissionregistration"
+	"github.com/lighter-k8s/lighter/api/apiextensions"
 	"github.com/lighter-k8s/lighter/api/apps"
 	"github.com/lighter-k8s/lighter/api/authentication"
 	"github.com/lighter-k8s/lighter/api/authorization"
@@ -54,6 +55,7 @@ var groups = []Group{
 	{"rbac.authorization.k8s.io", v1},
 	{"storage.k8s.io", v1},
 	{"admissionregistration.k8s.io", v1},
+	{"apiextensions.k8s.io", v1},
 	{"scheduling.k8s.io", v1},
 	{"coordination.k8s.io", v1},
 	{"node.k8s.io", v1},
@@ -80,6 +82,7 @@ func All() []*api.Info {
 		rbac.All,
 		storage.All,
 		admissionregistration.All,
+		apiextensions.All,
 		scheduling.All,
 		coordination.All,
 		node.All,

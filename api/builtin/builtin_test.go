@@ -29,7 +29,7 @@ var since137 = map[string]bool{
 }
 
 // Served by parts of their own, not by records.
-var elsewhere = map[string]bool{"apiextensions.k8s.io": true, "apiregistration.k8s.io": true}
+var elsewhere = map[string]bool{"apiregistration.k8s.io": true}
 
 // line is what discovery says of a resource, or of a subresource.
 type line struct {
@@ -148,7 +148,7 @@ func TestGroupsAreThoseOfTheRecords(t *testing.T) {
 func TestStoreKeysAreKubernetesOwn(t *testing.T) {
 	keys := map[string]string{
 		"ingresses": "ingress", "nodes": "minions", "services": "services/specs", "endpoints": "services/endpoints",
-		"replicationcontrollers": "controllers",
+		"replicationcontrollers": "controllers", "customresourcedefinitions": "apiextensions.k8s.io/customresourcedefinitions",
 	}
 	for _, i := range All() {
 		if want := cmp.Or(keys[i.Resource], i.Resource); i.StoreKey != want {
