@@ -38,7 +38,12 @@ func (s *Server) admission(infos []*api.Info, reg *registry.Registry) (admission
 		admission.DefaultTolerationSeconds(300),
 		admission.DefaultStorageClass(view(s, client.StorageClasses)),
 		admission.StorageObjectInUseProtection(),
-		admission.OwnerReferences(s.Direct.Authz, func(k schema.GroupVersionKind) []schema.GroupVersionResource { return kinds[k] }),
+		admission.OwnerReferences(s.Direct.Authz, func(k schema.GroupVersionKind) []schema.GroupVersionResource {
+			if all := s.custom.Load(); all != nil && kinds[k] == nil {
+				return resourcesOf(*all, k)
+			}
+			return kinds[k]
+		}),
 		admission.PersistentVolumeClaimResize(view(s, client.StorageClasses)),
 		admission.RuntimeClass(view(s, client.RuntimeClasses)),
 		admission.CertificateApproval(s.Direct.Authz),
@@ -75,5 +80,28 @@ func (s *Server) world(infos []*api.Info) matching.World {
 			versions[i.StoreKey] = append(versions[i.StoreKey], i)
 		}
 	}
-	return matching.World{Namespaces: view(s, client.Namespaces), Versions: func(key string) []*api.Info { return versions[key] }}
+	return matching.World{Namespaces: view(s, client.Namespaces), Versions: func(key string) []*api.Info {
+		if known := versions[key]; known != nil {
+			return known
+		}
+		var out []*api.Info
+		if custom := s.custom.Load(); custom != nil {
+			for _, i := range *custom {
+				if i.StoreKey == key {
+					out = append(out, i)
+				}
+			}
+		}
+		return out
+	}}
+}
+
+// resourcesOf are those of a kind.
+func resourcesOf(infos []*api.Info, k schema.GroupVersionKind) (out []schema.GroupVersionResource) {
+	for _, i := range infos {
+		if i.GVK() == k {
+			out = append(out, i.GroupVersionResource)
+		}
+	}
+	return out
 }

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/admission/expression"
@@ -82,20 +81,7 @@ func serviceAddresses(svc *corev1.Service, slices []*discoveryv1.EndpointSlice, 
 	if of == nil {
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", port, svc.Name))
 	}
-	for _, slice := range slices {
-		for _, p := range slice.Ports {
-			if p.Port == nil || p.Name != nil && *p.Name != of.Name || of.TargetPort.Type == intstr.Int && of.TargetPort.IntVal != 0 && *p.Port != of.TargetPort.IntVal {
-				continue
-			}
-			for _, e := range slice.Endpoints {
-				if e.Conditions.Ready == nil || *e.Conditions.Ready {
-					for _, a := range e.Addresses {
-						out = append(out, net.JoinHostPort(a, strconv.Itoa(int(*p.Port))))
-					}
-				}
-			}
-		}
-	}
+	out = readyAddresses(slices, of)
 	if len(out) == 0 {
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", svc.Name))
 	}

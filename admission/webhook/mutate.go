@@ -154,6 +154,11 @@ func put(a *admission.Attributes, i *api.Info, data []byte) (changed bool, err e
 	if _, err := api.DecodeJSON(obj, data); err != nil {
 		return false, fmt.Errorf("decode patched object: %w", err)
 	}
+	if shape.Custom != nil {
+		if _, err := shape.Custom.Receive(obj); err != nil {
+			return false, fmt.Errorf("decode patched object: %w", err)
+		}
+	}
 	obj.GetObjectKind().SetGroupVersionKind(shape.GVK())
 	if i != a.Info && a.As == nil {
 		if obj, err = matching.Convert(obj, i, a.Info); err != nil {
