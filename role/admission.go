@@ -55,9 +55,10 @@ func (s *Server) admission(infos []*api.Info, reg *registry.Registry) (admission
 		admission.PodTopologyLabels(view(s, client.Nodes)),
 		admission.Escalation(s.rbac, s.Direct.Authz),
 	}
-	hooks := s.webhooks(s.world(infos), reg)
+	world := s.world(infos)
+	hooks, policies := s.webhooks(world, reg), s.policies(world, reg, infos)
 	s.measures = append(s.measures, hooks.Metrics.All()...)
-	chain = append(chain, hooks.Guard(), hooks.Mutators(), hooks.Validators())
+	chain = append(chain, hooks.Guard(), policies.Mutators(), hooks.Mutators(), policies.Validators(), hooks.Validators())
 	for _, off := range s.Config.Server.DisableAdmission {
 		n := slices.IndexFunc(chain, func(p admission.Plugin) bool { return p.Name == off })
 		if n < 0 {

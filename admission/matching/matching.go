@@ -4,6 +4,9 @@
 package matching
 
 import (
+	"bytes"
+	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -201,4 +204,44 @@ func Convert(o api.Object, from, to *api.Info) (api.Object, error) {
 		return to.Load(o)
 	}
 	return o, nil
+}
+
+// Put makes the request's object what somebody made of it, in the version of i, with the defaults that what was added lacks.
+func Put(a *admission.Attributes, i *api.Info, obj api.Object) (changed bool, err error) {
+	shape := a.Shape()
+	if i != a.Info && a.As == nil {
+		obj.GetObjectKind().SetGroupVersionKind(i.GVK())
+		if obj, err = Convert(obj, i, a.Info); err != nil {
+			return false, err
+		}
+	}
+	obj.GetObjectKind().SetGroupVersionKind(shape.GVK())
+	if shape.Default != nil {
+		shape.Default(obj)
+	}
+	before, err := json.Marshal(a.Object)
+	if err != nil {
+		return false, err
+	}
+	reflect.ValueOf(a.Object).Elem().Set(reflect.ValueOf(obj).Elem()) // whoever waits for the chain holds this very object
+	after, err := json.Marshal(a.Object)
+	return !bytes.Equal(before, after), err
+}
+
+// Read decodes what somebody made of the request's object, in the version of i. Fields that the kind does not have are dropped.
+func Read(a *admission.Attributes, i *api.Info, data []byte) (api.Object, error) {
+	shape := a.As
+	if shape == nil {
+		shape = i
+	}
+	obj := shape.New()
+	if _, err := api.DecodeJSON(obj, data); err != nil {
+		return nil, err
+	}
+	if shape.Custom != nil {
+		if _, err := shape.Custom.Receive(obj); err != nil {
+			return nil, err
+		}
+	}
+	return obj, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -123,7 +122,11 @@ func (w *Webhooks) change(ctx context.Context, h *hook, index int, a *admission.
 	if bytes.Equal(patched, s.object) {
 		return false, nil
 	}
-	changed, err := put(a, i, patched)
+	obj, err := matching.Read(a, i, patched)
+	if err != nil {
+		return false, apierrors.NewInternalError(fmt.Errorf("admission webhook %q: decode patched object: %w", h.name, err))
+	}
+	changed, err := matching.Put(a, i, obj)
 	if err != nil {
 		return false, apierrors.NewInternalError(fmt.Errorf("admission webhook %q: %w", h.name, err))
 	}
@@ -141,40 +144,4 @@ func apply(object, patch []byte) ([]byte, error) {
 		return nil, fmt.Errorf("apply patch: %w", err)
 	}
 	return out, nil
-}
-
-// put makes the request's object what a webhook made of it, with the defaults that what it added lacks. Fields that the kind does not
-// have are dropped.
-func put(a *admission.Attributes, i *api.Info, data []byte) (changed bool, err error) {
-	shape := a.Shape()
-	if a.As == nil {
-		shape = i
-	}
-	obj := shape.New()
-	if _, err := api.DecodeJSON(obj, data); err != nil {
-		return false, fmt.Errorf("decode patched object: %w", err)
-	}
-	if shape.Custom != nil {
-		if _, err := shape.Custom.Receive(obj); err != nil {
-			return false, fmt.Errorf("decode patched object: %w", err)
-		}
-	}
-	obj.GetObjectKind().SetGroupVersionKind(shape.GVK())
-	if i != a.Info && a.As == nil {
-		if obj, err = matching.Convert(obj, i, a.Info); err != nil {
-			return false, err
-		}
-		obj.GetObjectKind().SetGroupVersionKind(a.Info.GVK())
-		shape = a.Info
-	}
-	if shape.Default != nil {
-		shape.Default(obj)
-	}
-	before, err := json.Marshal(a.Object)
-	if err != nil {
-		return false, err
-	}
-	reflect.ValueOf(a.Object).Elem().Set(reflect.ValueOf(obj).Elem()) // whoever waits for the chain holds this very object
-	after, err := json.Marshal(a.Object)
-	return !bytes.Equal(before, after), err
 }
