@@ -75,7 +75,7 @@ func command() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(upCommand(), downCommand(), resetCommand(), statusCommand(), serverCommand(), agentCommand(),
-		kubectlCommand(), kubeconfigCommand(), imageCommand(), tokenCommand(), membersCommand(), certsCommand(), backupCommand(), versionCommand())
+		kubectlCommand(), kubeconfigCommand(), imageCommand(), tokenCommand(), admissionCommand(), membersCommand(), certsCommand(), backupCommand(), versionCommand())
 	root.AddCommand(partCommands()...)
 	return root
 }

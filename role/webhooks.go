@@ -32,7 +32,7 @@ func (s *Server) webhooks(world matching.World, reg *registry.Registry) *webhook
 		Addresses: func(namespace, name string, port int32) ([]string, error) {
 			svc, ok := services.Get(namespace, name)
 			if !ok {
-				return nil, apierrors.NewNotFound(corev1.Resource("services"), name)
+				return nil, apierrors.NewNotFound(corev1.Resource("service"), name)
 			}
 			of := client.Selection{Namespace: namespace, Labels: discoveryv1.LabelServiceName + "=" + name}
 			return serviceAddresses(svc, client.TypedView[*discoveryv1.EndpointSlice]{View: s.Direct.View(client.EndpointSlices.Resource, of)}.List(namespace), port)
