@@ -291,7 +291,17 @@ func applyBoth(t *testing.T, i *api.Info, seed uint64, step int, old, oldRef api
 	if a, b := whole(t, got), whole(t, ref); a != b {
 		t.Fatalf("LIGHTER_SEED=%d step %d, apply by %s through %q:\n got %s\nwant %s", seed, step, manager, sub, a, b)
 	}
-	return got, ref, true
+	return stored(t, i, got), stored(t, i, ref), true
+}
+
+// stored is an object as it comes back from the store, where what is empty and left out is nothing.
+func stored(t *testing.T, i *api.Info, o api.Object) api.Object {
+	out := i.New()
+	if err := json.Unmarshal([]byte(whole(t, o)), out); err != nil {
+		t.Fatal(err)
+	}
+	out.SetManagedFields(o.GetManagedFields())
+	return out
 }
 
 // sorted is an error with its lines in order: those of a schema come as a map's keys do.
