@@ -51,7 +51,7 @@ const (
 	ofMessage
 	ofCustom
 	ofWrapped // a slice that is a message of its own: metav1.Verbs, ExtraValue
-	ofFloat   // a message that has one is left to the typed object: they are rare
+	ofFloat
 )
 
 // plans are made once per type, and kept: a nil one says that there is none.

@@ -233,6 +233,8 @@ type Custom struct {
 	Receive func(obj Object) (strict []error, err error)
 	// Read makes the object in this version of stored JSON.
 	Read func(raw []byte) (Object, error)
+	// Warm is told what Read is about to be called with, so that a webhook is asked once; nil: no webhook is asked.
+	Warm func(raws [][]byte)
 	// Scalable says why an object has no scale; nil: the resource has none.
 	Scalable func(obj Object) error
 	// Schema is the OpenAPI schema of the version's objects; v2: without what OpenAPI 2 does not know. Nobody may write to it.

@@ -90,11 +90,7 @@ func condition(crd *apiextensionsv1.CustomResourceDefinition, is bool, reason, m
 	if is {
 		c.Status = apiextensionsv1.ConditionTrue
 	}
-	if was := apihelpers.FindCRDCondition(crd, c.Type); was != nil && apihelpers.IsCRDConditionEquivalent(was, &c) {
-		return false
-	}
-	apihelpers.SetCRDCondition(crd, c)
-	return true
+	return put(crd, c)
 }
 
 // resourceOf is a record as client knows it.

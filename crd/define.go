@@ -84,7 +84,8 @@ func (r *Resources) define(item *watch.Item, old *definition) (*definition, erro
 	d := &definition{name: crd.Name, group: crd.Spec.Group, uid: crd.UID, reads: crd.Generation, storage: storage, all: map[string]*version{},
 		accepts: *crd.Status.AcceptedNames.DeepCopy(), leaving: leaving}
 	d.item.Store(item)
-	d.convert = converter{of: d, webhooks: r.Webhooks, asks: crd.Spec.Conversion != nil && crd.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter}
+	d.convert.of, d.convert.webhooks = d, r.Webhooks
+	d.convert.asks = crd.Spec.Conversion != nil && crd.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter
 	d.stored = d.record(crd, storage)
 	d.stored.Stored = d.stored
 	d.stored.Custom = &api.Custom{Definition: d.name, Read: func(raw []byte) (api.Object, error) { return api.DecodeRaw(d.stored, raw) }}
@@ -134,6 +135,9 @@ func (d *definition) version(crd *apiextensionsv1.CustomResourceDefinition, spec
 	d.all[spec.Name] = v
 	i.Stored = d.stored
 	i.Custom = &api.Custom{Definition: d.name, Leaving: d.leaving, Receive: v.receive, Read: v.read, Schema: v.openapi}
+	if d.convert.asks {
+		i.Custom.Warm = v.warm
+	}
 	if spec.Deprecated {
 		if i.Custom.Deprecated = i.GVK().GroupVersion().String() + " " + i.Kind + " is deprecated"; spec.DeprecationWarning != nil {
 			i.Custom.Deprecated = *spec.DeprecationWarning
@@ -168,5 +172,8 @@ func (d *definition) version(crd *apiextensionsv1.CustomResourceDefinition, spec
 func (d *definition) drop(since time.Time) {
 	for _, v := range d.all {
 		v.lazy.drop(since)
+	}
+	if s := d.all[d.storage]; s != nil && s.lazy.has == nil {
+		d.convert.forget()
 	}
 }

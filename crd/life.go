@@ -136,12 +136,12 @@ func (l *life) look(ctx context.Context, name string) error {
 func (l *life) say(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition) (done bool, err error) {
 	l.naming.Lock() // of two that want one name, one is first
 	defer l.naming.Unlock()
-	next := crd.DeepCopy()
+	next := *crd
 	next.Status = status(crd, l.taken(crd.Name), l.now())
 	if equal.Semantic(&next.Status, &crd.Status) {
 		return true, nil
 	}
-	got, err := kind.UpdateStatus(ctx, l.Client, next)
+	got, err := kind.UpdateStatus(ctx, l.Client, &next)
 	if err == nil {
 		l.mu.Lock()
 		l.note(crd.Name, claimOf(got))
@@ -159,9 +159,7 @@ func status(crd *apiextensionsv1.CustomResourceDefinition, t taken, now metav1.T
 		if is {
 			c.Status = apiextensionsv1.ConditionTrue
 		}
-		if was := apihelpers.FindCRDCondition(next, kind); was == nil || !apihelpers.IsCRDConditionEquivalent(was, &c) {
-			apihelpers.SetCRDCondition(next, c)
-		}
+		put(next, c)
 	}
 	names, reason, message := accept(crd.Spec.Names, crd.Status.AcceptedNames, t)
 	next.Status.AcceptedNames = names
@@ -190,6 +188,22 @@ func status(crd *apiextensionsv1.CustomResourceDefinition, t taken, now metav1.T
 	return next.Status
 }
 
+// put sets a condition and tells whether it changed; its time stays while its status does.
+func put(crd *apiextensionsv1.CustomResourceDefinition, c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+	was := apihelpers.FindCRDCondition(crd, c.Type)
+	switch {
+	case was == nil:
+		crd.Status.Conditions = append(crd.Status.Conditions, c)
+		return true
+	case apihelpers.IsCRDConditionEquivalent(was, &c):
+		return false
+	case was.Status == c.Status:
+		c.LastTransitionTime = was.LastTransitionTime
+	}
+	*was = c
+	return true
+}
+
 // approval is what is said of groups that belong to the community.
 func approval(crd *apiextensionsv1.CustomResourceDefinition, say func(apiextensionsv1.CustomResourceDefinitionConditionType, bool, string, string)) {
 	state, message := apihelpers.GetAPIApprovalState(crd.Annotations)
@@ -200,9 +214,8 @@ func approval(crd *apiextensionsv1.CustomResourceDefinition, say func(apiextensi
 
 // shapeless says what is not structural about a definition's schemas, such as older servers took; "": nothing.
 func shapeless(crd *apiextensionsv1.CustomResourceDefinition) string {
-	if crd.Status.Conditions != nil && apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) &&
-		apihelpers.FindCRDCondition(crd, apiextensionsv1.NonStructuralSchema) == nil && !crd.Spec.PreserveUnknownFields {
-		return "" // it was valid when it was established, and each change of it since
+	if !crd.Spec.PreserveUnknownFields && apihelpers.FindCRDCondition(crd, apiextensionsv1.NonStructuralSchema) == nil {
+		return "" // it was valid when it was made, and each change of it since
 	}
 	var errs field.ErrorList
 	for n, v := range crd.Spec.Versions {

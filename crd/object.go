@@ -74,8 +74,17 @@ func (v *version) read(raw []byte) (api.Object, error) {
 
 // load gives a stored object, to which it writes, in this version: what it says by the schema of its own version, converted.
 func (v *version) load(u *unstructured.Unstructured) (api.Object, error) {
-	from := v.of.all[u.GroupVersionKind().Version]
-	if from == nil || u.GroupVersionKind().Group != v.of.group {
+	from, err := v.of.settle(u)
+	if err != nil {
+		return nil, err
+	}
+	return v.of.convert.to(v, from, u, true)
+}
+
+// settle makes a stored object what the schema of its own version, which it tells, makes of it.
+func (d *definition) settle(u *unstructured.Unstructured) (*version, error) {
+	from := d.all[u.GroupVersionKind().Version]
+	if from == nil || u.GroupVersionKind().Group != d.group {
 		return nil, fmt.Errorf("stored %s is of version %s, which its definition does not have", u.GetName(), u.GetAPIVersion())
 	}
 	c, err := from.schema()
@@ -86,14 +95,14 @@ func (v *version) load(u *unstructured.Unstructured) (api.Object, error) {
 		return nil, err
 	}
 	fill(u.Object, c)
-	return v.of.convert.to(v, from, u)
+	return from, nil
 }
 
 // toStored gives an object of this version as it is stored, sharing what is below.
 func (v *version) toStored(u *unstructured.Unstructured) (api.Object, error) {
 	storage := v.of.all[v.of.storage]
 	if storage != v {
-		return v.of.convert.to(storage, v, u.DeepCopy())
+		return v.of.convert.to(storage, v, u.DeepCopy(), false)
 	}
 	out := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
 	if meta, ok := u.Object["metadata"].(map[string]any); ok { // whose resourceVersion is its own

@@ -65,10 +65,11 @@ func (v *version) published(v2 bool, metadata string) (*spec.Schema, error) {
 		s = openapiv2.ToStructuralOpenAPIV2(s)
 	}
 	out := s.ToKubeOpenAPI()
-	embedded(out, metadata)
-	if v2 && s.XPreserveUnknownFields && len(out.Properties) == 0 { // which clients of v2 cannot look into
+	if v2 && s.XPreserveUnknownFields { // clients of v2 take what has properties for all that there is
+		out.Type, out.Properties = []string{"object"}, nil
 		return out, nil
 	}
+	embedded(out, metadata)
 	object(out, metadata)
 	return out, nil
 }

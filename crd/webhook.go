@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -51,42 +52,34 @@ const mostClients = 100
 // mostAnswer bounds what a webhook may answer.
 const mostAnswer = 64 << 20
 
-// convert asks a definition's webhook for an object in another version. The answer's metadata counts for labels and annotations alone.
+// convert asks a definition's webhook for objects in another version. The answers' metadata counts for labels and annotations alone.
 // Source: apiextensions/v1, ConversionReview.
-func (w Webhooks) convert(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition, want schema.GroupVersionKind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func (w Webhooks) convert(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition, want schema.GroupVersionKind, us []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
 	hook := crd.Spec.Conversion.Webhook
 	if hook == nil || hook.ClientConfig == nil {
 		return nil, errors.New("the definition names no webhook")
 	}
-	if !reviewed(hook.ConversionReviewVersions) {
+	if !slices.Contains(hook.ConversionReviewVersions, "v1") {
 		return nil, fmt.Errorf("no version of ConversionReview is known that the webhook takes: %q", hook.ConversionReviewVersions)
 	}
-	raw, err := u.MarshalJSON()
-	if err != nil {
-		return nil, err
-	}
 	ask := apiextensionsv1.ConversionReview{TypeMeta: metav1.TypeMeta{Kind: "ConversionReview", APIVersion: apiextensionsv1.SchemeGroupVersion.String()},
-		Request: &apiextensionsv1.ConversionRequest{UID: types.UID(uuid.NewString()), DesiredAPIVersion: want.GroupVersion().String(),
-			Objects: []runtime.RawExtension{{Raw: bytes.TrimSpace(raw)}}}}
+		Request: &apiextensionsv1.ConversionRequest{UID: types.UID(uuid.NewString()), DesiredAPIVersion: want.GroupVersion().String()}}
+	for _, u := range us {
+		raw, err := u.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		ask.Request.Objects = append(ask.Request.Objects, runtime.RawExtension{Raw: bytes.TrimSpace(raw)})
+	}
 	var answer apiextensionsv1.ConversionReview
 	if err := w.post(ctx, hook.ClientConfig, ask, &answer); err != nil {
 		return nil, err
 	}
-	return converted(&answer, ask.Request.UID, want, u)
+	return converted(&answer, ask.Request.UID, want, us)
 }
 
-// reviewed tells whether the webhook takes reviews of the version that is sent.
-func reviewed(versions []string) bool {
-	for _, v := range versions {
-		if v == "v1" {
-			return true
-		}
-	}
-	return false
-}
-
-// converted takes the object out of a webhook's answer.
-func converted(answer *apiextensionsv1.ConversionReview, uid types.UID, want schema.GroupVersionKind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+// converted takes the objects out of a webhook's answer.
+func converted(answer *apiextensionsv1.ConversionReview, uid types.UID, want schema.GroupVersionKind, us []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
 	r := answer.Response
 	switch {
 	case answer.Kind != "ConversionReview" || answer.APIVersion != apiextensionsv1.SchemeGroupVersion.String():
@@ -95,28 +88,31 @@ func converted(answer *apiextensionsv1.ConversionReview, uid types.UID, want sch
 		return nil, errors.New("no response provided")
 	case r.UID != uid:
 		return nil, fmt.Errorf("expected response.uid %q, got %q", uid, r.UID)
+	case r.Result.Status != metav1.StatusSuccess && r.Result.Message == "":
+		return nil, fmt.Errorf("response.result.status was %q, not %q, with no message", r.Result.Status, metav1.StatusSuccess)
 	case r.Result.Status != metav1.StatusSuccess:
-		if r.Result.Message == "" {
-			return nil, fmt.Errorf("response.result.status was %q, not %q, with no message", r.Result.Status, metav1.StatusSuccess)
-		}
 		return nil, errors.New(r.Result.Message)
-	case len(r.ConvertedObjects) != 1:
-		return nil, fmt.Errorf("webhook returned %d objects, expected 1", len(r.ConvertedObjects))
+	case len(r.ConvertedObjects) != len(us):
+		return nil, fmt.Errorf("webhook returned %d objects, expected %d", len(r.ConvertedObjects), len(us))
 	}
-	out := &unstructured.Unstructured{}
-	if err := out.UnmarshalJSON(r.ConvertedObjects[0].Raw); err != nil {
-		return nil, fmt.Errorf("converted object: %w", err)
+	out := make([]*unstructured.Unstructured, len(us))
+	for n, u := range us {
+		got := &unstructured.Unstructured{}
+		if err := got.UnmarshalJSON(r.ConvertedObjects[n].Raw); err != nil {
+			return nil, fmt.Errorf("converted object: %w", err)
+		}
+		switch {
+		case got.GroupVersionKind() != want:
+			return nil, fmt.Errorf("webhook returned %s, expected %s", got.GroupVersionKind(), want)
+		case got.GetName() != u.GetName() || got.GetNamespace() != u.GetNamespace() || got.GetUID() != u.GetUID():
+			return nil, fmt.Errorf("webhook changed name, namespace or uid of %s", u.GetName())
+		}
+		labels, annotations := got.GetLabels(), got.GetAnnotations()
+		got.Object["metadata"] = runtime.DeepCopyJSONValue(u.Object["metadata"])
+		got.SetLabels(labels)
+		got.SetAnnotations(annotations)
+		out[n] = got
 	}
-	switch {
-	case out.GroupVersionKind() != want:
-		return nil, fmt.Errorf("webhook returned %s, expected %s", out.GroupVersionKind(), want)
-	case out.GetName() != u.GetName() || out.GetNamespace() != u.GetNamespace() || out.GetUID() != u.GetUID():
-		return nil, fmt.Errorf("webhook changed name, namespace or uid of %s", u.GetName())
-	}
-	labels, annotations := out.GetLabels(), out.GetAnnotations()
-	out.Object["metadata"] = runtime.DeepCopyJSONValue(u.Object["metadata"])
-	out.SetLabels(labels)
-	out.SetAnnotations(annotations)
 	return out, nil
 }
 

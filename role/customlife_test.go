@@ -24,6 +24,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/role"
+	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
 const anything = "  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}"
@@ -163,7 +164,7 @@ func TestVersionsWithoutConversion(t *testing.T) {
 // A webhook converts, and what it must not change it does not.
 func TestConversionWebhook(t *testing.T) {
 	c := newCustom(t, api(t))
-	fail := ""
+	fail, calls := "", 0
 	hook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var review apiextensionsv1.ConversionReview
 		data, err := io.ReadAll(r.Body)
@@ -174,6 +175,7 @@ func TestConversionWebhook(t *testing.T) {
 			http.Error(w, fmt.Sprint(err, r.URL.Path), http.StatusBadRequest)
 			return
 		}
+		calls++ // requests come one after the other
 		answer := &apiextensionsv1.ConversionResponse{UID: review.Request.UID, Result: metav1.Status{Status: metav1.StatusSuccess}}
 		if fail != "" {
 			answer.Result = metav1.Status{Status: metav1.StatusFailure, Message: fail}
@@ -246,6 +248,20 @@ func TestConversionWebhook(t *testing.T) {
 	}
 	if got, err := one.Get(t.Context(), "anna", metav1.GetOptions{}); err != nil || got.Object["port"] != int64(3) {
 		t.Errorf("seen in the stored version: %v, %v", got, err)
+	}
+	for n := range 20 {
+		if _, err := one.Create(t.Context(), c.object(fmt.Sprintf("metadata: {name: c%d}\nhost: c", n)), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{1, 0} { // all that are new at once, and what is known not again
+		calls = 0
+		if list, err := two.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 22 || calls != want {
+			t.Errorf("%d objects by %d calls, want %d: %v", len(list.Items), calls, want, err)
+		}
+	}
+	if _, err := one.Patch(t.Context(), "anna", types.MergePatchType, []byte(`{"port":4}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	fail = "no more"
 	if _, err := two.Get(t.Context(), "anna", metav1.GetOptions{}); !apierrors.IsInternalError(err) || !strings.Contains(err.Error(), "conversion webhook for "+c.group+"/v1, Kind=Boat failed: no more") {
@@ -343,4 +359,99 @@ func TestCustomResourcesSurvive(t *testing.T) {
 	}
 	c.until(d.Name, func(d *apiextensionsv1.CustomResourceDefinition) bool { return d == nil })
 	end()
+}
+
+// Documents describe what is defined, from the moment on when it is served; those of others stay as they are.
+func TestCustomResourcesAreDescribed(t *testing.T) {
+	c := newCustom(t, api(t))
+	admin := c.as(t, "admin")
+	tags := func() (v2, own, apps string) {
+		return admin.do(t, "GET", "/openapi/v2", "").header.Get("ETag"), admin.do(t, "GET", "/openapi/v3/apis/"+c.group+"/v1", "").header.Get("ETag"),
+			admin.do(t, "GET", "/openapi/v3/apis/apps/v1", "").header.Get("ETag")
+	}
+	v2, own, apps := tags()
+	if own != "" {
+		t.Error("a group is described that is not there")
+	}
+	d := c.definition("boats", "Boat", boats)
+	c.define(d)
+	loose := c.definition("rafts", "Raft", "  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, description: of anything, x-kubernetes-preserve-unknown-fields: true, properties: {a: {type: string}}}}}")
+	c.define(loose)
+	c.API.Settle(t.Context())
+	v2now, ownNow, appsNow := tags()
+	if v2now == v2 || ownNow == "" || appsNow != apps {
+		t.Errorf("tags: v2 %s, then %s; own %s; apps %s, then %s", v2, v2now, ownNow, apps, appsNow)
+	}
+	type schema struct {
+		Type, Description string
+		Properties        map[string]json.RawMessage
+		Kinds             []metav1.GroupVersionKind `json:"x-kubernetes-group-version-kind"`
+	}
+	prefix := "com.example." + strings.TrimSuffix(c.group, ".example.com") + ".v1."
+	doc := into[struct {
+		Paths      map[string]json.RawMessage
+		Components struct{ Schemas map[string]schema }
+	}](t, admin.do(t, "GET", "/openapi/v3/apis/"+c.group+"/v1", ""), 200)
+	boat := doc.Components.Schemas[prefix+"Boat"]
+	if boat.Description != "A boat that floats." || len(boat.Kinds) != 1 || boat.Kinds[0].Kind != "Boat" || boat.Properties["metadata"] == nil || boat.Properties["spec"] == nil {
+		t.Errorf("v3 says %v", boat)
+	}
+	if doc.Components.Schemas[prefix+"BoatList"].Properties["items"] == nil || doc.Paths["/apis/"+c.group+"/v1/namespaces/{namespace}/boats/{name}/scale"] == nil {
+		t.Error("v3 lacks the list or a subresource")
+	}
+	old := into[struct{ Definitions map[string]schema }](t, admin.do(t, "GET", "/openapi/v2", ""), 200)
+	if old.Definitions[prefix+"Boat"].Properties["spec"] == nil {
+		t.Error("v2 lacks the schema")
+	}
+	if raft := old.Definitions[prefix+"Raft"]; raft.Type != "object" || raft.Description != "of anything" || raft.Properties != nil {
+		t.Errorf("v2 says of what may have anything: %v", raft)
+	}
+	for _, path := range []string{"/openapi/v2", "/openapi/v3/apis/" + c.group + "/v1"} {
+		media := "application/com.github.proto-openapi.spec." + path[9:11] + ".v1.0+protobuf"
+		if a := admin.do(t, "GET", path, "", "Accept: application/com.github.proto-openapi.spec."+path[9:11]+"@v1.0+protobuf"); a.code != 200 || a.header.Get("Content-Type") != media {
+			t.Errorf("%s as protobuf: HTTP %d, %s", path, a.code, a.header.Get("Content-Type"))
+		}
+	}
+	if err := c.crds.ApiextensionsV1().CustomResourceDefinitions().DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{FieldSelector: "metadata.name=" + d.Name}); err != nil {
+		t.Fatal(err)
+	}
+	c.until(d.Name, func(d *apiextensionsv1.CustomResourceDefinition) bool { return d == nil })
+	c.API.Settle(t.Context())
+	if a := admin.do(t, "GET", "/openapi/v3/apis/"+c.group+"/v1", ""); strings.Contains(string(a.body), prefix+"Boat") {
+		t.Error("what is gone is still described")
+	}
+}
+
+// Servers that share a store serve what any of them was told.
+func TestDefinitionsOfSeveralServers(t *testing.T) {
+	endpoint := storetest.Etcd(t)
+	shared := func(c *config.Config) { c.Server.Store, c.Server.Etcd.Endpoints = "etcd", []string{endpoint} }
+	open := func(dir string) *custom {
+		serve(t, dir, shared)
+		p := &plane{}
+		var err error
+		if p.admin, err = clientcmd.BuildConfigFromFlags("", role.KubeconfigPath(dir)); err != nil {
+			t.Fatal(err)
+		}
+		p.admin.QPS = -1
+		return newCustom(t, p)
+	}
+	a, b := open(t.TempDir()), open(t.TempDir())
+	for n := range 10 {
+		plural := fmt.Sprint("boats", n)
+		d := a.definition(plural, fmt.Sprint("Boat", n), anything)
+		a.define(d)
+		u := a.object("metadata: {name: anna}")
+		u.SetKind(fmt.Sprint("Boat", n))
+		if _, err := b.of("v1", plural, "default").Create(t.Context(), u, metav1.CreateOptions{}); err != nil {
+			t.Fatalf("round %d: what one server has established another does not serve: %v", n, err)
+		}
+		if _, err := a.of("v1", plural, "default").Get(t.Context(), "anna", metav1.GetOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.crds.ApiextensionsV1().CustomResourceDefinitions().Delete(t.Context(), d.Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		a.until(d.Name, func(d *apiextensionsv1.CustomResourceDefinition) bool { return d == nil })
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
@@ -41,7 +40,9 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Status: &api.Status[*definition]{
 		Copy: func(dst, src *definition) { dst.Status = *src.Status.DeepCopy() },
 		Validate: func(d, old *definition) field.ErrorList {
-			return but(by(d, old, validation.ValidateUpdateCustomResourceDefinitionStatus), metadata(d, old))
+			now, was := *d, *old // of whose schemas, which are large, nothing is asked
+			now.Spec, was.Spec = apiextensionsv1.CustomResourceDefinitionSpec{}, apiextensionsv1.CustomResourceDefinitionSpec{}
+			return but(by(&now, &was, validation.ValidateUpdateCustomResourceDefinitionStatus), metadata(d, old))
 		},
 	},
 	Deleted: leave,
@@ -73,14 +74,14 @@ func leave(d *definition, now metav1.Time) {
 	if !slices.Contains(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer) {
 		d.Finalizers = append(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer)
 	}
-	apihelpers.SetCRDCondition(d, apiextensionsv1.CustomResourceDefinitionCondition{Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue,
+	d.Status.Conditions = append(slices.Clip(d.Status.Conditions), apiextensionsv1.CustomResourceDefinitionCondition{Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue,
 		LastTransitionTime: now, Reason: "InstanceDeletionPending", Message: "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"})
 }
 
 // internal is the form that the published rules look at.
 type internal = apiextensions.CustomResourceDefinition
 
-// by applies published rules; old may be nil.
+// by applies published rules, which only read; old may be nil. What they are given shares the definitions' memory.
 func by(d, old *definition, rules func(ctx context.Context, d, old *internal) field.ErrorList) field.ErrorList {
 	var in [2]*internal
 	for n, one := range []*definition{d, old} {
@@ -89,7 +90,7 @@ func by(d, old *definition, rules func(ctx context.Context, d, old *internal) fi
 		}
 		in[n] = &internal{}
 		// What is JSON within a definition may be none where it came as protobuf.
-		if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(one.DeepCopy(), in[n], nil); err != nil {
+		if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(one, in[n], nil); err != nil {
 			return field.ErrorList{field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error())}
 		}
 	}

@@ -24,6 +24,7 @@ type Handler struct {
 
 	mu     sync.Mutex
 	custom []*api.Info
+	others map[string]string    // documents of other servers: where each is
 	docs   map[string]*document // "v2", "v3", "v3/apis/apps/v1"
 }
 
@@ -147,6 +148,9 @@ func (h *Handler) index() any {
 		}
 		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at}
 	}
+	for at, url := range h.others {
+		list[at] = doc{"serverRelativeURL": url}
+	}
 	return doc{"paths": list}
 }
 
@@ -187,7 +191,7 @@ func (m *models) operation3(p path, op operation) doc {
 	out["parameters"] = parameters("", op.query, true)
 	switch {
 	case op.patches:
-		out["requestBody"] = doc{"required": true, "content": content(m.patchRef(), patchTypes...)}
+		out["requestBody"] = doc{"required": true, "content": content(m.patchRef(), patchTypes(p.info)...)}
 	case !op.body.none():
 		out["requestBody"] = doc{"content": content(m.refKind(op.body), "*/*"), "required": op.method != "delete"}
 	}
@@ -205,7 +209,13 @@ func (op operation) responses(ok doc) doc {
 	return out
 }
 
-var patchTypes = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+// patchTypes are the kinds of patches that a resource takes.
+func patchTypes(i *api.Info) []string {
+	if i.Custom != nil {
+		return []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
+	}
+	return []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+}
 
 func (m *models) patchRef() doc {
 	const n = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
@@ -292,7 +302,7 @@ func (h *Handler) v2() any {
 				switch {
 				case op.patches:
 					params = append(params, doc{"name": "body", "in": "body", "required": true, "schema": m.patchRef()})
-					out["consumes"] = patchTypes
+					out["consumes"] = patchTypes(p.info)
 				case !op.body.none():
 					params = append(params, doc{"name": "body", "in": "body", "required": op.method != "delete", "schema": m.refKind(op.body)})
 				}
