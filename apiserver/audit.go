@@ -27,6 +27,7 @@ func identified(w *statusWriter, r *http.Request) {
 	id := r.Header[auditHeader]
 	if len(id) == 0 || id[0] == "" {
 		id = []string{audit.NewID()}
+		r.Header[auditHeader] = id // for those to whom the request may be passed on
 	}
 	w.event.ID, w.event.Received = id[0], time.Now()
 	w.Header()[auditHeader] = id[:1:1]

@@ -70,6 +70,9 @@ func (t *route) long() bool {
 func (m *metrics) observed(t *route, w *statusWriter) func() {
 	began := time.Now()
 	verb, kind := metricVerb(t.verb), "readOnly"
+	if t.applies {
+		verb = "APPLY"
+	}
 	if t.verb == "create" || t.verb == "update" || t.verb == "patch" || t.verb == "delete" || t.verb == "deletecollection" {
 		kind = "mutating"
 	}

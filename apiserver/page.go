@@ -61,7 +61,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 
 func (s *Server) paths() []string {
 	paths := []string{"/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
-	for _, g := range s.groups {
+	for _, g := range s.catalog.Load().groups {
 		root := "/apis/" + g.Name
 		if g.Name == "" {
 			root = "/api"

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
@@ -46,10 +48,19 @@ type Server struct {
 	Audit *audit.Trail
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
+	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
+	Settle func(ctx context.Context)
 
-	resources map[schema.GroupVersionResource]*api.Info
-	kinds     map[string]*api.Info // by group, version and kind
-	groups    []Group
+	// Aggregate passes requests on to other API servers; may be nil.
+	Aggregate *aggregate.Services
+
+	compose sync.Mutex // guards what catalog is made of
+	infos   []*api.Info
+	others  []aggregate.Version
+
+	resources map[schema.GroupVersionResource]*api.Info // built-in ones
+	groups    []Group                                   // theirs
+	catalog   atomic.Pointer[catalog]
 	ready     atomic.Pointer[[]Check]
 	ending    context.Context // over when the server is about to end: watches close
 	end       context.CancelFunc
@@ -64,21 +75,17 @@ type Group struct {
 
 // New makes a server of the given resources; groups is the order in which discovery lists them.
 func New(infos []*api.Info, groups []Group) *Server {
-	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
+	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
 	s.ending, s.end = context.WithCancel(context.Background())
 	for _, i := range infos {
 		s.resources[i.GroupVersionResource] = i
-		s.kinds[i.GVK().String()] = i
 	}
+	s.SetCustom(nil)
 	return s
 }
 
 // End closes all watches, so that the HTTP server can shut down.
 func (s *Server) End() { s.end() }
-
-func (s *Server) lookup(group, version, plural string) *api.Info {
-	return s.resources[schema.GroupVersionResource{Group: group, Version: version, Resource: plural}]
-}
 
 // maxBody bounds what a request may send. Source: kube-apiserver, 3 MiB.
 const maxBody = 3 << 20
@@ -176,6 +183,12 @@ func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (
 
 // serve executes an authorized request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user authenticationv1.UserInfo) error {
+	if b := s.elsewhere(t); b != nil {
+		b.Forward(w, r, r.URL.Path, user, func(err error) {
+			s.fail(w, r, apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err)))
+		})
+		return nil
+	}
 	if t.plural == "" {
 		return s.page(w, r, t)
 	}
@@ -193,6 +206,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	}
 	if tunnel, err := s.tunnel(w, r, t, user); tunnel {
 		return err
+	}
+	if c := t.info.Custom; c != nil {
+		r = withoutProtobuf(r)
+		if c.Deprecated != "" {
+			q.Warn(c.Deprecated)
+		}
 	}
 	if t.verb != "watch" {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)

@@ -130,6 +130,9 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 // decode reads a body, of which the object keeps nothing, into a new object of info's kind.
 func decode(i *api.Info, media string, data []byte, level validationLevel, warn func(string)) (api.Object, error) {
 	var obj api.Object
+	if media == typeProtobuf && i.Custom != nil {
+		return nil, unsupported(media, typeJSON, typeYAML)
+	}
 	if media == typeProtobuf {
 		got, gvk, err := api.DecodeProtobuf(i, data)
 		if err != nil {
@@ -148,11 +151,7 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 			return nil, wrongKind(i, gvk)
 		}
 		obj = i.New()
-		read := api.DecodeJSON
-		if media == typeYAML {
-			read = api.DecodeYAML
-		}
-		strict, err := read(obj, data)
+		strict, err := read(i, media, obj, data)
 		if err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, err))
 		}
@@ -162,6 +161,21 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 	}
 	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
 	return obj, nil
+}
+
+// read decodes JSON or YAML into a new object.
+func read(i *api.Info, media string, obj api.Object, data []byte) (strict []error, err error) {
+	if media == typeYAML {
+		strict, err = api.DecodeYAML(obj, data)
+	} else {
+		strict, err = api.DecodeJSON(obj, data)
+	}
+	if err == nil && i.Custom != nil {
+		var more []error
+		more, err = i.Custom.Receive(obj)
+		strict = append(strict, more...)
+	}
+	return strict, err
 }
 
 // report is what Strict refuses, Warn says and Ignore hides.

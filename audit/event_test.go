@@ -15,41 +15,14 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/lighter-k8s/lighter/authz"
 )
 
-// wire is an Event of audit.k8s.io/v1, field by field as its type is published.
-type wire struct {
-	metav1.TypeMeta          `json:""`
-	Level                    string                     `json:"level"`
-	AuditID                  string                     `json:"auditID"`
-	Stage                    string                     `json:"stage"`
-	RequestURI               string                     `json:"requestURI"`
-	Verb                     string                     `json:"verb"`
-	User                     authenticationv1.UserInfo  `json:"user"`
-	ImpersonatedUser         *authenticationv1.UserInfo `json:"impersonatedUser,omitempty"`
-	SourceIPs                []string                   `json:"sourceIPs,omitempty"`
-	UserAgent                string                     `json:"userAgent,omitempty"`
-	ObjectRef                *wireRef                   `json:"objectRef,omitempty"`
-	ResponseStatus           *metav1.Status             `json:"responseStatus,omitempty"`
-	RequestObject            json.RawMessage            `json:"requestObject,omitempty"`
-	ResponseObject           json.RawMessage            `json:"responseObject,omitempty"`
-	RequestReceivedTimestamp metav1.MicroTime           `json:"requestReceivedTimestamp"`
-	StageTimestamp           metav1.MicroTime           `json:"stageTimestamp"`
-	Annotations              map[string]string          `json:"annotations,omitempty"`
-}
-
-type wireRef struct {
-	Resource        string `json:"resource,omitempty"`
-	Namespace       string `json:"namespace,omitempty"`
-	Name            string `json:"name,omitempty"`
-	UID             string `json:"uid,omitempty"`
-	APIGroup        string `json:"apiGroup,omitempty"`
-	APIVersion      string `json:"apiVersion,omitempty"`
-	ResourceVersion string `json:"resourceVersion,omitempty"`
-	Subresource     string `json:"subresource,omitempty"`
-}
+// wire is an Event as its type is published.
+type wire = auditv1.Event
 
 // memory is a trail of everything into a file.
 func memory(t testing.TB, policy *Policy) (trail *Trail, read func() []string) {
@@ -118,7 +91,7 @@ func TestEncode(t *testing.T) {
 				if string(again) != line && e.Received != (time.Time{}) { // metav1 has null for no time
 					t.Errorf("got  %s\nwant %s", line, again)
 				}
-				if a.User.Username != "" && !reflect.DeepEqual(w.User, user) || w.AuditID != e.ID || w.RequestURI != e.RequestURI || w.Verb != a.Verb || (w.ObjectRef != nil) != a.ResourceRequest {
+				if a.User.Username != "" && !reflect.DeepEqual(w.User, user) || string(w.AuditID) != e.ID || w.RequestURI != e.RequestURI || w.Verb != a.Verb || (w.ObjectRef != nil) != a.ResourceRequest {
 					t.Errorf("%+v of %+v", w, a)
 				}
 			}
@@ -169,7 +142,13 @@ func TestBodies(t *testing.T) {
 			if err := json.Unmarshal([]byte(lines[len(lines)-1]), &w); err != nil {
 				t.Fatal(err)
 			}
-			got := string(w.RequestObject) + " | " + string(w.ResponseObject)
+			body := func(o *runtime.Unknown) string {
+				if o == nil {
+					return ""
+				}
+				return string(o.Raw)
+			}
+			got := body(w.RequestObject) + " | " + body(w.ResponseObject)
 			for key := range w.Annotations {
 				got += ", " + key
 			}
@@ -195,10 +174,10 @@ func TestAbout(t *testing.T) {
 	if err := json.Unmarshal([]byte(read()[1]), &w); err != nil {
 		t.Fatal(err)
 	}
-	if *w.ObjectRef != (wireRef{Resource: "pods", Namespace: "shop", Name: "web-1", UID: "1", APIVersion: "v1", ResourceVersion: "5"}) {
+	if *w.ObjectRef != (auditv1.ObjectReference{Resource: "pods", Namespace: "shop", Name: "web-1", UID: "1", APIVersion: "v1", ResourceVersion: "5"}) {
 		t.Errorf("got %+v", *w.ObjectRef)
 	}
-	for _, s := range []string{w.AuditID, w.UserAgent, w.RequestURI} {
+	for _, s := range []string{string(w.AuditID), w.UserAgent, w.RequestURI} {
 		if len(s) > 8300 || !strings.HasSuffix(s, "...TRUNCATED") {
 			t.Errorf("%d bytes that end in %q", len(s), s[len(s)-12:])
 		}

@@ -121,6 +121,9 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 		if ns, ok := obj.(*corev1.Namespace); ok {
 			ns.Status.Phase = corev1.NamespaceTerminating
 		}
+		if i.Deleted != nil {
+			i.Deleted(obj, metav1.NewTime(r.Now().UTC().Truncate(time.Second)))
+		}
 	} else if was == nil || o.GracePeriodSeconds != nil && grace < *was {
 		if i.Grace != nil && was != nil && *was > 0 {
 			start := obj.GetDeletionTimestamp().Add(-time.Duration(*was) * time.Second)

@@ -261,6 +261,13 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			}
 			t.Ops = append(t.Ops, ops...)
 		}
+		if req.Info.Custom != nil {
+			op, err := r.defined(ctx, req)
+			if err != nil {
+				return nil, err
+			}
+			t.Ops = append(t.Ops, op)
+		}
 		quotas, err := r.charge(req, obj, nil)
 		if err != nil {
 			return nil, err
@@ -320,6 +327,26 @@ func (r *Registry) namespace(ctx context.Context, req Request, obj api.Object) (
 			return store.Op{}, unavailable(err)
 		}
 	}
+}
+
+// defined is the condition that a custom resource's definition is there, and stays, when an object of it is written.
+func (r *Registry) defined(ctx context.Context, req Request) (store.Op, error) {
+	info := r.State.Info(api.DefinitionsKey)
+	item := r.State.Get(info, "", req.Info.Custom.Definition)
+	if item == nil {
+		return store.Op{}, apierrors.NewNotFound(req.Info.GroupResource(), req.Name)
+	}
+	if api.Deleting(item.Raw()) {
+		return store.Op{}, Terminating(req.Info, "create")
+	}
+	return store.Op{Key: watch.Key(info, "", item.Name), Expect: store.Revision(item.Revision), Check: true}, nil
+}
+
+// Terminating is the 405 of a custom resource whose definition is being deleted.
+func Terminating(i *api.Info, verb string) error {
+	err := apierrors.NewMethodNotSupported(i.GroupResource(), verb)
+	err.ErrStatus.Message = verb + " not allowed while custom resource definition is terminating"
+	return err
 }
 
 // commit writes a transaction and waits until the state shows it, so that whoever is answered

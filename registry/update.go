@@ -147,7 +147,11 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if req.Subresource == "status" {
 		next := old.DeepCopyObject().(api.Object)
 		req.Info.CopyStatus(next, obj)
-		attach(req, next, obj)
+		if req.Info.Custom == nil { // whose status is all that may change
+			attach(req, next, obj)
+		} else if req.applied {
+			next.SetManagedFields(obj.GetManagedFields())
+		}
 		return next
 	}
 	if req.Info.CopyStatus != nil && req.Subresource != "binding" { // which says in the status that it happened

@@ -36,7 +36,12 @@ func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
 		admission.DefaultTolerationSeconds(300),
 		admission.DefaultStorageClass(view(s, client.StorageClasses)),
 		admission.StorageObjectInUseProtection(),
-		admission.OwnerReferences(s.Direct.Authz, func(k schema.GroupVersionKind) []schema.GroupVersionResource { return kinds[k] }),
+		admission.OwnerReferences(s.Direct.Authz, func(k schema.GroupVersionKind) []schema.GroupVersionResource {
+			if all := s.custom.Load(); all != nil && kinds[k] == nil {
+				return resourcesOf(*all, k)
+			}
+			return kinds[k]
+		}),
 		admission.PersistentVolumeClaimResize(view(s, client.StorageClasses)),
 		admission.RuntimeClass(view(s, client.RuntimeClasses)),
 		admission.CertificateApproval(s.Direct.Authz),
@@ -60,4 +65,14 @@ func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
 		chain = slices.Delete(chain, n, n+1)
 	}
 	return chain, nil
+}
+
+// resourcesOf are those of a kind.
+func resourcesOf(infos []*api.Info, k schema.GroupVersionKind) (out []schema.GroupVersionResource) {
+	for _, i := range infos {
+		if i.GVK() == k {
+			out = append(out, i.GroupVersionResource)
+		}
+	}
+	return out
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -62,6 +63,9 @@ type Server struct {
 	encryption *encryption
 	snapshots  *snapshots
 	timeline   *timeline
+	openapi    *openapi.Handler
+	custom     atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
+	changed    chan struct{}               // holds one when custom has changed
 	state      *watch.State
 	address    netip.Addr // where nodes and pods reach the API
 	member     *member    // of the servers' own etcd; nil: the store is another
@@ -74,7 +78,7 @@ const KubernetesVersion = "v1.37.2"
 
 // NewServer opens the store and makes all parts, none of which runs yet.
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
-	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
+	s := &Server{Config: c, Log: log, Version: KubernetesVersion, changed: make(chan struct{}, 1)}
 	s.wellness.server = s
 	dir := filepath.Join(c.DataDir, "server")
 	err := enterCluster(ctx, c, log)
@@ -152,7 +156,8 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
-	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
+	s.openapi = openapi.New(infos, s.Version)
+	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
 	s.API.Several = s.several()
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
@@ -218,6 +223,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return errors.Join(err, s.store.Close())
 	}
+	toOthers, err := s.PKI.Proxy.Rotating(pki.FrontProxy())
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	others := s.aggregation(toOthers.GetClientCertificate)
 	s.API.Kubelet = &apiserver.Tunnel{
 		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
 		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
@@ -230,7 +240,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.clientAuthorities(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
@@ -247,6 +257,10 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return nil
 		}
 	})
+	custom, served := s.customResources(), make(chan struct{})
+	g.Go(func() error { return custom.Run(ctx, func() { close(served) }) })
+	g.Go(func() error { return others.Run(ctx) })
+	g.Go(func() error { return toOthers.Run(ctx, s.Log) })
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
@@ -272,7 +286,13 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 				return err
 			}
 		}
+		select {
+		case <-served:
+		case <-ctx.Done():
+			return nil
+		}
 		s.API.SetReady(s.wellness.checks())
+		g.Go(func() error { return others.KeepLocal(ctx, s.local, s.changed) })
 		if ready != nil {
 			ready()
 		}

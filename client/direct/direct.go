@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
@@ -37,8 +38,29 @@ type Server struct {
 	Authz    authz.Authorizer
 	// Audit is the audit trail; nil: nothing is written down.
 	Audit *audit.Trail
-	// Resources are all that are served.
+	// Resources are all built-in ones that are served.
 	Resources map[schema.GroupVersionResource]*api.Info
+
+	custom atomic.Pointer[map[schema.GroupVersionResource]*api.Info]
+}
+
+// SetCustom makes further resources known.
+func (s *Server) SetCustom(infos []*api.Info) {
+	all := make(map[schema.GroupVersionResource]*api.Info, len(infos))
+	for _, i := range infos {
+		all[i.GroupVersionResource] = i
+	}
+	s.custom.Store(&all)
+}
+
+func (s *Server) find(gvr schema.GroupVersionResource) *api.Info {
+	if i := s.Resources[gvr]; i != nil {
+		return i
+	}
+	if all := s.custom.Load(); all != nil {
+		return (*all)[gvr]
+	}
+	return nil
 }
 
 // Client acts as one user. Safe for concurrent use.
@@ -54,7 +76,7 @@ func (s *Server) As(user authenticationv1.UserInfo) *Client { return &Client{s, 
 
 // request judges a request; over must be called on its act, with how it went, even where there is an error.
 func (c *Client) request(ctx context.Context, verb string, r client.Resource, namespace, name, subresource string) (registry.Request, *act, error) {
-	i := c.server.Resources[r.GroupVersionResource]
+	i := c.server.find(r.GroupVersionResource)
 	if i == nil {
 		return registry.Request{}, nil, apierrors.NewNotFound(r.GroupResource(), name)
 	}
@@ -84,6 +106,8 @@ func (c *Client) request(ctx context.Context, verb string, r client.Resource, na
 // manager is the name of the component that a user stands for, as its user agent would say it over HTTP.
 func manager(user string) string {
 	switch {
+	case user == "system:apiserver":
+		return "kube-apiserver"
 	case strings.HasPrefix(user, "system:node:"):
 		return "kubelet"
 	case strings.HasPrefix(user, "system:serviceaccount:kube-system:"):
@@ -102,6 +126,9 @@ func (c *Client) Get(ctx context.Context, r client.Resource, namespace, name str
 	item, err := c.server.Registry.Get(ctx, q, true)
 	if err != nil {
 		return nil, err
+	}
+	if partial(r) {
+		return metadata(q.Info, item)
 	}
 	return registry.Load(q.Info, item)
 }
@@ -122,14 +149,20 @@ func (c *Client) List(ctx context.Context, r client.Resource, namespace string, 
 		return nil, "", err
 	}
 	items, revision := c.server.Registry.State.List(q.Info.Stored, f)
-	objs, err = objects(q.Info, items)
+	objs, err = objects(q.Info, items, partial(r))
 	return objs, strconv.FormatUint(revision, 10), err
 }
 
-func objects(i *api.Info, items []*watch.Item) ([]client.Object, error) {
+func objects(i *api.Info, items []*watch.Item, partial bool) ([]client.Object, error) {
 	out := make([]client.Object, len(items))
 	for n, item := range items {
-		o, err := registry.Load(i, item)
+		var o client.Object
+		var err error
+		if partial {
+			o, err = metadata(i, item)
+		} else {
+			o, err = registry.Load(i, item)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -215,6 +248,9 @@ func (c *Client) Patch(ctx context.Context, r client.Resource, namespace, name, 
 		case types.MergePatchType:
 			out, err = jsonpatch.MergePatch(doc, patch)
 		case types.StrategicMergePatchType:
+			if q.Info.Custom != nil {
+				return nil, apierrors.NewBadRequest("a strategic merge patch is not for custom resources")
+			}
 			out, err = strategicpatch.StrategicMergePatch(doc, patch, next)
 		case types.JSONPatchType:
 			var p jsonpatch.Patch
