@@ -266,6 +266,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	q.Name = "" // the object names itself
 	got, err := s.Registry.Create(r.Context(), q, obj)
 	if err != nil {
@@ -293,6 +294,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	if obj.GetNamespace() == "" && t.info.Namespaced {
 		obj.SetNamespace(q.Namespace)
 	}
@@ -302,6 +304,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	}
 	if status, ok := got.(*metav1.Status); ok {
 		status.Kind, status.APIVersion = "Status", "v1"
+		auditStatus(w, status)
 		data, err := encodeMeta(f, "v1", "Status", status)
 		if err != nil {
 			return err
@@ -331,6 +334,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	next := obj
 	fresh := func() (o api.Object, err error) { // what was handed out is written to
 		if o, next = next, nil; o == nil {
@@ -390,6 +394,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	q.DryRun = q.DryRun || len(o.DryRun) > 0
 	if registry.Unsafe(o) { // Source: KEP-3926: it takes a right of its own
 		a := t.attributes()
@@ -410,6 +415,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj != nil { // nil: it could not be read
 		status.Details.UID = obj.GetUID()
 	}
+	auditStatus(w, status)
 	data, err := encodeMeta(form{media: f.media, pretty: f.pretty}, "v1", "Status", status)
 	if err != nil {
 		return err
@@ -472,6 +478,7 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	_, filter, err := listOptions(t)
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ import (
 	"github.com/lighter-k8s/lighter/apiserver"
 	"github.com/lighter-k8s/lighter/apiserver/h2"
 	"github.com/lighter-k8s/lighter/apiserver/openapi"
+	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
@@ -57,6 +58,7 @@ type Server struct {
 	bearer     authn.Bearer
 	authn      authn.Authenticator
 	rbac       *authz.RBAC
+	audit      *audit.Trail
 	store      store.Store
 	encryption *encryption
 	snapshots  *snapshots
@@ -144,7 +146,13 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	for _, g := range builtin.Groups() {
 		groups = append(groups, apiserver.Group(g))
 	}
+	if s.audit, err = openAudit(c, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	s.Direct.Audit = s.audit
 	s.API = apiserver.New(infos, groups)
+	s.API.Audit = s.audit
+	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
@@ -237,8 +245,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
-	followed := make(chan error, 1)
+	followed, written := make(chan error, 1), make(chan error, 1)
 	go func() { followed <- s.state.Run(state) }()
+	go func() { written <- s.audit.Run(state) }()
 	g.Go(func() error {
 		select {
 		case err := <-followed: // memory would show the past from here on
@@ -308,6 +317,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	err = g.Wait()
 	end()
+	if err := <-written; err != nil {
+		s.Log.Error("the end of the audit trail is not written", "err", err)
+	}
 	return errors.Join(err, <-followed, s.store.Close())
 }
 
