@@ -72,6 +72,7 @@ var (
 	ClusterRoles        = cluster[*rbacv1.ClusterRole]("rbac.authorization.k8s.io", "v1", "clusterroles")
 	ClusterRoleBindings = cluster[*rbacv1.ClusterRoleBinding]("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
 
+	ClusterTrustBundles        = cluster[*certificatesv1.ClusterTrustBundle]("certificates.k8s.io", "v1", "clustertrustbundles")
 	CertificateSigningRequests = cluster[*certificatesv1.CertificateSigningRequest]("certificates.k8s.io", "v1", "certificatesigningrequests")
 	TokenReviews               = cluster[*authenticationv1.TokenReview]("authentication.k8s.io", "v1", "tokenreviews")
 	SubjectAccessReviews       = cluster[*authorizationv1.SubjectAccessReview]("authorization.k8s.io", "v1", "subjectaccessreviews")
