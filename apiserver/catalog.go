@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 
+	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
 )
 
@@ -18,8 +19,9 @@ import (
 // with this one go on with it.
 type catalog struct {
 	custom   map[schema.GroupVersionResource]*api.Info
-	groups   []Group                             // in discovery's order
-	versions map[schema.GroupVersion][]*api.Info // by name
+	others   map[schema.GroupVersion]aggregate.Version // what other servers serve
+	groups   []Group                                   // in discovery's order
+	versions map[schema.GroupVersion][]*api.Info       // by name
 
 	// what discovery says of everything, made when somebody asks
 	core, named func() (document, error)
@@ -33,7 +35,25 @@ type document struct {
 
 // SetCustom makes the server serve these custom resources beside the built-in ones, from the next request on.
 func (s *Server) SetCustom(infos []*api.Info) {
-	c := &catalog{custom: make(map[schema.GroupVersionResource]*api.Info, len(infos)), versions: map[schema.GroupVersion][]*api.Info{}}
+	s.compose.Lock()
+	defer s.compose.Unlock()
+	s.infos = infos
+	s.composed()
+}
+
+// SetOthers makes discovery show what other servers serve.
+func (s *Server) SetOthers(others []aggregate.Version) {
+	s.compose.Lock()
+	defer s.compose.Unlock()
+	s.others = others
+	s.composed()
+}
+
+// composed puts the next catalog in the present one's place. s.compose is held.
+func (s *Server) composed() {
+	infos := s.infos
+	c := &catalog{custom: make(map[schema.GroupVersionResource]*api.Info, len(infos)), versions: map[schema.GroupVersion][]*api.Info{},
+		others: map[schema.GroupVersion]aggregate.Version{}}
 	add := func(i *api.Info) { c.versions[i.GroupVersion()] = append(c.versions[i.GroupVersion()], i) }
 	for _, i := range s.resources {
 		add(i)
@@ -47,7 +67,13 @@ func (s *Server) SetCustom(infos []*api.Info) {
 	for _, list := range c.versions {
 		slices.SortFunc(list, func(a, b *api.Info) int { return strings.Compare(a.Resource, b.Resource) })
 	}
-	c.groups = merged(s.groups, c.custom)
+	for _, o := range s.others {
+		if builtin := s.groups; !slices.ContainsFunc(builtin, func(g Group) bool { return g.Name == o.Group && slices.Contains(g.Versions, o.Version) }) {
+			c.others[o.GroupVersion] = o
+			delete(c.versions, o.GroupVersion)
+		}
+	}
+	c.groups = withOthers(merged(s.groups, c.custom), s.others, c.others)
 	c.core = sync.OnceValues(func() (document, error) { return c.aggregate(func(g Group) bool { return g.Name == "" }) })
 	c.named = sync.OnceValues(func() (document, error) { return c.aggregate(func(g Group) bool { return g.Name != "" }) })
 	if before := s.catalog.Swap(c); before != nil {
@@ -92,6 +118,38 @@ func merged(builtin []Group, custom map[schema.GroupVersionResource]*api.Info) [
 	}
 	slices.SortFunc(out[first:], func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// customPriority is that of groups of custom resources among those of other servers.
+const customPriority = 1000
+
+// withOthers puts the groups of other servers, the most important first, beside those of custom resources.
+func withOthers(groups []Group, others []aggregate.Version, served map[schema.GroupVersion]aggregate.Version) []Group {
+	var before, after []Group
+	for _, o := range others {
+		if _, ok := served[o.GroupVersion]; !ok {
+			continue
+		}
+		in := func(list []Group) bool {
+			n := slices.IndexFunc(list, func(g Group) bool { return g.Name == o.Group })
+			if n >= 0 && !slices.Contains(list[n].Versions, o.Version) {
+				list[n].Versions = append(slices.Clip(list[n].Versions), o.Version)
+			}
+			return n >= 0
+		}
+		switch group := (Group{o.Group, []string{o.Version}}); {
+		case in(groups) || in(before) || in(after):
+		case o.GroupPriority > customPriority:
+			before = append(before, group)
+		default:
+			after = append(after, group)
+		}
+	}
+	first := slices.IndexFunc(groups, func(g Group) bool { return strings.Contains(g.Name, ".") && !strings.HasSuffix(g.Name, ".k8s.io") })
+	if first < 0 {
+		first = len(groups)
+	}
+	return slices.Concat(groups[:first], before, groups[first:], after)
 }
 
 // lookup finds a resource; nil: there is none such.

@@ -165,6 +165,10 @@ func (c *catalog) aggregate(take func(Group) bool) (document, error) {
 		group := apidiscoveryv2.APIGroupDiscovery{}
 		group.Name = g.Name
 		for _, v := range g.Versions {
+			if o, ok := c.others[schema.GroupVersion{Group: g.Name, Version: v}]; ok {
+				group.Versions = append(group.Versions, o.Discovery)
+				continue
+			}
 			version := apidiscoveryv2.APIVersionDiscovery{Version: v, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
 			for _, i := range c.versions[schema.GroupVersion{Group: g.Name, Version: v}] {
 				version.Resources = append(version.Resources, aggregated(i))

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
@@ -45,6 +47,13 @@ type Server struct {
 	Pages map[string]http.Handler
 	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
 	Settle func(ctx context.Context)
+
+	// Aggregate passes requests on to other API servers; may be nil.
+	Aggregate *aggregate.Services
+
+	compose sync.Mutex // guards what catalog is made of
+	infos   []*api.Info
+	others  []aggregate.Version
 
 	resources map[schema.GroupVersionResource]*api.Info // built-in ones
 	groups    []Group                                   // theirs
@@ -150,6 +159,12 @@ func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (
 
 // serve executes an authorized request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user authenticationv1.UserInfo) error {
+	if b := s.elsewhere(t); b != nil {
+		b.Forward(w, r, r.URL.Path, user, func(err error) {
+			s.fail(w, r, apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err)))
+		})
+		return nil
+	}
 	if t.plural == "" {
 		return s.page(w, r, t)
 	}

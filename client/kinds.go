@@ -19,6 +19,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 // The kinds that the parts of Lighter read and write.
@@ -58,6 +59,7 @@ var (
 	NetworkPolicies = namespaced[*networkingv1.NetworkPolicy]("networking.k8s.io", "v1", "networkpolicies")
 	ServiceCIDRs    = cluster[*networkingv1.ServiceCIDR]("networking.k8s.io", "v1", "servicecidrs")
 	IPAddresses     = cluster[*networkingv1.IPAddress]("networking.k8s.io", "v1", "ipaddresses")
+	APIServices     = cluster[*apiregistrationv1.APIService]("apiregistration.k8s.io", "v1", "apiservices")
 	RuntimeClasses  = cluster[*nodev1.RuntimeClass]("node.k8s.io", "v1", "runtimeclasses")
 	PriorityClasses = cluster[*schedulingv1.PriorityClass]("scheduling.k8s.io", "v1", "priorityclasses")
 

@@ -40,6 +40,9 @@ type Resources struct {
 	// Newest: other servers share the store, so that memory may be behind what a client was told.
 	Newest bool
 
+	asking sync.Mutex
+	asked  time.Time // when the newest revision was asked for last
+
 	mu      sync.Mutex
 	applied uint64 // definitions' changes up to here are served
 	moved   chan struct{}
@@ -213,7 +216,7 @@ const patience = 2 * time.Second
 func (r *Resources) Settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if r.Newest && r.State.Now(ctx) != nil {
+	if r.Newest && r.newest(ctx) != nil {
 		return
 	}
 	want := r.State.Changed(r.State.Info(api.DefinitionsKey))
@@ -234,6 +237,22 @@ func (r *Resources) Settle(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// newest waits until memory shows all that was acknowledged before the call. Who come together ask once.
+func (r *Resources) newest(ctx context.Context) error {
+	began := time.Now()
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	if r.asked.After(began) {
+		return nil
+	}
+	asked := time.Now()
+	if err := r.State.Now(ctx); err != nil {
+		return err
+	}
+	r.asked = asked
+	return nil
 }
 
 // find is what is served of a definition, or nil.

@@ -27,6 +27,10 @@ func (s *Server) customResources() *crd.Resources {
 			s.Direct.SetCustom(append(unserved, served...))
 			s.openapi.SetCustom(served)
 			s.custom.Store(&served)
+			select {
+			case s.changed <- struct{}{}:
+			default:
+			}
 			s.API.SetCustom(served)
 		}}
 	s.API.Settle = r.Settle

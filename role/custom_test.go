@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -263,6 +264,14 @@ func TestCustomObjectLives(t *testing.T) {
 		if u.GetGeneration() != generation || string(data) != want {
 			t.Errorf("%s: generation %d, %s; want %d, %s", what, u.GetGeneration(), data, generation, want)
 		}
+	}
+	e, err := c.Direct.Registry.Store.Get(t.Context(), "/registry/"+c.group+"/boats/"+ns+"/anna", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := regexp.MustCompile(`"(managedFields":\[.*?\]|uid":"[^"]*"|creationTimestamp":"[^"]*"),?`).ReplaceAllString(string(e.Value), "")
+	if want := `{"apiVersion":"` + c.group + `/v1","kind":"Boat","metadata":{"generation":1,"labels":{"a":"b"},"name":"anna","namespace":"` + ns + `",},"spec":{"color":"blue","replicas":3}}` + "\n"; kept != want {
+		t.Errorf("stored as %s, want %s", kept, want)
 	}
 	is("created", got, nil, 1, `{"a":"b","spec":{"color":"blue","replicas":3},"status":null}`)
 

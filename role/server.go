@@ -63,6 +63,7 @@ type Server struct {
 	timeline   *timeline
 	openapi    *openapi.Handler
 	custom     atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
+	changed    chan struct{}               // holds one when custom has changed
 	state      *watch.State
 	address    netip.Addr // where nodes and pods reach the API
 	member     *member    // of the servers' own etcd; nil: the store is another
@@ -75,7 +76,7 @@ const KubernetesVersion = "v1.37.2"
 
 // NewServer opens the store and makes all parts, none of which runs yet.
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
-	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
+	s := &Server{Config: c, Log: log, Version: KubernetesVersion, changed: make(chan struct{}, 1)}
 	s.wellness.server = s
 	dir := filepath.Join(c.DataDir, "server")
 	err := enterCluster(ctx, c, log)
@@ -214,6 +215,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return errors.Join(err, s.store.Close())
 	}
+	toOthers, err := s.PKI.Proxy.Rotating(pki.FrontProxy())
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	others := s.aggregation(toOthers.GetClientCertificate)
 	s.API.Kubelet = &apiserver.Tunnel{
 		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
 		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
@@ -226,7 +232,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.clientAuthorities(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
@@ -244,6 +250,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	custom, served := s.customResources(), make(chan struct{})
 	g.Go(func() error { return custom.Run(ctx, func() { close(served) }) })
+	g.Go(func() error { return others.Run(ctx) })
+	g.Go(func() error { return toOthers.Run(ctx, s.Log) })
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
@@ -275,6 +283,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return nil
 		}
 		s.API.SetReady(s.wellness.checks())
+		g.Go(func() error { return others.KeepLocal(ctx, s.local, s.changed) })
 		if ready != nil {
 			ready()
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/admissionregistration"
 	"github.com/lighter-k8s/lighter/api/apiextensions"
+	"github.com/lighter-k8s/lighter/api/apiregistration"
 	"github.com/lighter-k8s/lighter/api/apps"
 	"github.com/lighter-k8s/lighter/api/authentication"
 	"github.com/lighter-k8s/lighter/api/authorization"
@@ -43,6 +44,7 @@ var v1 = []string{"v1"}
 
 var groups = []Group{
 	{"", v1},
+	{"apiregistration.k8s.io", v1},
 	{"apps", v1},
 	{"events.k8s.io", v1},
 	{"authentication.k8s.io", v1},
@@ -70,6 +72,7 @@ var groups = []Group{
 func All() []*api.Info {
 	return slices.Concat(
 		core.All,
+		apiregistration.All,
 		apps.All,
 		events.All,
 		authentication.All,

@@ -24,6 +24,7 @@ type Handler struct {
 
 	mu     sync.Mutex
 	custom []*api.Info
+	others map[string]string    // documents of other servers: where each is
 	docs   map[string]*document // "v2", "v3", "v3/apis/apps/v1"
 }
 
@@ -146,6 +147,9 @@ func (h *Handler) index() any {
 			continue
 		}
 		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at}
+	}
+	for at, url := range h.others {
+		list[at] = doc{"serverRelativeURL": url}
 	}
 	return doc{"paths": list}
 }
