@@ -59,6 +59,9 @@ func (t *route) scope() string {
 func (m *metrics) observed(t *route, w *statusWriter) func() {
 	began := time.Now()
 	verb, kind := metricVerb(t.verb), "readOnly"
+	if t.applies {
+		verb = "APPLY"
+	}
 	if t.verb == "create" || t.verb == "update" || t.verb == "patch" || t.verb == "delete" || t.verb == "deletecollection" {
 		kind = "mutating"
 	}

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -180,6 +182,7 @@ func TestApplyTyped(t *testing.T) {
 	ns := p.namespace(t)
 	ctx := t.Context()
 	deployments := p.typed.AppsV1().Deployments(ns)
+	forced := true
 	opts := func(by string, force bool) metav1.ApplyOptions {
 		return metav1.ApplyOptions{FieldManager: by, Force: force}
 	}
@@ -254,15 +257,32 @@ func TestApplyTyped(t *testing.T) {
 		t.Error("no debugger")
 	}
 
+	// Through resize its resources, and nothing else that is said there.
+	sized := coreapply.Pod("r", ns).WithSpec(coreapply.PodSpec().WithContainers(coreapply.Container().WithName("c").WithImage("i").
+		WithResources(coreapply.ResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}))))
+	must(pods.Apply(ctx, sized, opts("one", false)))(t)
+	sized.Spec.Containers[0].WithImage("j").WithResources(coreapply.ResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")}))
+	body := must(json.Marshal(sized))(t)
+	_, err = pods.Patch(ctx, "r", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "sizer"}, "resize")
+	if err == nil || err.Error() != `Apply failed with 1 conflict: conflict with "one": .spec.containers[name="c"].resources.requests.cpu` {
+		t.Errorf("resized against its owner: %v", err)
+	}
+	q = must(pods.Patch(ctx, "r", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "sizer", Force: &forced}, "resize"))(t)
+	check("resized", q, `one Apply v1 {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{}}}}}`,
+		`sizer Apply v1 resize {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:resources":{"f:requests":{"f:cpu":{}}}}}}}`)
+	if c := q.Spec.Containers[0]; c.Image != "i" || c.Resources.Requests.Cpu().String() != "200m" {
+		t.Errorf("resized: %+v", c)
+	}
+
 	// Managers that wrote another version.
 	target := "t"
 	must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Apply(ctx, autoscalingapply.HorizontalPodAutoscaler("h", ns).WithSpec(
 		autoscalingapply.HorizontalPodAutoscalerSpec().WithMaxReplicas(3).WithTargetCPUUtilizationPercentage(50).
 			WithScaleTargetRef(autoscalingapply.CrossVersionObjectReference().WithKind("Deployment").WithName(target))), opts("old", false)))(t)
 	h := must(p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
-	body := `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`)
 	patch := func(force bool) error {
-		_, err := p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "new", Force: &force})
+		_, err := p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "new", Force: &force})
 		return err
 	}
 	if err := patch(false); err == nil || err.Error() != `Apply failed with 1 conflict: conflict with "old": .spec.maxReplicas` {
@@ -276,8 +296,8 @@ func TestApplyTyped(t *testing.T) {
 		`old Apply autoscaling/v1 {"f:spec":{"f:scaleTargetRef":{},"f:targetCPUUtilizationPercentage":{}}}`)
 	a := must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
 	// The older version's manager goes on in the newer one, and takes away there what it set before.
-	body = `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`
-	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "old"})
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`)
+	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "old"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,11 +376,22 @@ func TestApplyAfterOthers(t *testing.T) {
 		t.Errorf("many managers: %s", got)
 	}
 
-	// Permissions: to make an object by applying it takes the right to create.
-	token := p.token(t, ns)
-	reader := p.as(t, token)
-	if a := reader.do(t, "PATCH", path+"mine?fieldManager=x", text("v1", "ConfigMap", "mine"), applyYAML); a.code != 403 {
-		t.Errorf("without rights: HTTP %d", a.code)
+	if a := admin.do(t, "GET", "/metrics", ""); !strings.Contains(string(a.body), `apiserver_request_total{code="200",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="APPLY",version="v1"}`) {
+		t.Error("applies are not counted as such")
+	}
+
+	// Permissions: to make an object by applying it takes the right to create it too.
+	reader := p.as(t, p.token(t, ns))
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"patch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}}}}
+	must(p.typed.RbacV1().Roles(ns).Create(ctx, role, metav1.CreateOptions{}))(t)
+	must(p.typed.RbacV1().RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "patch", APIGroup: rbacv1.GroupName},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "default", Namespace: ns}}}, metav1.CreateOptions{}))(t)
+	for name, want := range map[string]string{"a": "200 ", "mine": `403 configmaps "mine" is forbidden: User "system:serviceaccount:` + ns +
+		`:default" cannot create resource "configmaps" in API group "" in the namespace "` + ns + `"`} {
+		a := reader.do(t, "PATCH", path+name+"?fieldManager=x", text("v1", "ConfigMap", name), applyYAML)
+		if got := fmt.Sprint(a.code, " ", a.status().Message); got != want {
+			t.Errorf("may only patch: got %s, want %s", got, want)
+		}
 	}
 }
 

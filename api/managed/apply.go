@@ -1,6 +1,7 @@
 package managed
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -50,7 +51,7 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if i.Type == nil { // the result may share what it is made of
 		config = config.DeepCopy()
 	}
-	got, err := m.Apply(k.named(live), config, a.Manager, a.Force)
+	got, err := m.Apply(a.settled(k, k.named(live), config), config, a.Manager, a.Force)
 	if err != nil {
 		return nil, err
 	}
@@ -62,18 +63,53 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	return obj, nil
 }
 
+// settled empties the applier's entry in an object of ours when the configuration has just the fields that it had: then
+// nothing is to be taken away, and looking for that is half of the library's work. The entry comes back with the merge.
+func (a Apply) settled(k kinds, live api.Object, config *unstructured.Unstructured) api.Object {
+	version := k.info.GroupVersion().String()
+	n := slices.IndexFunc(live.GetManagedFields(), a.mine)
+	if n < 0 || live.GetManagedFields()[n].APIVersion != version || live.GetManagedFields()[n].FieldsV1 == nil || config.GetAPIVersion() != version {
+		return live
+	}
+	v, err := k.ObjectToTyped(config)
+	if err != nil {
+		return live // the library says so
+	}
+	fields, err := v.ToFieldSet()
+	if err != nil {
+		return live
+	}
+	if f := k.written(a.Subresource)[fieldpath.APIVersion(version)]; f != nil {
+		fields = f.Filter(fields)
+	}
+	raw, err := fields.ToJSON()
+	if err != nil {
+		return live
+	}
+	now, err := parse(raw)
+	if err != nil || !bytes.Equal(now.stripped().encode().GetRawBytes(), live.GetManagedFields()[n].FieldsV1.GetRawBytes()) {
+		return live
+	}
+	entries := slices.Clone(live.GetManagedFields())
+	entries[n].FieldsV1 = metav1.NewFieldsV1("{}")
+	live.SetManagedFields(entries)
+	return live
+}
+
+// mine tells the applier's entry.
+func (a Apply) mine(e metav1.ManagedFieldsEntry) bool {
+	return e.Manager == a.Manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == a.Subresource
+}
+
 // date sets the time of the applier's entry where it is new: the library has a clock of its own.
 func (a Apply) date(obj, live api.Object) {
-	mine := func(e metav1.ManagedFieldsEntry) bool {
-		return e.Manager == a.Manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == a.Subresource
-	}
 	entries := obj.GetManagedFields()
-	n := slices.IndexFunc(entries, mine)
+	n := slices.IndexFunc(entries, a.mine)
 	if n < 0 || entries[n].Time == nil {
 		return
 	}
 	before := live.GetManagedFields()
-	if b := slices.IndexFunc(before, mine); b >= 0 && entries[n].Time.Equal(before[b].Time) {
+	if b := slices.IndexFunc(before, a.mine); b >= 0 && entries[n].Time.Equal(before[b].Time) {
 		return
 	}
 	now := metav1.NewTime(a.Now.UTC().Truncate(time.Second))
