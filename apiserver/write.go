@@ -346,7 +346,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj.GetName() == "" {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
 	}
-	if t.subresource != "" || obj.GetResourceVersion() != "" {
+	if t.subresource != "" && (t.info.Custom == nil || t.subresource != "status") || obj.GetResourceVersion() != "" {
 		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {

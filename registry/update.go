@@ -39,14 +39,14 @@ var (
 		"roles": true, "rolebindings": true, "clusterroles": true, "clusterrolebindings": true}
 	needsVersion = map[string]bool{"poddisruptionbudgets": true, "validatingwebhookconfigurations": true, "mutatingwebhookconfigurations": true,
 		"validatingadmissionpolicies": true, "validatingadmissionpolicybindings": true, "runtimeclasses": true, "volumeattachments": true,
-		"csinodes": true, "csidrivers": true, "csistoragecapacities": true}
+		"csinodes": true, "csidrivers": true, "csistoragecapacities": true, api.DefinitionsKey: true}
 )
 
 // CreatesOnUpdate tells whether a PUT of what is not there creates it.
 func CreatesOnUpdate(i *api.Info) bool { return createsOnUpdate[i.StoreKey] }
 
 // NeedsVersion tells whether a PUT must carry the resourceVersion that it replaces.
-func NeedsVersion(i *api.Info) bool { return needsVersion[i.StoreKey] }
+func NeedsVersion(i *api.Info) bool { return i.Custom != nil || needsVersion[i.StoreKey] }
 
 // patchRetries is how often a change without a resourceVersion is tried against a newer state.
 const patchRetries = 100
