@@ -103,6 +103,10 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	if i.Namespaced && obj.GetNamespace() != req.Namespace && obj.GetNamespace() != "" {
 		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
+	gone := validation.ValidateImmutableField(obj.GetDeletionTimestamp(), old.GetDeletionTimestamp(), field.NewPath("metadata", "deletionTimestamp"))
+	if obj.GetDeletionTimestamp() == nil {
+		gone = nil // left out: kept
+	}
 	obj = r.carry(req, obj, old)
 	i.Default(obj)
 	r.manage(req, old, obj)
@@ -126,6 +130,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		errs = i.ValidateUpdate(req.Subresource, obj, old)
 	}
 	errs = append(validation.ValidateObjectMetaAccessorUpdate(api.Doubtful(obj), old, field.NewPath("metadata")), errs...)
+	errs = append(append(gone, newFinalizers(i, obj, old)...), errs...)
 	if len(errs) > 0 {
 		return nil, invalid(i, req.Name, errs)
 	}
@@ -134,6 +139,14 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	}
 	req.warnings(obj, old)
 	return r.replace(ctx, req, item, old, obj)
+}
+
+// newFinalizers checks the finalizers of an object that got others.
+func newFinalizers(i *api.Info, obj, old api.Object) field.ErrorList {
+	if slices.Equal(obj.GetFinalizers(), old.GetFinalizers()) {
+		return nil
+	}
+	return append(validation.ValidateFinalizers(obj.GetFinalizers(), field.NewPath("metadata", "finalizers")), finalizers(i, obj)...)
 }
 
 // carry keeps in obj what an update cannot change.
