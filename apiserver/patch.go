@@ -49,6 +49,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	if err != nil {
 		return err
 	}
+	auditPatch(w, data)
 	i := t.info
 	if t.subresource == "scale" {
 		i = registry.ScaleInfo

@@ -119,6 +119,7 @@ func (b *output) flush() {
 
 // answerList sends a list in the wanted form.
 func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *api.Info, l source) error {
+	s.auditList(w, r, i, l)
 	if f.media == typeProtobuf {
 		return s.protobufList(w, r, f, i, l)
 	}

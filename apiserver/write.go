@@ -291,6 +291,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	q.Name = "" // the object names itself
 	got, err := s.Registry.Create(r.Context(), q, obj)
 	if err != nil {
@@ -304,10 +305,8 @@ func creatorName(t *route) string { return t.info.Resource }
 // createThrough serves subresources such as pods/binding and virtual resources such as tokenreviews.
 func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route, q registry.Request, f form, c registry.Creator) error {
 	i := t.info
-	for _, sub := range t.info.Subresources {
-		if sub.Name == t.subresource {
-			i = subInfo(t.info, sub)
-		}
+	if t.subresource != "" {
+		i = t.info.Taking(t.subresource)
 	}
 	in, err := receive(r, t, i)
 	defer in.done()
@@ -318,6 +317,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	if obj.GetNamespace() == "" && t.info.Namespaced {
 		obj.SetNamespace(q.Namespace)
 	}
@@ -327,6 +327,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	}
 	if status, ok := got.(*metav1.Status); ok {
 		status.Kind, status.APIVersion = "Status", "v1"
+		auditStatus(w, status)
 		data, err := encodeMeta(f, "v1", "Status", status)
 		if err != nil {
 			return err
@@ -356,6 +357,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	next := obj
 	fresh := func() (o api.Object, err error) { // what was handed out is written to
 		if o, next = next, nil; o == nil {
@@ -422,6 +424,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	q.DryRun = q.DryRun || len(o.DryRun) > 0
 	if registry.Unsafe(o) { // Source: KEP-3926: it takes a right of its own
 		a := t.attributes()
@@ -442,6 +445,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj != nil { // nil: it could not be read
 		status.Details.UID = obj.GetUID()
 	}
+	auditStatus(w, status)
 	data, err := encodeMeta(form{media: f.media, pretty: f.pretty}, "v1", "Status", status)
 	if err != nil {
 		return err
@@ -504,6 +508,7 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	_, filter, err := listOptions(t)
 	if err != nil {
 		return err
@@ -515,23 +520,4 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 		return err
 	}
 	return s.answerList(w, r, f, t.info, source{objects: objs, revision: s.Registry.State.Revision(), remaining: -1})
-}
-
-// subInfo is a record for the kind that a subresource takes.
-func subInfo(parent *api.Info, sub api.Subresource) *api.Info {
-	group, version := sub.Group, sub.Version
-	if version == "" {
-		group, version = parent.Group, parent.Version
-	}
-	gvk := schema.GroupVersionKind{Group: group, Version: version, Kind: sub.Kind}
-	i := &api.Info{GroupVersionResource: gvk.GroupVersion().WithResource(parent.Resource + "/" + sub.Name), Kind: sub.Kind, Namespaced: parent.Namespaced,
-		New: func() api.Object {
-			obj, err := api.Scheme().New(gvk)
-			if err != nil {
-				panic(fmt.Sprintf("subresource %s of %s: %v", sub.Name, parent.Resource, err))
-			}
-			return obj.(api.Object)
-		}}
-	i.Stored = i
-	return i
 }

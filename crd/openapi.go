@@ -61,15 +61,14 @@ func (v *version) published(v2 bool, metadata string) (*spec.Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema of %s: %w", v.info.GroupVersionResource, err)
 	}
+	if v2 && s.XPreserveUnknownFields { // clients of v2 take what has properties for all that there is
+		return &spec.Schema{SchemaProps: spec.SchemaProps{Type: []string{"object"}, Description: s.Description}}, nil
+	}
 	if v2 {
 		s = openapiv2.ToStructuralOpenAPIV2(s)
 		withoutDefaults.Visit(s)
 	}
 	out := s.ToKubeOpenAPI()
-	if v2 && s.XPreserveUnknownFields { // clients of v2 take what has properties for all that there is
-		out.Type, out.Properties, out.Extensions = []string{"object"}, nil, nil
-		return out, nil
-	}
 	within(out, v2, metadata)
 	object(out, metadata, typeDocs["apiVersion"], typeDocs["kind"])
 	return out, nil
