@@ -72,8 +72,18 @@ func EncodeStored(i *Info, obj Object) ([]byte, error) {
 	return buf, nil
 }
 
-// storedJSON is the stored form of objects without protobuf: custom resources.
+// storedJSON is the stored form of objects without protobuf: custom resources, which say themselves of what version they are.
 func storedJSON(i *Info, obj Object) ([]byte, error) {
+	if u, ok := obj.(*unstructured.Unstructured); ok && u.GetAPIVersion() != "" {
+		data, err := json.Marshal(u.Object)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
+		}
+		if obj.GetResourceVersion() != "" {
+			data = setVersionJSON(data, "")
+		}
+		return append(data, '\n'), nil
+	}
 	data, err := EncodeJSON(i, obj)
 	if err != nil {
 		return nil, err
@@ -90,7 +100,7 @@ func DecodeStored(i *Info, value []byte) (Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := i.Stored; apiVersion != s.StoredVersion() && apiVersion != s.GroupVersion().String() || kind != s.Kind {
+	if s := i.Stored; s.Custom == nil && apiVersion != s.StoredVersion() && apiVersion != s.GroupVersion().String() || kind != s.Kind {
 		return nil, fmt.Errorf("stored value is a %s %s, not a %s %s", apiVersion, kind, s.GroupVersion(), s.Kind)
 	}
 	obj, err := DecodeRaw(i.Stored, raw)
@@ -125,6 +135,16 @@ func Complete(i *Info, raw []byte) []byte {
 // DecodeRaw reads an object of i from its own message, without envelope: protobuf or JSON.
 func DecodeRaw(i *Info, raw []byte) (Object, error) {
 	obj := i.New()
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		u.Object = map[string]any{}
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &u.Object); err != nil {
+			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
+		}
+		if u.GetAPIVersion() == "" {
+			u.SetGroupVersionKind(i.GVK())
+		}
+		return u, nil
+	}
 	if isJSON(raw) {
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, obj); err != nil {
 			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)

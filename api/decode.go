@@ -15,7 +15,9 @@ func DecodeJSON(obj runtime.Object, body []byte) (strict []error, err error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		m := map[string]any{}
 		strict, err = kjson.UnmarshalStrict(body, &m)
-		u.Object = m
+		if u.Object = m; m == nil { // "null"
+			u.Object = map[string]any{}
+		}
 		return strict, err
 	}
 	return kjson.UnmarshalStrict(body, obj)

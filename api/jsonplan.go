@@ -51,6 +51,7 @@ const (
 	ofMessage
 	ofCustom
 	ofWrapped // a slice that is a message of its own: metav1.Verbs, ExtraValue
+	ofFloat
 )
 
 // plans are made once per type, and kept: a nil one says that there is none.
@@ -201,7 +202,7 @@ func makeField(f reflect.StructField, making map[reflect.Type]*plan) (x planFiel
 		}
 		x.mapped = &of{}
 		*x.mapped, ok = makeOf(t.Elem(), making)
-		return x, ok && x.mapped.kind != ofInt && x.mapped.kind != ofBool
+		return x, ok && x.mapped.kind != ofInt && x.mapped.kind != ofBool && x.mapped.kind != ofFloat
 	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 && !reflect.PointerTo(t).Implements(unmarshals):
 		x.list, t = true, t.Elem()
 		if t.Kind() == reflect.Pointer {
@@ -212,8 +213,13 @@ func makeField(f reflect.StructField, making map[reflect.Type]*plan) (x planFiel
 	if x.of.kind == ofWrapped && !x.omitEmpty {
 		return x, false // nil and empty differ
 	}
-	if x.of.kind == ofInt || x.of.kind == ofBool { // the tags say "bytes" of some
+	switch x.of.kind {
+	case ofInt, ofBool: // the tags say "bytes" of some
 		x.wire = 0
+	case ofFloat:
+		if x.wire = 1; !x.pointer || !x.omitEmpty { // else it would be written where it is not in the message
+			return x, false
+		}
 	}
 	return x, ok && (!x.inline || x.of.kind == ofMessage && !x.list)
 }
@@ -238,6 +244,8 @@ func makeOf(t reflect.Type, making map[reflect.Type]*plan) (of, bool) {
 		return of{kind: ofInt, bits: 64}, true
 	case reflect.Bool:
 		return of{kind: ofBool}, true
+	case reflect.Float64:
+		return of{kind: ofFloat}, true
 	case reflect.Slice:
 		return of{kind: ofBytes}, t.Elem().Kind() == reflect.Uint8
 	case reflect.Struct:

@@ -42,6 +42,18 @@ func MetaOf(o Object) (*metav1.ObjectMeta, error) {
 		ManagedFields: o.GetManagedFields()}, nil
 }
 
+// Deleting tells of an object's message whether the object is being deleted.
+func Deleting(raw []byte) bool {
+	meta, ok := RawMeta(raw)
+	for ok && len(meta) > 0 {
+		var f wireField
+		if f, meta, ok = nextField(meta); ok && f.tag == 9<<3|2 { // deletionTimestamp
+			return true
+		}
+	}
+	return false
+}
+
 // Label is one label of an object.
 type Label struct{ Key, Value string }
 

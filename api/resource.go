@@ -94,6 +94,8 @@ type Resource[T Object] struct {
 	// asked for (nil: the resource has no graceful deletion and goes at once).
 	// requested is nil when the request gave none.
 	Grace func(obj T, requested *int64) int64
+	// Deleted changes an object when its deletion is first asked for: a finalizer may hold it.
+	Deleted func(obj T, now metav1.Time)
 
 	// StoredAs is the version that stored objects say they are of, as Kubernetes' API server writes them, where that is an
 	// older one; its protobuf form is the same. Default: Version.
@@ -202,6 +204,8 @@ type Info struct {
 	// Typed is how New's objects merge in a server-side apply (api/managed); nil: as the fields of Type do. A record made
 	// at run time has it, and makes what is big when it is first called.
 	Typed func() (typed.ParseableType, error)
+	// Custom is set in records that are made at run time; nil: a built-in one.
+	Custom *Custom
 
 	Default        func(obj Object)
 	Decoded        func(obj Object) // nil: nothing
@@ -216,9 +220,33 @@ type Info struct {
 	SetScale       func(obj Object, replicas int32)
 	Replicas       fieldpath.Path                           // where GetScale finds Spec; nil: spec.replicas
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
+	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
 	ToStored       func(obj Object) (Object, error)         // nil when Stored is the Info itself
 	Load           func(stored Object) (Object, error)
 }
+
+// Custom is what the record of a custom resource has beyond others. Its objects are *unstructured.Unstructured and are
+// stored as JSON, in any of the definition's versions: what Stored has is that, and says its version itself.
+type Custom struct {
+	Definition string // the name of its CustomResourceDefinition
+	Versions   []*Info
+	Deprecated string // the warning to whoever uses this version; "": it is not deprecated
+	Leaving    bool   // the definition is being deleted
+	// Receive gives what a request sent the form of an object: metadata is coerced, unknown fields are dropped and listed.
+	// The error says what cannot be coerced.
+	Receive func(obj Object) (strict []error, err error)
+	// Read makes the object in this version of stored JSON.
+	Read func(raw []byte) (Object, error)
+	// Warm is told what Read is about to be called with, so that a webhook is asked once; nil: no webhook is asked.
+	Warm func(raws [][]byte)
+	// Scalable says why an object has no scale; nil: the resource has none.
+	Scalable func(obj Object) error
+	// Schema is the OpenAPI schema of the version's objects; v2: without what OpenAPI 2 does not know. Nobody may write to it.
+	Schema func(v2 bool) (any, error)
+}
+
+// DefinitionsKey is the StoreKey of CustomResourceDefinitions.
+const DefinitionsKey = "apiextensions.k8s.io/customresourcedefinitions"
 
 // GVK is the kind of the resource's objects.
 func (i *Info) GVK() schema.GroupVersionKind {
@@ -275,6 +303,9 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if r.Grace != nil {
 		i.Grace = func(o Object, want *int64) int64 { return r.Grace(o.(T), want) }
+	}
+	if r.Deleted != nil {
+		i.Deleted = func(o Object, now metav1.Time) { r.Deleted(o.(T), now) }
 	}
 	i.Fields = map[string]func(Object) string{}
 	for name, f := range r.Fields {

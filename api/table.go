@@ -12,6 +12,9 @@ import (
 // column of that name; its Show may be left out. One that places Name gets
 // no Age unless it places that too.
 func (i *Info) Table() []Column[Object] {
+	if i.Custom != nil { // whose definition lists them all
+		return i.Columns
+	}
 	var placed, aged bool
 	for _, c := range i.Columns {
 		placed = placed || c.Name == "Name"
@@ -46,6 +49,9 @@ func (i *Info) Table() []Column[Object] {
 	}
 	return all
 }
+
+// NameColumn shows objects' names, as every table does.
+func NameColumn() Column[Object] { return nameColumn }
 
 var (
 	nameColumn = Column[Object]{Name: "Name", Type: "string", Format: "name", Help: metav1.ObjectMeta{}.SwaggerDoc()["name"],

@@ -128,11 +128,17 @@ func (e *encoder) fields(dst []byte, p *plan, raw []byte) ([]byte, error) {
 			}
 		}
 		start := at
-		if at += n; at == len(raw) || tag&7 != 0 && tag&7 != 2 {
+		if at += n; at == len(raw) {
 			return nil, errPlan
 		}
 		num := uint64(raw[at])
-		if n = 1; num >= 0x80 {
+		switch n = 1; {
+		case tag&7 != 0 && tag&7 != 2:
+			if tag&7 != 1 || at+8 > len(raw) {
+				return nil, errPlan
+			}
+			num, n = binary.LittleEndian.Uint64(raw[at:]), 8
+		case num >= 0x80:
 			if num, n = varint(raw[at:]); n == 0 {
 				return nil, errPlan
 			}
@@ -250,6 +256,9 @@ func (e *encoder) list(dst []byte, f *planField, s *span, raw []byte) ([]byte, e
 
 // cut reads a value that was read before, so that it cannot fail.
 func cut(b []byte, wire byte) (value []byte, num uint64, rest []byte) {
+	if wire == 1 {
+		return nil, binary.LittleEndian.Uint64(b), b[8:]
+	}
 	num, n := varint(b)
 	if wire == 0 {
 		return nil, num, b[n:]
@@ -312,6 +321,9 @@ func (e *encoder) one(dst []byte, o *of, value []byte, num uint64) ([]byte, erro
 		return strconv.AppendInt(dst, int64(num), 10), nil
 	case ofBool:
 		return strconv.AppendBool(dst, num != 0), nil
+	case ofFloat:
+		data, err := json.Marshal(math.Float64frombits(num)) // schemas have a few
+		return append(dst, data...), err
 	case ofBytes:
 		dst = append(dst, '"')
 		dst = base64.StdEncoding.AppendEncode(dst, value)

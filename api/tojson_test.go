@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/randfill"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -56,6 +57,16 @@ func filler(seed int64) *randfill.Filler {
 		func(m *metav1.MicroTime, c randfill.Continue) {
 			if *m = (metav1.MicroTime{}); c.Bool() {
 				m.Time = time.Unix(c.Int63n(4e9), c.Int63n(1e6)*1000)
+			}
+		},
+		func(s *apiextensionsv1.JSONSchemaProps, c randfill.Continue) { // holds itself, and JSON
+			s.Type, s.Default, s.Title = "object", &apiextensionsv1.JSON{Raw: []byte(`{"a":"<x>"}`)}, c.String(0)
+			if c.Intn(4) == 0 {
+				s.Properties = map[string]apiextensionsv1.JSONSchemaProps{"a": {Type: "array", Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &apiextensionsv1.JSONSchemaProps{Type: "string"}}}}
+			}
+			if c.Intn(8) == 0 {
+				n := 1.5
+				s.Minimum = &n
 			}
 		},
 		func(f *metav1.FieldsV1, c randfill.Continue) {

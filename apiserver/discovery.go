@@ -11,34 +11,36 @@ import (
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/api"
 )
 
 // discover answers /api, /apis and what lies below them up to a group version's resources.
 func (s *Server) discover(w http.ResponseWriter, r *http.Request, path string) error {
+	s.settle(r.Context())
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	aggregated := wantsAggregated(r)
 	switch {
 	case len(parts) == 1 && parts[0] == "api":
 		if aggregated {
-			return s.sendAggregated(w, r, func(g Group) bool { return g.Name == "" })
+			return sendAggregated(w, r, s.catalog.Load().core)
 		}
 		return s.sendMeta(w, r, "APIVersions", &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
 			ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: r.Host}}})
 	case len(parts) == 1 && parts[0] == "apis":
 		if aggregated {
-			return s.sendAggregated(w, r, func(g Group) bool { return g.Name != "" })
+			return sendAggregated(w, r, s.catalog.Load().named)
 		}
 		list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
-		for _, g := range s.groups {
+		for _, g := range s.catalog.Load().groups {
 			if g.Name != "" {
 				list.Groups = append(list.Groups, apiGroup(g))
 			}
 		}
 		return s.sendMeta(w, r, "APIGroupList", list)
 	case len(parts) == 2 && parts[0] == "apis":
-		for _, g := range s.groups {
+		for _, g := range s.catalog.Load().groups {
 			if g.Name == parts[1] && g.Name != "" {
 				group := apiGroup(g)
 				group.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
@@ -75,18 +77,6 @@ func (s *Server) sendMeta(w http.ResponseWriter, r *http.Request, kind string, o
 	return nil
 }
 
-// within lists the resources of a group version by name.
-func (s *Server) within(group, version string) []*api.Info {
-	var out []*api.Info
-	for gvr, i := range s.resources {
-		if gvr.Group == group && gvr.Version == version {
-			out = append(out, i)
-		}
-	}
-	slices.SortFunc(out, func(a, b *api.Info) int { return strings.Compare(a.Resource, b.Resource) })
-	return out
-}
-
 // subresources are a record's, status and scale included, by name.
 func subresources(i *api.Info) []api.Subresource {
 	subs := slices.Clone(i.Subresources)
@@ -105,7 +95,7 @@ func subresources(i *api.Info) []api.Subresource {
 }
 
 func (s *Server) sendResources(w http.ResponseWriter, r *http.Request, group, version string) error {
-	infos := s.within(group, version)
+	infos := s.catalog.Load().versions[schema.GroupVersion{Group: group, Version: version}]
 	if len(infos) == 0 {
 		return notFoundPath()
 	}
@@ -116,7 +106,7 @@ func (s *Server) sendResources(w http.ResponseWriter, r *http.Request, group, ve
 	}
 	for _, i := range infos {
 		main := metav1.APIResource{Name: i.Resource, SingularName: i.Singular, Namespaced: i.Namespaced, Kind: i.Kind,
-			Verbs: i.Verbs, ShortNames: i.Short, Categories: i.Categories}
+			Verbs: offered(i), ShortNames: i.Short, Categories: i.Categories}
 		if !i.Virtual {
 			main.StorageVersionHash = versionHash(i)
 		}
@@ -150,17 +140,38 @@ func wantsAggregated(r *http.Request) bool {
 }
 
 // sendAggregated answers with everything at once. Source: API concepts, Aggregated discovery.
-func (s *Server) sendAggregated(w http.ResponseWriter, r *http.Request, take func(Group) bool) error {
+func sendAggregated(w http.ResponseWriter, r *http.Request, all func() (document, error)) error {
+	d, err := all()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", d.tag)
+	w.Header().Set("Vary", "Accept")
+	w.Header().Set("Cache-Control", "public")
+	if r.Header.Get("If-None-Match") == d.tag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	send(w, r, http.StatusOK, typeJSON+";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", d.data)
+	return nil
+}
+
+// aggregate describes the groups that take takes.
+func (c *catalog) aggregate(take func(Group) bool) (document, error) {
 	list := &apidiscoveryv2.APIGroupDiscoveryList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupDiscoveryList", APIVersion: "apidiscovery.k8s.io/v2"}}
-	for _, g := range s.groups {
+	for _, g := range c.groups {
 		if !take(g) {
 			continue
 		}
 		group := apidiscoveryv2.APIGroupDiscovery{}
 		group.Name = g.Name
 		for _, v := range g.Versions {
+			if o, ok := c.others[schema.GroupVersion{Group: g.Name, Version: v}]; ok {
+				group.Versions = append(group.Versions, o.Discovery)
+				continue
+			}
 			version := apidiscoveryv2.APIVersionDiscovery{Version: v, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
-			for _, i := range s.within(g.Name, v) {
+			for _, i := range c.versions[schema.GroupVersion{Group: g.Name, Version: v}] {
 				version.Resources = append(version.Resources, aggregated(i))
 			}
 			group.Versions = append(group.Versions, version)
@@ -168,19 +179,15 @@ func (s *Server) sendAggregated(w http.ResponseWriter, r *http.Request, take fun
 		list.Items = append(list.Items, group)
 	}
 	data, err := encodeMeta(form{media: typeJSON}, "", "", list)
-	if err != nil {
-		return err
+	return document{data, fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))}, err
+}
+
+// offered are the verbs that discovery shows: of a custom resource whose definition is being deleted there is nothing to write.
+func offered(i *api.Info) []string {
+	if i.Custom != nil && i.Custom.Leaving {
+		return []string{"delete", "deletecollection", "get", "list", "watch"}
 	}
-	tag := fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))
-	w.Header().Set("ETag", tag)
-	w.Header().Set("Vary", "Accept")
-	w.Header().Set("Cache-Control", "public")
-	if r.Header.Get("If-None-Match") == tag {
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	send(w, r, http.StatusOK, typeJSON+";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", data)
-	return nil
+	return i.Verbs
 }
 
 func aggregated(i *api.Info) apidiscoveryv2.APIResourceDiscovery {
@@ -189,7 +196,7 @@ func aggregated(i *api.Info) apidiscoveryv2.APIResourceDiscovery {
 		scope = apidiscoveryv2.ScopeNamespace
 	}
 	gvk := i.GVK()
-	out := apidiscoveryv2.APIResourceDiscovery{Resource: i.Resource, Scope: scope, SingularResource: i.Singular, Verbs: i.Verbs,
+	out := apidiscoveryv2.APIResourceDiscovery{Resource: i.Resource, Scope: scope, SingularResource: i.Singular, Verbs: offered(i),
 		ShortNames: i.Short, Categories: i.Categories,
 		ResponseKind: &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}}
 	for _, sub := range subresources(i) {

@@ -45,6 +45,9 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, t *route, q registr
 		if err != nil {
 			return err
 		}
+		if err := registry.Scalable(t.info, obj); err != nil {
+			return err
+		}
 		return s.answer(w, r, http.StatusOK, f, registry.ScaleInfo, registry.ScaleOf(t.info, obj))
 	}
 	return s.answerItem(w, r, http.StatusOK, f, t.info, item)

@@ -124,6 +124,28 @@ func choose(header string, transforms bool) (form, bool) {
 	return best.f, true
 }
 
+// withoutProtobuf is a request for a resource that has no such form: of what the client accepts the rest counts. Tables and
+// metadata have it.
+func withoutProtobuf(r *http.Request) *http.Request {
+	header := strings.Join(r.Header.Values("Accept"), ",")
+	if !strings.Contains(header, typeProtobuf) {
+		return r
+	}
+	var rest []string
+	for part := range strings.SplitSeq(header, ",") {
+		if media, params, err := mime.ParseMediaType(strings.TrimSpace(part)); err != nil || media != typeProtobuf || params["as"] != "" {
+			rest = append(rest, part)
+		}
+	}
+	if len(rest) == 0 {
+		return r // and told so
+	}
+	out := *r
+	out.Header = r.Header.Clone()
+	out.Header.Set("Accept", strings.Join(rest, ","))
+	return &out
+}
+
 func notAcceptable() error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
 		Message: "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"}}

@@ -45,6 +45,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 		profile(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/debug/pprof"), "/"))
 		return nil
 	case strings.HasPrefix(path, "/openapi/") && s.OpenAPI != nil:
+		s.settle(r.Context())
 		s.OpenAPI.ServeHTTP(w, r)
 		return nil
 	case (path == "/.well-known/openid-configuration" || path == "/openid/v1/jwks") && s.OpenID != nil:
@@ -61,7 +62,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 
 func (s *Server) paths() []string {
 	paths := []string{"/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
-	for _, g := range s.groups {
+	for _, g := range s.catalog.Load().groups {
 		root := "/apis/" + g.Name
 		if g.Name == "" {
 			root = "/api"

@@ -49,6 +49,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	if err != nil {
 		return err
 	}
+	auditPatch(w, data)
 	i := t.info
 	if t.subresource == "scale" {
 		i = registry.ScaleInfo
@@ -90,7 +91,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
 		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
-		if err != nil {
+		if err != nil || i.Custom != nil {
 			return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
 		}
 		apply = func(doc []byte) ([]byte, error) {
@@ -116,7 +117,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return nil, err
 		}
 		obj := i.New()
-		strict, err := api.DecodeJSON(obj, out)
+		strict, err := read(i, typeJSON, obj, out)
 		if err != nil {
 			return nil, invalid(err)
 		}

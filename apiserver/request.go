@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/authz"
@@ -25,6 +26,7 @@ type route struct {
 	subresource string
 	rest        string // behind a proxy subresource
 	query       url.Values
+	applies     bool // a patch that is a server-side apply
 
 	group, version string // of a path below /api or /apis, also when it names no resource
 	plural         string
@@ -84,11 +86,12 @@ func (s *Server) parse(r *http.Request) *route {
 			t.rest += "/"
 		}
 	}
-	t.info = s.lookup(t.group, t.version, t.plural)
+	t.info = s.lookup(r.Context(), t.group, t.version, t.plural)
 	if t.info != nil && t.info.Namespaced != (t.namespace != "") && !(t.info.Namespaced && t.name == "") && !(t.plural == "namespaces") {
 		t.info = nil // a cluster resource below a namespace, or a namespaced object without one
 	}
 	t.verb = verb(r.Method, t, watching)
+	t.applies = t.verb == "patch" && patchType(r) == types.ApplyYAMLPatchType
 	return t
 }
 

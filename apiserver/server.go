@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/registry"
@@ -41,12 +44,23 @@ type Server struct {
 	OpenAPI http.Handler
 	// Several: other servers share the store.
 	Several bool
+	// Audit is the audit trail; nil: nothing is written down.
+	Audit *audit.Trail
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
+	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
+	Settle func(ctx context.Context)
 
-	resources map[schema.GroupVersionResource]*api.Info
-	kinds     map[string]*api.Info // by group, version and kind
-	groups    []Group
+	// Aggregate passes requests on to other API servers; may be nil.
+	Aggregate *aggregate.Services
+
+	compose sync.Mutex // guards what catalog is made of
+	infos   []*api.Info
+	others  []aggregate.Version
+
+	resources map[schema.GroupVersionResource]*api.Info // built-in ones
+	groups    []Group                                   // theirs
+	catalog   atomic.Pointer[catalog]
 	ready     atomic.Pointer[[]Check]
 	ending    context.Context // over when the server is about to end: watches close
 	end       context.CancelFunc
@@ -61,21 +75,17 @@ type Group struct {
 
 // New makes a server of the given resources; groups is the order in which discovery lists them.
 func New(infos []*api.Info, groups []Group) *Server {
-	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, kinds: map[string]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
+	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
 	s.ending, s.end = context.WithCancel(context.Background())
 	for _, i := range infos {
 		s.resources[i.GroupVersionResource] = i
-		s.kinds[i.GVK().String()] = i
 	}
+	s.SetCustom(nil)
 	return s
 }
 
 // End closes all watches, so that the HTTP server can shut down.
 func (s *Server) End() { s.end() }
-
-func (s *Server) lookup(group, version, plural string) *api.Info {
-	return s.resources[schema.GroupVersionResource{Group: group, Version: version, Resource: plural}]
-}
 
 // maxBody bounds what a request may send. Source: kube-apiserver, 3 MiB.
 const maxBody = 3 << 20
@@ -88,8 +98,11 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w := &statusWriter{ResponseWriter: out}
 	t := s.parse(r)
 	defer s.metrics.observed(t, w)()
+	identified(w, r)
+	defer w.completed()
 	defer func() {
 		if p := recover(); p != nil {
+			w.panicked(p)
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
@@ -100,16 +113,30 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	user, _, err := s.Authn.Authenticate(r)
 	if err != nil {
 		s.Log.Debug("request refused", "object", r.URL.Path, "err", err)
+		if err := s.audited(w, r, t, authenticationv1.UserInfo{}); err != nil {
+			s.fail(w, r, err)
+			return
+		}
 		s.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
 		return
 	}
-	if user, err = s.impersonate(r, user); err != nil {
+	if err := s.audited(w, r, t, *user); err != nil {
 		s.fail(w, r, err)
 		return
 	}
+	as, err := s.impersonate(r, user)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if as != user {
+		w.event.Impersonated, user = as, as
+	}
 	attributes := t.attributes()
 	attributes.User = *user
-	if err := s.allow(r.Context(), attributes); err != nil {
+	decision, reason, err := s.Authz.Authorize(r.Context(), attributes)
+	w.event.Judged(decision, reason)
+	if err := allowed(attributes, decision, reason, err); err != nil {
 		s.fail(w, r, err)
 		return
 	}
@@ -121,6 +148,10 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 // allow turns the authorizer's answer into nil or the 403 that clients know.
 func (s *Server) allow(ctx context.Context, a authz.Attributes) error {
 	decision, reason, err := s.Authz.Authorize(ctx, a)
+	return allowed(a, decision, reason, err)
+}
+
+func allowed(a authz.Attributes, decision authz.Decision, reason string, err error) error {
 	if decision == authz.Allow {
 		return nil
 	}
@@ -152,6 +183,12 @@ func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (
 
 // serve executes an authorized request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user authenticationv1.UserInfo) error {
+	if b := s.elsewhere(t); b != nil {
+		b.Forward(w, r, r.URL.Path, user, func(err error) {
+			s.fail(w, r, apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err)))
+		})
+		return nil
+	}
 	if t.plural == "" {
 		return s.page(w, r, t)
 	}
@@ -163,12 +200,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 			return err
 		}
 	}
-	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w)}
+	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),
+		FieldManager: t.query.Get("fieldManager"), FieldValidation: t.query.Get("fieldValidation")}
 	if !t.info.Namespaced {
 		q.Namespace = ""
 	}
-	if tunnel, err := s.tunnel(w, r, t, user); tunnel {
+	if tunnel, err := s.tunnel(w, r, t, q); tunnel {
 		return err
+	}
+	if c := t.info.Custom; c != nil {
+		r = withoutProtobuf(r)
+		if c.Deprecated != "" {
+			q.Warn(c.Deprecated)
+		}
 	}
 	if t.verb != "watch" {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)

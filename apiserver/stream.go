@@ -119,6 +119,7 @@ func (b *output) flush() {
 
 // answerList sends a list in the wanted form.
 func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *api.Info, l source) error {
+	s.auditList(w, r, i, l)
 	if f.media == typeProtobuf {
 		return s.protobufList(w, r, f, i, l)
 	}
@@ -176,6 +177,9 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 	return s.stream(w, r, f, func(b *output) error {
 		b.buf = append(b.buf, head...)
 		for n, x := range l.items {
+			if n%warmed == 0 && i.Custom != nil {
+				warm(i, l.items[n:min(n+warmed, len(l.items))])
+			}
 			if n > 0 {
 				b.buf = append(b.buf, ',')
 			}
@@ -207,6 +211,21 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 		b.buf = append(b.buf, "]}"...)
 		return nil
 	})
+}
+
+// warmed is how many objects a conversion webhook is asked about at a time.
+const warmed = 200
+
+// warm has custom resources converted together that are about to be sent.
+func warm(i *api.Info, items []*watch.Item) {
+	if i.Custom.Warm == nil {
+		return
+	}
+	raws := make([][]byte, len(items))
+	for n, item := range items {
+		raws[n] = item.Raw()
+	}
+	i.Custom.Warm(raws)
 }
 
 // listHead is a list up to its first item.

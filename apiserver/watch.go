@@ -374,7 +374,7 @@ func (o *stream) fail(w http.ResponseWriter, status metav1.Status) error {
 // endStream tells the client why its stream ends.
 func (s *Server) endStream(w http.ResponseWriter, o *stream, err error) error {
 	switch {
-	case errors.Is(err, errGone):
+	case errors.Is(err, errGone), errors.Is(err, watch.ErrEnded):
 		return nil
 	case errors.Is(err, watch.ErrExpired):
 		return o.expired(w, 0)

@@ -130,6 +130,9 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 // decode reads a body, of which the object keeps nothing, into a new object of info's kind.
 func decode(i *api.Info, media string, data []byte, level validationLevel, warn func(string)) (api.Object, error) {
 	var obj api.Object
+	if media == typeProtobuf && i.Custom != nil {
+		return nil, unsupported(media, typeJSON, typeYAML)
+	}
 	if media == typeProtobuf {
 		got, gvk, err := api.DecodeProtobuf(i, data)
 		if err != nil {
@@ -148,11 +151,7 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 			return nil, wrongKind(i, gvk)
 		}
 		obj = i.New()
-		read := api.DecodeJSON
-		if media == typeYAML {
-			read = api.DecodeYAML
-		}
-		strict, err := read(obj, data)
+		strict, err := read(i, media, obj, data)
 		if err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, err))
 		}
@@ -162,6 +161,21 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 	}
 	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
 	return obj, nil
+}
+
+// read decodes JSON or YAML into a new object.
+func read(i *api.Info, media string, obj api.Object, data []byte) (strict []error, err error) {
+	if media == typeYAML {
+		strict, err = api.DecodeYAML(obj, data)
+	} else {
+		strict, err = api.DecodeJSON(obj, data)
+	}
+	if err == nil && i.Custom != nil {
+		var more []error
+		more, err = i.Custom.Receive(obj)
+		strict = append(strict, more...)
+	}
+	return strict, err
 }
 
 // report is what Strict refuses, Warn says and Ignore hides.
@@ -252,6 +266,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	q.Name = "" // the object names itself
 	got, err := s.Registry.Create(r.Context(), q, obj)
 	if err != nil {
@@ -265,10 +280,8 @@ func creatorName(t *route) string { return t.info.Resource }
 // createThrough serves subresources such as pods/binding and virtual resources such as tokenreviews.
 func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route, q registry.Request, f form, c registry.Creator) error {
 	i := t.info
-	for _, sub := range t.info.Subresources {
-		if sub.Name == t.subresource {
-			i = subInfo(t.info, sub)
-		}
+	if t.subresource != "" {
+		i = t.info.Taking(t.subresource)
 	}
 	in, err := receive(r, t, i)
 	defer in.done()
@@ -279,6 +292,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	if obj.GetNamespace() == "" && t.info.Namespaced {
 		obj.SetNamespace(q.Namespace)
 	}
@@ -288,6 +302,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	}
 	if status, ok := got.(*metav1.Status); ok {
 		status.Kind, status.APIVersion = "Status", "v1"
+		auditStatus(w, status)
 		data, err := encodeMeta(f, "v1", "Status", status)
 		if err != nil {
 			return err
@@ -317,6 +332,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	next := obj
 	fresh := func() (o api.Object, err error) { // what was handed out is written to
 		if o, next = next, nil; o == nil {
@@ -328,7 +344,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj.GetName() == "" {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
 	}
-	if t.subresource != "" || obj.GetResourceVersion() != "" {
+	if t.subresource != "" && (t.info.Custom == nil || t.subresource != "status") || obj.GetResourceVersion() != "" {
 		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {
@@ -376,6 +392,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	q.DryRun = q.DryRun || len(o.DryRun) > 0
 	if registry.Unsafe(o) { // Source: KEP-3926: it takes a right of its own
 		a := t.attributes()
@@ -396,6 +413,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj != nil { // nil: it could not be read
 		status.Details.UID = obj.GetUID()
 	}
+	auditStatus(w, status)
 	data, err := encodeMeta(form{media: f.media, pretty: f.pretty}, "v1", "Status", status)
 	if err != nil {
 		return err
@@ -458,6 +476,7 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	_, filter, err := listOptions(t)
 	if err != nil {
 		return err
@@ -469,23 +488,4 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 		return err
 	}
 	return s.answerList(w, r, f, t.info, source{objects: objs, revision: s.Registry.State.Revision(), remaining: -1})
-}
-
-// subInfo is a record for the kind that a subresource takes.
-func subInfo(parent *api.Info, sub api.Subresource) *api.Info {
-	group, version := sub.Group, sub.Version
-	if version == "" {
-		group, version = parent.Group, parent.Version
-	}
-	gvk := schema.GroupVersionKind{Group: group, Version: version, Kind: sub.Kind}
-	i := &api.Info{GroupVersionResource: gvk.GroupVersion().WithResource(parent.Resource + "/" + sub.Name), Kind: sub.Kind, Namespaced: parent.Namespaced,
-		New: func() api.Object {
-			obj, err := api.Scheme().New(gvk)
-			if err != nil {
-				panic(fmt.Sprintf("subresource %s of %s: %v", sub.Name, parent.Resource, err))
-			}
-			return obj.(api.Object)
-		}}
-	i.Stored = i
-	return i
 }

@@ -167,7 +167,6 @@ func background(dataDir, logPath string, flags []string) (chan error, error) {
 	defer log.Close()
 	cmd := exec.Command(self, append([]string{"up", "--foreground"}, flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err

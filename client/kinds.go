@@ -3,6 +3,7 @@ package client
 import (
 	"reflect"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -19,6 +20,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 // The kinds that the parts of Lighter read and write.
@@ -58,6 +60,7 @@ var (
 	NetworkPolicies = namespaced[*networkingv1.NetworkPolicy]("networking.k8s.io", "v1", "networkpolicies")
 	ServiceCIDRs    = cluster[*networkingv1.ServiceCIDR]("networking.k8s.io", "v1", "servicecidrs")
 	IPAddresses     = cluster[*networkingv1.IPAddress]("networking.k8s.io", "v1", "ipaddresses")
+	APIServices     = cluster[*apiregistrationv1.APIService]("apiregistration.k8s.io", "v1", "apiservices")
 	RuntimeClasses  = cluster[*nodev1.RuntimeClass]("node.k8s.io", "v1", "runtimeclasses")
 	PriorityClasses = cluster[*schedulingv1.PriorityClass]("scheduling.k8s.io", "v1", "priorityclasses")
 
@@ -70,6 +73,14 @@ var (
 	ClusterRoles        = cluster[*rbacv1.ClusterRole]("rbac.authorization.k8s.io", "v1", "clusterroles")
 	ClusterRoleBindings = cluster[*rbacv1.ClusterRoleBinding]("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
 
+	MutatingWebhookConfigurations     = cluster[*admissionregistrationv1.MutatingWebhookConfiguration]("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
+	ValidatingWebhookConfigurations   = cluster[*admissionregistrationv1.ValidatingWebhookConfiguration]("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations")
+	ValidatingAdmissionPolicies       = cluster[*admissionregistrationv1.ValidatingAdmissionPolicy]("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies")
+	ValidatingAdmissionPolicyBindings = cluster[*admissionregistrationv1.ValidatingAdmissionPolicyBinding]("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings")
+	MutatingAdmissionPolicies         = cluster[*admissionregistrationv1.MutatingAdmissionPolicy]("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies")
+	MutatingAdmissionPolicyBindings   = cluster[*admissionregistrationv1.MutatingAdmissionPolicyBinding]("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings")
+
+	ClusterTrustBundles        = cluster[*certificatesv1.ClusterTrustBundle]("certificates.k8s.io", "v1", "clustertrustbundles")
 	CertificateSigningRequests = cluster[*certificatesv1.CertificateSigningRequest]("certificates.k8s.io", "v1", "certificatesigningrequests")
 	TokenReviews               = cluster[*authenticationv1.TokenReview]("authentication.k8s.io", "v1", "tokenreviews")
 	SubjectAccessReviews       = cluster[*authorizationv1.SubjectAccessReview]("authorization.k8s.io", "v1", "subjectaccessreviews")

@@ -15,6 +15,8 @@ const (
 	ProxyUser         = "system:kube-proxy"
 	KubeletClientUser = "kube-apiserver-kubelet-client" // the API server, when it calls a kubelet
 
+	FrontProxyUser = "front-proxy-client" // the API server, when it passes a request on as somebody
+
 	MastersGroup = "system:masters"
 	NodesGroup   = "system:nodes"
 	NodePrefix   = "system:node:" // and the node's name
@@ -30,6 +32,9 @@ func Admin() Spec { return Client(AdminUser, MastersGroup) }
 
 // APIServerToKubelet is the Spec of the API server's client certificate for kubelets.
 func APIServerToKubelet() Spec { return Client(KubeletClientUser, MastersGroup) }
+
+// FrontProxy is the Spec of the API server's client certificate for other API servers.
+func FrontProxy() Spec { return Client(FrontProxyUser) }
 
 // Kubelet is the Spec of a node's client certificate.
 func Kubelet(node string) Spec { return Client(NodePrefix+node, NodesGroup) }

@@ -19,11 +19,13 @@ import (
 // PKI is a directory with what the control plane needs to prove who it is:
 //
 //	ca.crt ca.key                 the cluster's authority
+//	front-proxy-ca.crt .key       the authority of those who may say who asks: see FrontProxyUser
 //	sa.key sa.pub                 signs service account tokens
 //	apiserver.crt apiserver.key   what the API server shows to clients, see Serving
 type PKI struct {
 	Dir    string
 	CA     *Authority
+	Proxy  *Authority
 	Tokens *ecdsa.PrivateKey
 }
 
@@ -34,6 +36,10 @@ func Open(dir string) (*PKI, error) {
 		return nil, fmt.Errorf("create certificate directory: %w", err)
 	}
 	ca, err := OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "kubernetes")
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := OpenAuthority(filepath.Join(dir, "front-proxy-ca.crt"), filepath.Join(dir, "front-proxy-ca.key"), "front-proxy-ca")
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +54,7 @@ func Open(dir string) (*PKI, error) {
 	if err := writeIfOther(filepath.Join(dir, "sa.pub"), public, 0o644); err != nil {
 		return nil, err
 	}
-	return &PKI{Dir: dir, CA: ca, Tokens: tokens}, nil
+	return &PKI{Dir: dir, CA: ca, Proxy: proxy, Tokens: tokens}, nil
 }
 
 // openKey reads a private key, or makes one when the file is not there.

@@ -65,13 +65,18 @@ func (r *Registry) Apply(ctx context.Context, req Request, c Configuration) (obj
 
 // merge is what old becomes; nil: what is made.
 func (r *Registry) merge(req Request, i *api.Info, old api.Object, c Configuration) (api.Object, error) {
-	obj, err := managed.Apply{Manager: req.Manager, Subresource: req.Subresource, Force: c.Force, Now: r.Now(), Versions: r.versions[i.StoreKey]}.Merge(i, old, c.Object)
+	obj, err := managed.Apply{Manager: req.Manager, Subresource: req.Subresource, Force: c.Force, Now: r.Now(), Versions: r.versionsOf(i)}.Merge(i, old, c.Object)
 	if err != nil {
 		var known apierrors.APIStatus
 		if errors.As(err, &known) {
 			return nil, err
 		}
 		return nil, plain(err)
+	}
+	if i.Custom != nil { // as if it had been sent
+		if _, err := i.Custom.Receive(obj); err != nil {
+			return nil, plain(err)
+		}
 	}
 	uid := obj.GetUID()
 	switch {
@@ -98,7 +103,7 @@ func (r *Registry) scaled(i *api.Info, obj api.Object) *managedfields.ScaleHandl
 		path = fieldpath.MakePathOrDie("spec", "replicas")
 	}
 	paths := managedfields.ResourcePathMappings{i.GroupVersion().String(): path}
-	for _, other := range r.versions[i.StoreKey] {
+	for _, other := range r.versionsOf(i) {
 		paths[other.GroupVersion().String()] = path
 		if other.Replicas != nil {
 			paths[other.GroupVersion().String()] = other.Replicas

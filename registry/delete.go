@@ -68,9 +68,12 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 	if err := preconditions(req, old, o.Preconditions); err != nil {
 		return nil, false, err
 	}
-	a := &admission.Attributes{Operation: admission.Delete, Info: req.Info, Namespace: req.Namespace, Name: req.Name,
-		Old: old, User: req.User, DryRun: req.DryRun, Warn: req.warn}
-	if err := errors.Join(r.Admission.Mutate(ctx, a), r.Admission.Validate(ctx, a)); err != nil {
+	a := req.attributes(admission.Delete, nil, old)
+	a.Subresource, a.Deleting = "", &o
+	if err := r.Admission.Mutate(ctx, a); err != nil {
+		return nil, false, err
+	}
+	if err := r.Admission.Validate(ctx, a); err != nil {
 		return nil, false, err
 	}
 	next := old.DeepCopyObject().(api.Object)
@@ -120,6 +123,9 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 		propagate(obj, o)
 		if ns, ok := obj.(*corev1.Namespace); ok {
 			ns.Status.Phase = corev1.NamespaceTerminating
+		}
+		if i.Deleted != nil {
+			i.Deleted(obj, metav1.NewTime(r.Now().UTC().Truncate(time.Second)))
 		}
 	} else if was == nil || o.GracePeriodSeconds != nil && grace < *was {
 		if i.Grace != nil && was != nil && *was > 0 {

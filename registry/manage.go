@@ -18,5 +18,13 @@ func (r *Registry) manage(req Request, old, obj api.Object) {
 		}
 		return
 	}
-	managed.Update(req.Info, old, obj, managed.Write{Manager: req.Manager, Subresource: req.Subresource, Now: r.Now(), Versions: r.versions[req.Info.StoreKey]})
+	managed.Update(req.Info, old, obj, managed.Write{Manager: req.Manager, Subresource: req.Subresource, Now: r.Now(), Versions: r.versionsOf(req.Info)})
+}
+
+// versionsOf are all that are served of a resource.
+func (r *Registry) versionsOf(i *api.Info) []*api.Info {
+	if i.Custom != nil {
+		return i.Custom.Versions
+	}
+	return r.versions[i.StoreKey]
 }

@@ -43,6 +43,10 @@ func (r *Registry) current(ctx context.Context, req Request) (*watch.Item, api.O
 
 // Load is the item's object in the version that was asked for. It is shared: not to be written to.
 func Load(i *api.Info, item *watch.Item) (api.Object, error) {
+	if i.Custom != nil {
+		obj, err := i.Custom.Read(item.Raw())
+		return obj, internal(err)
+	}
 	obj, err := item.Object()
 	if err == nil && i.Load != nil {
 		obj, err = i.Load(obj)
@@ -51,6 +55,18 @@ func Load(i *api.Info, item *watch.Item) (api.Object, error) {
 		return nil, apierrors.NewInternalError(err)
 	}
 	return obj, nil
+}
+
+// internal is the 500 of an error, unless it says itself what it is.
+func internal(err error) error {
+	if err == nil {
+		return nil
+	}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return err
+	}
+	return apierrors.NewInternalError(err)
 }
 
 // Page is one page of a list as of a revision.

@@ -23,6 +23,18 @@ func ScaleOf(i *api.Info, obj api.Object) *autoscalingv1.Scale {
 	}
 }
 
+// Scalable is the error of a custom resource's object that says nothing of replicas.
+// Source: apiextensions/v1, CustomResourceSubresourceScale.specReplicasPath.
+func Scalable(i *api.Info, obj api.Object) error {
+	if i.Custom == nil || i.Custom.Scalable == nil {
+		return nil
+	}
+	if err := i.Custom.Scalable(obj); err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	return nil
+}
+
 // Scale changes an object's replica count; change is handed the present Scale and gives the wanted one.
 func (r *Registry) Scale(ctx context.Context, req Request, change Change) (api.Object, error) {
 	got, err := r.Update(ctx, req, func(ctx context.Context, old api.Object) (api.Object, error) {

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/randfill"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,6 +34,9 @@ func filler(t *testing.T) *randfill.Filler {
 		func(m *metav1.Time, c randfill.Continue) { *m = metav1.Unix(c.Int63n(1e9), 0) },
 		func(m *metav1.MicroTime, c randfill.Continue) { *m = metav1.NewMicroTime(time.Unix(c.Int63n(1e9), 0)) },
 		func(f *metav1.FieldsV1, c randfill.Continue) { f.Raw = []byte(`{"f:a":{}}`) },
+		func(s *apiextensionsv1.JSONSchemaProps, _ randfill.Continue) { // holds itself, and JSON
+			s.Type, s.Default = "object", &apiextensionsv1.JSON{Raw: []byte(`{"a":"<x>"}`)}
+		},
 		func(r *runtime.RawExtension, c randfill.Continue) { r.Raw, r.Object = []byte(`{"a":"b"}`), nil })
 }
 

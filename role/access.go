@@ -16,6 +16,7 @@ import (
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
@@ -34,7 +35,7 @@ func (s *Server) access(ctx context.Context) (err error) {
 		return err
 	}
 	s.bearer = authn.Bearer{s.tokens, authn.Bootstrap{Secrets: view(s, client.Secrets)}}
-	s.authn = authn.Any(authn.NewCertificates(s.PKI.CA.Pool()), s.bearer)
+	s.authn = authn.Any(authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.PKI.CA.Pool()), s.bearer)
 	s.rbac = authz.NewRBAC(ctx, authz.RBACViews{Roles: view(s, client.Roles), RoleBindings: view(s, client.RoleBindings),
 		ClusterRoles: view(s, client.ClusterRoles), ClusterRoleBindings: view(s, client.ClusterRoleBindings)})
 	s.Direct.Authz = authz.Chain(authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	appsapply "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -180,6 +182,7 @@ func TestApplyTyped(t *testing.T) {
 	ns := p.namespace(t)
 	ctx := t.Context()
 	deployments := p.typed.AppsV1().Deployments(ns)
+	forced := true
 	opts := func(by string, force bool) metav1.ApplyOptions {
 		return metav1.ApplyOptions{FieldManager: by, Force: force}
 	}
@@ -254,15 +257,32 @@ func TestApplyTyped(t *testing.T) {
 		t.Error("no debugger")
 	}
 
+	// Through resize its resources, and nothing else that is said there.
+	sized := coreapply.Pod("r", ns).WithSpec(coreapply.PodSpec().WithContainers(coreapply.Container().WithName("c").WithImage("i").
+		WithResources(coreapply.ResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}))))
+	must(pods.Apply(ctx, sized, opts("one", false)))(t)
+	sized.Spec.Containers[0].WithImage("j").WithResources(coreapply.ResourceRequirements().WithRequests(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")}))
+	body := must(json.Marshal(sized))(t)
+	_, err = pods.Patch(ctx, "r", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "sizer"}, "resize")
+	if err == nil || err.Error() != `Apply failed with 1 conflict: conflict with "one": .spec.containers[name="c"].resources.requests.cpu` {
+		t.Errorf("resized against its owner: %v", err)
+	}
+	q = must(pods.Patch(ctx, "r", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "sizer", Force: &forced}, "resize"))(t)
+	check("resized", q, `one Apply v1 {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{}}}}}`,
+		`sizer Apply v1 resize {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:resources":{"f:requests":{"f:cpu":{}}}}}}}`)
+	if c := q.Spec.Containers[0]; c.Image != "i" || c.Resources.Requests.Cpu().String() != "200m" {
+		t.Errorf("resized: %+v", c)
+	}
+
 	// Managers that wrote another version.
 	target := "t"
 	must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Apply(ctx, autoscalingapply.HorizontalPodAutoscaler("h", ns).WithSpec(
 		autoscalingapply.HorizontalPodAutoscalerSpec().WithMaxReplicas(3).WithTargetCPUUtilizationPercentage(50).
 			WithScaleTargetRef(autoscalingapply.CrossVersionObjectReference().WithKind("Deployment").WithName(target))), opts("old", false)))(t)
 	h := must(p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
-	body := `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`)
 	patch := func(force bool) error {
-		_, err := p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "new", Force: &force})
+		_, err := p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "new", Force: &force})
 		return err
 	}
 	if err := patch(false); err == nil || err.Error() != `Apply failed with 1 conflict: conflict with "old": .spec.maxReplicas` {
@@ -276,8 +296,8 @@ func TestApplyTyped(t *testing.T) {
 		`old Apply autoscaling/v1 {"f:spec":{"f:scaleTargetRef":{},"f:targetCPUUtilizationPercentage":{}}}`)
 	a := must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
 	// The older version's manager goes on in the newer one, and takes away there what it set before.
-	body = `{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`
-	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "old"})
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`)
+	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "old"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,11 +376,22 @@ func TestApplyAfterOthers(t *testing.T) {
 		t.Errorf("many managers: %s", got)
 	}
 
-	// Permissions: to make an object by applying it takes the right to create.
-	token := p.token(t, ns)
-	reader := p.as(t, token)
-	if a := reader.do(t, "PATCH", path+"mine?fieldManager=x", text("v1", "ConfigMap", "mine"), applyYAML); a.code != 403 {
-		t.Errorf("without rights: HTTP %d", a.code)
+	if a := admin.do(t, "GET", "/metrics", ""); !strings.Contains(string(a.body), `apiserver_request_total{code="200",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="APPLY",version="v1"}`) {
+		t.Error("applies are not counted as such")
+	}
+
+	// Permissions: to make an object by applying it takes the right to create it too.
+	reader := p.as(t, p.token(t, ns))
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"patch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}}}}
+	must(p.typed.RbacV1().Roles(ns).Create(ctx, role, metav1.CreateOptions{}))(t)
+	must(p.typed.RbacV1().RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "patch", APIGroup: rbacv1.GroupName},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "default", Namespace: ns}}}, metav1.CreateOptions{}))(t)
+	for name, want := range map[string]string{"a": "200 ", "mine": `403 configmaps "mine" is forbidden: User "system:serviceaccount:` + ns +
+		`:default" cannot create resource "configmaps" in API group "" in the namespace "` + ns + `"`} {
+		a := reader.do(t, "PATCH", path+name+"?fieldManager=x", text("v1", "ConfigMap", name), applyYAML)
+		if got := fmt.Sprint(a.code, " ", a.status().Message); got != want {
+			t.Errorf("may only patch: got %s, want %s", got, want)
+		}
 	}
 }
 
@@ -419,4 +450,70 @@ func TestApplyTogether(t *testing.T) {
 	wg.Wait()
 	cancel()
 	deleting.Wait()
+}
+
+// TestApplyCustom tells the story of a custom resource, typed by its schema.
+func TestApplyCustom(t *testing.T) {
+	p := api(t)
+	admin := p.as(t, "admin")
+	ns := p.namespace(t)
+	const crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	definition := text("apiextensions.k8s.io/v1", "CustomResourceDefinition", "applieds.example.com", `"spec":{"group":"example.com","scope":"Namespaced",
+		"names":{"plural":"applieds","kind":"Applied"},"versions":[{"name":"v1","served":true,"storage":true,"subresources":{"status":{},"scale":{"specReplicasPath":".spec.size","statusReplicasPath":".status.size"}},
+		"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","properties":{"size":{"type":"integer"},"mode":{"type":"string","default":"fast"},
+		"parts":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["name"],"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string"},"weight":{"type":"integer"}}}},
+		"list":{"type":"array","items":{"type":"string"}},"free":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}},"status":{"type":"object","properties":{"size":{"type":"integer"}}}}}}}]}`)
+	if a := admin.do(t, "POST", crds, definition); a.code != 201 {
+		t.Fatalf("HTTP %d: %s", a.code, a.body)
+	}
+	defer admin.do(t, "DELETE", crds+"/applieds.example.com", "")
+	path := "/apis/example.com/v1/namespaces/" + ns + "/applieds/w"
+	for try := 0; admin.do(t, "GET", path, "").status().Message != `applieds.example.com "w" not found`; try++ {
+		if try > 100 {
+			t.Fatal("the definition is not established")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	one := `one Apply example.com/v1 {"f:spec":{"f:free":{"f:any":{".":{},"f:thing":{}}},"f:list":{},"f:parts":{"k:{\"name\":\"a\"}":{".":{},"f:name":{},"f:weight":{}}},"f:size":{}}}`
+	for _, s := range []struct {
+		what, by, sub, rest string
+		code                int
+		want                string // the spec and the owners, or the message
+	}{
+		{"is made, with defaults", "one", "", `"spec":{"size":2,"parts":[{"name":"a","weight":1}],"list":["x"],"free":{"any":{"thing":1}}}`, 201,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1]] size:2]\n" + one},
+		{"an item of another", "two", "", `"spec":{"parts":[{"name":"b"}]}`, 200,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1] map[name:b]] size:2]\n" + one + "\n" +
+				`two Apply example.com/v1 {"f:spec":{"f:parts":{"k:{\"name\":\"b\"}":{".":{},"f:name":{}}}}}`},
+		{"a list is a whole", "two", "", `"spec":{"list":["y"]}`, 409, `Apply failed with 1 conflict: conflict with "one": .spec.list`},
+		{"no field that the schema does not know", "two", "", `"spec":{"sizee":1}`, 500,
+			"failed to create typed patch object (/w; example.com/v1, Kind=Applied): .spec.sizee: field not declared in schema"},
+		{"the status alone", "two", "/status", `"spec":{"size":9},"status":{"size":1}`, 200,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1] map[name:b]] size:2]\n" + one + "\n" +
+				`two Apply example.com/v1 status {"f:status":{"f:size":{}}}` + "\n" + `two Apply example.com/v1 {"f:spec":{"f:parts":{"k:{\"name\":\"b\"}":{".":{},"f:name":{}}}}}`},
+		{"a conflict about its scale", "three", "/scale", `"spec":{"replicas":3}`, 409, `Apply failed with 1 conflict: conflict with "one": .spec.replicas`},
+		{"what is applied no more goes", "two", "", `"spec":{}`, 200,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1]] size:2]\n" + one + "\n" +
+				`two Apply example.com/v1 status {"f:status":{"f:size":{}}}` + "\n" + `two Apply example.com/v1 {"f:spec":{}}`},
+	} {
+		body := text("example.com/v1", "Applied", "w", s.rest)
+		if s.sub == "/scale" {
+			body = text("autoscaling/v1", "Scale", "w", s.rest)
+		}
+		a := admin.do(t, "PATCH", path+s.sub+"?fieldManager="+s.by, body, applyYAML)
+		got := a.status().Message
+		if a.code < 300 {
+			var o struct {
+				metav1.PartialObjectMetadata
+				Spec map[string]any
+			}
+			if err := json.Unmarshal(a.body, &o); err != nil {
+				t.Fatal(err)
+			}
+			got = fmt.Sprint(o.Spec) + "\n" + owners(&o)
+		}
+		if a.code != s.code || got != s.want {
+			t.Errorf("%s: HTTP %d, want %d\n got %s\nwant %s", s.what, a.code, s.code, got, s.want)
+		}
+	}
 }

@@ -111,6 +111,37 @@ func BenchmarkPod(b *testing.B) {
 	})
 }
 
+// BenchmarkApply is a Deployment that is applied again and again, as operators and pipelines do.
+func BenchmarkApply(b *testing.B) {
+	h, ns := api(b).direct(b)
+	path := "/apis/apps/v1/namespaces/" + ns + "/deployments/web?fieldManager=bench"
+	config := func(n int) string {
+		return text("apps/v1", "Deployment", "web", fmt.Sprintf(deploymentSpec, fmt.Sprint(n), "a"))
+	}
+	apply := func(b *testing.B, n int) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(b.Context(), "PATCH", path, bytes.NewReader([]byte(config(n))))
+		r.Header.Set("Authorization", "Bearer "+h.token)
+		r.Header.Set("Content-Type", "application/apply-patch+yaml")
+		if h.p.API.ServeHTTP(w, r); w.Code != 200 && w.Code != 201 {
+			b.Fatalf("HTTP %d: %s", w.Code, w.Body)
+		}
+	}
+	apply(b, 1)
+	b.Run("nothing", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			apply(b, 1)
+		}
+	})
+	b.Run("a field", func(b *testing.B) {
+		b.ReportAllocs()
+		for n := 2; b.Loop(); n++ {
+			apply(b, n)
+		}
+	})
+}
+
 // BenchmarkCreate is a create as client-go sends it, of objects such as charts make.
 func BenchmarkCreate(b *testing.B) {
 	h, ns := api(b).direct(b)

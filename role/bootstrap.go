@@ -56,6 +56,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.dnsService(ctx, c); err != nil {
 		return err
 	}
+	if err := s.extensionAuthentication(ctx, c); err != nil {
+		return err
+	}
 	facts := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespacePublic, Name: clusterFacts},
 		Data: map[string]string{"podCIDR": s.Config.Server.PodCIDR, "serviceCIDR": s.Config.Server.ServiceCIDR, "domain": s.Config.Server.Domain}}
 	if err := put(ctx, c, client.ConfigMaps, facts); err != nil {

@@ -15,18 +15,22 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/apiserver"
 	"github.com/lighter-k8s/lighter/apiserver/h2"
 	"github.com/lighter-k8s/lighter/apiserver/openapi"
+	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
@@ -56,15 +60,21 @@ type Server struct {
 	bearer     authn.Bearer
 	authn      authn.Authenticator
 	rbac       *authz.RBAC
+	audit      *audit.Trail
 	store      store.Store
 	encryption *encryption
 	snapshots  *snapshots
 	timeline   *timeline
+	openapi    *openapi.Handler
+	custom     atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
+	changed    chan struct{}               // holds one when custom has changed
 	state      *watch.State
 	address    netip.Addr // where nodes and pods reach the API
 	member     *member    // of the servers' own etcd; nil: the store is another
 	identity   string     // among several servers
 	wellness   wellness
+	news       *client.Recorder       // of what happens to admission itself
+	measures   []prometheus.Collector // of parts that are made before the API
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -72,7 +82,7 @@ const KubernetesVersion = "v1.37.2"
 
 // NewServer opens the store and makes all parts, none of which runs yet.
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
-	s := &Server{Config: c, Log: log, Version: KubernetesVersion}
+	s := &Server{Config: c, Log: log, Version: KubernetesVersion, changed: make(chan struct{}, 1)}
 	s.wellness.server = s
 	dir := filepath.Join(c.DataDir, "server")
 	err := enterCluster(ctx, c, log)
@@ -132,7 +142,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.services = registry.NewServices(reg, []netip.Prefix{cidr}, first, n)
 	s.reviews(reg)
-	if reg.Admission, err = s.admission(infos); err != nil {
+	if reg.Admission, err = s.admission(infos, reg); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
 
@@ -140,11 +150,19 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	for _, g := range builtin.Groups() {
 		groups = append(groups, apiserver.Group(g))
 	}
+	if s.audit, err = openAudit(c, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	s.Direct.Audit = s.audit
 	s.API = apiserver.New(infos, groups)
+	s.API.Audit = s.audit
+	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
+	s.API.Measure(s.measures...)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
-	s.API.OpenAPI, s.API.OpenID = openapi.New(infos, s.Version), http.HandlerFunc(s.openID)
+	s.openapi = openapi.New(infos, s.Version)
+	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
 	s.API.Several = s.several()
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
@@ -210,6 +228,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return errors.Join(err, s.store.Close())
 	}
+	toOthers, err := s.PKI.Proxy.Rotating(pki.FrontProxy())
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	others := s.aggregation(toOthers.GetClientCertificate)
 	s.API.Kubelet = &apiserver.Tunnel{
 		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
 		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
@@ -222,13 +245,14 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.PKI.CA.Pool(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.clientAuthorities(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
-	followed := make(chan error, 1)
+	followed, written := make(chan error, 1), make(chan error, 1)
 	go func() { followed <- s.state.Run(state) }()
+	go func() { written <- s.audit.Run(state) }()
 	g.Go(func() error {
 		select {
 		case err := <-followed: // memory would show the past from here on
@@ -238,9 +262,14 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return nil
 		}
 	})
+	custom, served := s.customResources(), make(chan struct{})
+	g.Go(func() error { return custom.Run(ctx, func() { close(served) }) })
+	g.Go(func() error { return others.Run(ctx) })
+	g.Go(func() error { return toOthers.Run(ctx, s.Log) })
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.news.Run(admission.Exempt(ctx)) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
 	g.Go(func() error { return boundHeap(ctx, s.state.Rest) })
@@ -255,7 +284,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return serving.Run(ctx, s.Log) })
 	g.Go(func() error { return toKubelets.Run(ctx, s.Log) })
 	g.Go(func() error {
-		if err := s.bootstrapWith(ctx); err != nil {
+		// What users add to admission cannot keep a server from starting.
+		if err := s.bootstrapWith(admission.Exempt(ctx)); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
 		if c := s.Config; c.Server.Store != "memory" {
@@ -263,7 +293,13 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 				return err
 			}
 		}
+		select {
+		case <-served:
+		case <-ctx.Done():
+			return nil
+		}
 		s.API.SetReady(s.wellness.checks())
+		g.Go(func() error { return others.KeepLocal(ctx, s.local, s.changed) })
 		if ready != nil {
 			ready()
 		}
@@ -288,6 +324,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	err = g.Wait()
 	end()
+	if err := <-written; err != nil {
+		s.Log.Error("the end of the audit trail is not written", "err", err)
+	}
 	return errors.Join(err, <-followed, s.store.Close())
 }
 

@@ -57,8 +57,9 @@ func (s *Server) serveUndo(w http.ResponseWriter, r *http.Request) {
 
 // past is an object as it was.
 type past struct {
-	info *api.Info
-	obj  api.Object
+	info  *api.Info
+	obj   api.Object
+	infos []*api.Info // all there are
 }
 
 func (p past) name() string {
@@ -69,7 +70,8 @@ func (p past) name() string {
 }
 
 func (s *Server) undo(ctx context.Context, u Undo, say func(string, ...any)) error {
-	prefixes, exact, err := u.keys()
+	infos := s.infos()
+	prefixes, exact, err := u.keys(infos)
 	if err != nil {
 		return err
 	}
@@ -79,7 +81,7 @@ func (s *Server) undo(ctx context.Context, u Undo, say func(string, ...any)) err
 	}
 	var all []past
 	for _, e := range entries {
-		info := infoOf(e.Key)
+		info := infoOf(infos, e.Key)
 		if info == nil {
 			continue
 		}
@@ -90,7 +92,7 @@ func (s *Server) undo(ctx context.Context, u Undo, say func(string, ...any)) err
 		if err != nil {
 			return fmt.Errorf("%s: %w", e.Key, err)
 		}
-		p := past{info, obj}
+		p := past{info, obj, infos}
 		if why := p.leave(u); why != "" {
 			say("%s: left alone: %s", p.name(), why)
 			continue
@@ -121,7 +123,7 @@ func (s *Server) undo(ctx context.Context, u Undo, say func(string, ...any)) err
 }
 
 // keys are where in the store it lies; exact: one key, else all below.
-func (u Undo) keys() (keys []string, exact bool, err error) {
+func (u Undo) keys(infos []*api.Info) (keys []string, exact bool, err error) {
 	if (u.At == "") == (u.From == "") {
 		return nil, false, errors.New("want a time (--at) or a backup (--from)")
 	}
@@ -129,8 +131,8 @@ func (u Undo) keys() (keys []string, exact bool, err error) {
 		if u.Namespace == "" {
 			return nil, false, errors.New("want an object or a namespace")
 		}
-		for _, i := range builtin.All() {
-			if i.Stored == i && !i.Virtual && i.Namespaced && slices.Contains(i.Verbs, "create") && slices.Contains(i.Verbs, "update") {
+		for _, i := range infos {
+			if kept(i) && !i.Virtual && i.Namespaced && slices.Contains(i.Verbs, "create") && slices.Contains(i.Verbs, "update") {
 				keys = append(keys, watch.Key(i, u.Namespace, ""))
 			}
 		}
@@ -141,8 +143,8 @@ func (u Undo) keys() (keys []string, exact bool, err error) {
 		return nil, false, fmt.Errorf("object %q: want kind/name, such as deployment/web", u.Object)
 	}
 	kind, group, _ := strings.Cut(strings.ToLower(kind), ".")
-	for _, i := range builtin.All() {
-		if i.Stored != i || i.Virtual || group != "" && group != i.Group ||
+	for _, i := range infos {
+		if !kept(i) || i.Virtual || group != "" && group != i.Group ||
 			kind != i.Resource && kind != i.Singular && !slices.Contains(i.Short, kind) && kind != strings.ToLower(i.Kind) {
 			continue
 		}
@@ -223,10 +225,26 @@ func (s *Server) fromBackup(ctx context.Context, path string, keys []string, exa
 	return out, nil
 }
 
+// infos are all resources that are served now, custom ones in each of their versions.
+func (s *Server) infos() []*api.Info {
+	if all := s.custom.Load(); all != nil {
+		return append(builtin.All(), *all...)
+	}
+	return builtin.All()
+}
+
+// kept tells whether objects are looked for under the record: of a custom resource, under its first version's.
+func kept(i *api.Info) bool {
+	if i.Custom != nil {
+		return i.Custom.Versions[0] == i
+	}
+	return i.Stored == i
+}
+
 // infoOf finds the resource of a store's key.
-func infoOf(key string) *api.Info {
-	for _, i := range builtin.All() {
-		if i.Stored == i && !i.Virtual && strings.HasPrefix(key, watch.Prefix+i.StoreKey+"/") {
+func infoOf(infos []*api.Info, key string) *api.Info {
+	for _, i := range infos {
+		if kept(i) && !i.Virtual && strings.HasPrefix(key, watch.Prefix+i.StoreKey+"/") {
 			return i
 		}
 	}
@@ -282,7 +300,7 @@ func (p past) bring(ctx context.Context, c client.Client, dry bool) (string, err
 	obj.SetManagedFields(nil)
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
-	obj.SetOwnerReferences(owners(ctx, c, obj))
+	obj.SetOwnerReferences(owners(ctx, c, p.infos, obj))
 	if now == nil {
 		obj.SetResourceVersion("")
 		obj.SetUID("")
@@ -343,9 +361,9 @@ func (p past) create(ctx context.Context, c client.Client) (string, error) {
 }
 
 // owners are the object's owners as they are now: one that is gone would take the object with it.
-func owners(ctx context.Context, c client.Client, obj api.Object) (out []metav1.OwnerReference) {
+func owners(ctx context.Context, c client.Client, infos []*api.Info, obj api.Object) (out []metav1.OwnerReference) {
 	for _, o := range obj.GetOwnerReferences() {
-		for _, i := range builtin.All() {
+		for _, i := range infos {
 			if i.Kind != o.Kind || i.GroupVersion().String() != o.APIVersion || i.Virtual {
 				continue
 			}

@@ -32,7 +32,7 @@ func (s Snapshot) All(f *Filter) func(yield func(*Item) bool) {
 func (s *State) Follow(i *api.Info, f Filter) (Snapshot, *Watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.tables[i.StoreKey]
+	t := s.table(i)
 	w := s.watcher(t, &f)
 	return Snapshot{t.snapshot()}, w
 }

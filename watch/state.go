@@ -31,9 +31,10 @@ type State struct {
 	now   func() time.Time
 
 	mu       sync.RWMutex
-	tables   map[string]*table // by StoreKey
-	revision uint64            // everything up to it is applied
-	failed   error             // Run ended: nothing newer will come
+	tables   map[string]*table        // by StoreKey
+	loading  map[*table][]store.Event // what happened to those that are just being read
+	revision uint64                   // everything up to it is applied
+	failed   error                    // Run ended: nothing newer will come
 	waiting  []waiter
 	offers   map[offer]api.Object
 	hot      *hot
@@ -140,15 +141,7 @@ func (s *State) Run(ctx context.Context) error {
 	}
 	s.waiting = nil
 	for _, t := range s.tables {
-		wake := func(f *feed) {
-			for w := range f.watchers {
-				w.Poke()
-			}
-		}
-		wake(&t.log)
-		for _, f := range t.feeds {
-			wake(f)
-		}
+		t.wake()
 	}
 	s.mu.Unlock()
 	if ctx.Err() != nil {
@@ -182,27 +175,9 @@ func (s *State) apply(batch []store.Event) {
 	s.mu.Lock()
 	woken := s.woken[:0]
 	for _, e := range batch {
-		t, key := s.split(e.Key)
-		if t == nil {
-			continue
+		if t, _ := s.split(e.Key); t != nil {
+			woken = s.take(t, e, woken)
 		}
-		old, _ := t.items.Get(key)
-		ev := &Event{Revision: revision, Old: old, at: s.now()}
-		delete(t.unreadable, key)
-		if e.Value != nil {
-			o := offer{e.Key, revision}
-			obj := s.offers[o]
-			delete(s.offers, o)
-			var err error
-			if ev.New, err = s.read(t, key, e.Entry, obj); err != nil {
-				s.lose(t, key, e.Entry, err) // and do not go on to show the older state: for who watches it is gone
-			}
-		}
-		if ev.New == nil && old == nil {
-			continue
-		}
-		t.put(old, ev.New)
-		woken = s.append(t, ev, woken)
 	}
 	s.trim()
 	s.revision = revision
@@ -222,6 +197,35 @@ func (s *State) apply(batch []store.Event) {
 	}
 	clear(woken)
 	s.woken = woken[:0]
+}
+
+// take takes in one event of a table, and appends whom it concerns.
+func (s *State) take(t *table, e store.Event, woken []*Watcher) []*Watcher {
+	if len(s.loading) > 0 {
+		if missed, ok := s.loading[t]; ok {
+			s.loading[t] = append(missed, e)
+			return woken
+		}
+	}
+	revision := uint64(e.Revision)
+	key := e.Key[len(Prefix)+len(t.info.StoreKey)+1:]
+	old, _ := t.items.Get(key)
+	ev := &Event{Revision: revision, Old: old, at: s.now()}
+	delete(t.unreadable, key)
+	if e.Value != nil {
+		o := offer{e.Key, revision}
+		obj := s.offers[o]
+		delete(s.offers, o)
+		var err error
+		if ev.New, err = s.read(t, key, e.Entry, obj); err != nil {
+			s.lose(t, key, e.Entry, err) // and do not go on to show the older state: for who watches it is gone
+		}
+	}
+	if ev.New == nil && old == nil {
+		return woken
+	}
+	t.put(old, ev.New)
+	return s.append(t, ev, woken)
 }
 
 // Revision is the newest revision that the state shows.

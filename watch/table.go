@@ -34,6 +34,9 @@ type table struct {
 	since  uint64 // events later than this revision are all in log
 
 	unreadable map[string]Unreadable // by key; nil while there is none
+
+	epoch int  // counts how often all watches were ended
+	gone  bool // it is none of the state's tables any more
 }
 
 // set is what an index has for one value.

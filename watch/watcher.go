@@ -19,6 +19,7 @@ type Watcher struct {
 	seen  uint64 // revision up to which everything was looked at
 	wake  chan struct{}
 	past  *past // gives what happened before the log began; nil: the watcher is in its feed
+	epoch int   // of the table when it began
 }
 
 // takeBytes bounds what one Take gives, beyond the events of one revision, which stay together so that whoever breaks off
@@ -29,7 +30,8 @@ const takeBytes = 4 << 10
 // ctx bounds that. Errors: ErrExpired when the store has forgotten it, ctx's, the store's.
 func (s *State) Watch(ctx context.Context, i *api.Info, f Filter, after uint64) (*Watcher, error) {
 	s.mu.Lock()
-	w := &Watcher{state: s, table: s.tables[i.StoreKey], begin: after, seen: after, wake: make(chan struct{}, 1)}
+	w := &Watcher{state: s, table: s.table(i), begin: after, seen: after, wake: make(chan struct{}, 1)}
+	w.epoch = w.table.epoch
 	in := s.join(w, &f)
 	s.mu.Unlock()
 	if in {
@@ -76,7 +78,7 @@ func (s *State) join(w *Watcher, f *Filter) bool {
 // ListWatch lists and begins a watcher of what happens after that list.
 func (s *State) ListWatch(i *api.Info, f Filter) ([]*Item, *Watcher) {
 	s.mu.Lock()
-	t := s.tables[i.StoreKey]
+	t := s.table(i)
 	view := s.look(t, &f)
 	w := s.watcher(t, &f)
 	s.mu.Unlock()
@@ -86,7 +88,7 @@ func (s *State) ListWatch(i *api.Info, f Filter) ([]*Item, *Watcher) {
 
 // watcher makes one of what happens from now on.
 func (s *State) watcher(t *table, f *Filter) *Watcher {
-	w := &Watcher{state: s, table: t, begin: s.revision, seen: s.revision, wake: make(chan struct{}, 1)}
+	w := &Watcher{state: s, table: t, begin: s.revision, seen: s.revision, wake: make(chan struct{}, 1), epoch: t.epoch}
 	s.feed(w, f)
 	return w
 }
@@ -109,6 +111,9 @@ func (s *State) feed(w *Watcher, f *Filter) {
 	}
 	w.feed.watchers[w] = struct{}{}
 	w.next = w.feed.end()
+	if t.gone {
+		w.Poke()
+	}
 }
 
 // Poke makes Wake ready. Whoever waits there for other things too may have them poke; any goroutine may call it.
@@ -124,7 +129,7 @@ func (w *Watcher) Wake() <-chan struct{} { return w.wake }
 
 // Take gives some of the events since the last Take that may concern the watcher (For tells), appended to into, and the
 // revision up to which nothing is missing; where there are more, Wake is ready at once. It never waits.
-// Errors: ErrExpired when the watcher is too far behind, or why the state ended.
+// Errors: ErrExpired when the watcher is too far behind, ErrEnded, or why the state ended.
 func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) {
 	if w.past != nil {
 		return w.takePast(into)
@@ -132,6 +137,7 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 	s := w.state
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	given := len(into)
 	if w.next < w.feed.first || w.early != nil && w.early[0].Revision <= w.table.since {
 		return into, w.seen, ErrExpired
 	}
@@ -161,6 +167,12 @@ func (w *Watcher) Take(into []*Event) (events []*Event, upTo uint64, err error) 
 		}
 	}
 	w.seen = max(w.seen, s.revision)
+	if w.ended() {
+		if len(into) == given {
+			return into, w.seen, ErrEnded
+		}
+		w.Poke() // what happened before the end first
+	}
 	return into, w.seen, s.failed
 }
 
@@ -173,8 +185,12 @@ func (w *Watcher) takePast(into []*Event) ([]*Event, uint64, error) {
 		return events, w.seen, err
 	}
 	s.mu.Lock()
-	in := s.join(w, &p.filter)
+	ended := w.ended()
+	in := !ended && s.join(w, &p.filter)
 	s.mu.Unlock()
+	if ended {
+		return events, w.seen, ErrEnded
+	}
 	if in {
 		p.stop()
 		w.past = nil
@@ -183,6 +199,9 @@ func (w *Watcher) takePast(into []*Event) ([]*Event, uint64, error) {
 	}
 	return events, w.seen, nil
 }
+
+// ended tells whether the table's watches were ended since it began. The state's lock is held.
+func (w *Watcher) ended() bool { return w.table.gone || w.epoch != w.table.epoch }
 
 // Next waits for Take to give events or for ctx.
 func (w *Watcher) Next(ctx context.Context, into []*Event) ([]*Event, uint64, error) {

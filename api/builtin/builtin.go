@@ -7,6 +7,8 @@ import (
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/admissionregistration"
+	"github.com/lighter-k8s/lighter/api/apiextensions"
+	"github.com/lighter-k8s/lighter/api/apiregistration"
 	"github.com/lighter-k8s/lighter/api/apps"
 	"github.com/lighter-k8s/lighter/api/authentication"
 	"github.com/lighter-k8s/lighter/api/authorization"
@@ -42,6 +44,7 @@ var v1 = []string{"v1"}
 
 var groups = []Group{
 	{"", v1},
+	{"apiregistration.k8s.io", v1},
 	{"apps", v1},
 	{"events.k8s.io", v1},
 	{"authentication.k8s.io", v1},
@@ -54,6 +57,7 @@ var groups = []Group{
 	{"rbac.authorization.k8s.io", v1},
 	{"storage.k8s.io", v1},
 	{"admissionregistration.k8s.io", v1},
+	{"apiextensions.k8s.io", v1},
 	{"scheduling.k8s.io", v1},
 	{"coordination.k8s.io", v1},
 	{"node.k8s.io", v1},
@@ -68,6 +72,7 @@ var groups = []Group{
 func All() []*api.Info {
 	return slices.Concat(
 		core.All,
+		apiregistration.All,
 		apps.All,
 		events.All,
 		authentication.All,
@@ -80,6 +85,7 @@ func All() []*api.Info {
 		rbac.All,
 		storage.All,
 		admissionregistration.All,
+		apiextensions.All,
 		scheduling.All,
 		coordination.All,
 		node.All,

@@ -1,6 +1,7 @@
 package managed
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -31,7 +32,7 @@ type Apply struct {
 // with its causes, 400 for another kind and for managedFields in it. Others say what no schema allows.
 // The rules are apimachinery's. Source: Kubernetes documentation, Server-Side Apply; KEP-555.
 func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructured) (api.Object, error) {
-	k := kinds{i, a.Versions}
+	k := kinds{i, a.Versions, map[*api.Info]typed.ParseableType{}}
 	build := managedfields.NewDefaultFieldManager
 	if i.Type == nil { // made at run time: its versions' fields may be known to nobody
 		build = managedfields.NewDefaultCRDFieldManager
@@ -44,13 +45,13 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if live == nil {
 		live = i.New()
 	}
-	if err := bounded(i, live, config); err != nil {
+	if err := bounded(k, live, config); err != nil {
 		return nil, err
 	}
 	if i.Type == nil { // the result may share what it is made of
 		config = config.DeepCopy()
 	}
-	got, err := m.Apply(k.named(live), config, a.Manager, a.Force)
+	got, err := m.Apply(a.settled(k, k.named(live), config), config, a.Manager, a.Force)
 	if err != nil {
 		return nil, err
 	}
@@ -62,18 +63,53 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	return obj, nil
 }
 
+// settled empties the applier's entry in an object of ours when the configuration has just the fields that it had: then
+// nothing is to be taken away, and looking for that is half of the library's work. The entry comes back with the merge.
+func (a Apply) settled(k kinds, live api.Object, config *unstructured.Unstructured) api.Object {
+	version := k.info.GroupVersion().String()
+	n := slices.IndexFunc(live.GetManagedFields(), a.mine)
+	if n < 0 || live.GetManagedFields()[n].APIVersion != version || live.GetManagedFields()[n].FieldsV1 == nil || config.GetAPIVersion() != version {
+		return live
+	}
+	v, err := k.ObjectToTyped(config)
+	if err != nil {
+		return live // the library says so
+	}
+	fields, err := v.ToFieldSet()
+	if err != nil {
+		return live
+	}
+	if f := k.written(a.Subresource)[fieldpath.APIVersion(version)]; f != nil {
+		fields = f.Filter(fields)
+	}
+	raw, err := fields.ToJSON()
+	if err != nil {
+		return live
+	}
+	now, err := parse(raw)
+	if err != nil || !bytes.Equal(now.stripped().encode().GetRawBytes(), live.GetManagedFields()[n].FieldsV1.GetRawBytes()) {
+		return live
+	}
+	entries := slices.Clone(live.GetManagedFields())
+	entries[n].FieldsV1 = metav1.NewFieldsV1("{}")
+	live.SetManagedFields(entries)
+	return live
+}
+
+// mine tells the applier's entry.
+func (a Apply) mine(e metav1.ManagedFieldsEntry) bool {
+	return e.Manager == a.Manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == a.Subresource
+}
+
 // date sets the time of the applier's entry where it is new: the library has a clock of its own.
 func (a Apply) date(obj, live api.Object) {
-	mine := func(e metav1.ManagedFieldsEntry) bool {
-		return e.Manager == a.Manager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == a.Subresource
-	}
 	entries := obj.GetManagedFields()
-	n := slices.IndexFunc(entries, mine)
+	n := slices.IndexFunc(entries, a.mine)
 	if n < 0 || entries[n].Time == nil {
 		return
 	}
 	before := live.GetManagedFields()
-	if b := slices.IndexFunc(before, mine); b >= 0 && entries[n].Time.Equal(before[b].Time) {
+	if b := slices.IndexFunc(before, a.mine); b >= 0 && entries[n].Time.Equal(before[b].Time) {
 		return
 	}
 	now := metav1.NewTime(a.Now.UTC().Truncate(time.Second))
@@ -86,6 +122,18 @@ func (a Apply) date(obj, live api.Object) {
 type kinds struct {
 	info     *api.Info
 	versions []*api.Info
+	types    map[*api.Info]typed.ParseableType // one each: values of another schema cannot be compared
+}
+
+func (k kinds) typed(i *api.Info) (typed.ParseableType, error) {
+	if t, ok := k.types[i]; ok {
+		return t, nil
+	}
+	t, err := Typed(i)
+	if err == nil {
+		k.types[i] = t
+	}
+	return t, err
 }
 
 func (k kinds) find(gv schema.GroupVersion) *api.Info {
@@ -125,7 +173,7 @@ func (k kinds) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions
 	if i == nil || i.Kind != gvk.Kind {
 		return nil, runtime.NewNotRegisteredErrForKind("server-side apply", gvk)
 	}
-	t, err := Typed(i)
+	t, err := k.typed(i)
 	if err != nil {
 		return nil, err
 	}

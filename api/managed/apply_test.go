@@ -60,6 +60,16 @@ func BenchmarkApplyLabel(b *testing.B) {
 	benchmark(b, func(config *unstructured.Unstructured) { config.SetLabels(map[string]string{"another": "label"}) })
 }
 
+func BenchmarkApplyImage(b *testing.B) {
+	benchmark(b, func(config *unstructured.Unstructured) {
+		containers, _, _ := unstructured.NestedSlice(config.Object, "spec", "containers")
+		containers[0].(map[string]any)["image"] = "another"
+		if err := unstructured.SetNestedSlice(config.Object, containers, "spec", "containers"); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
 // TestTypesAreSmall: what stays in memory once all kinds have been applied. The figure is printed; the bound is loose.
 func TestTypesAreSmall(t *testing.T) {
 	heap := func() uint64 {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"unsafe"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
@@ -23,6 +24,9 @@ type delta struct {
 
 // diff compares two objects of i; old nil is an object without content.
 func diff(i *api.Info, old, obj api.Object) (took, gone *set) {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return diffCustom(i, old, u)
+	}
 	if old == nil {
 		old = i.New()
 	}

@@ -52,7 +52,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 		return
 	}
 	version := i.GroupVersion().String()
-	if len(entries) == 0 && old == nil {
+	if len(entries) == 0 && old == nil && i.Custom == nil {
 		if fields := created(i, obj, w.Subresource); fields != nil {
 			obj.SetManagedFields([]metav1.ManagedFieldsEntry{w.entry(version, fields)})
 		}
@@ -68,7 +68,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 		change, ok := changes[e.APIVersion]
 		if !ok {
 			if o, n, served := w.in(i, e.APIVersion, old, obj); served {
-				t, g := diffOf(reflect.TypeOf(n), o, n)
+				t, g := diffIn(i, e.APIVersion, o, n)
 				change = t.union(g)
 			} else {
 				continue
@@ -88,6 +88,14 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	if len(kept) > 0 {
 		obj.SetManagedFields(kept)
 	}
+}
+
+// diffIn is diff for objects in another version of the resource.
+func diffIn(i *api.Info, apiVersion string, old, obj api.Object) (took, gone *set) {
+	if i.Custom != nil {
+		return diff(version(i, apiVersion), old, obj)
+	}
+	return diffOf(reflect.TypeOf(obj), old, obj)
 }
 
 // in gives both objects in another version; false: it is not served any more.

@@ -22,8 +22,10 @@ type Handler struct {
 	infos   []*api.Info
 	version string
 
-	mu   sync.Mutex
-	docs map[string]*document // "v2", "v3", "v3/apis/apps/v1"
+	mu     sync.Mutex
+	custom []*api.Info
+	others map[string]string    // documents of other servers: where each is
+	docs   map[string]*document // "v2", "v3", "v3/apis/apps/v1"
 }
 
 // document is a description in the two forms that clients ask for.
@@ -128,7 +130,7 @@ func (h *Handler) make(name string) any {
 		return h.index()
 	case strings.HasPrefix(name, "v3/"):
 		at := "/" + strings.TrimPrefix(name, "v3/")
-		infos := slices.DeleteFunc(slices.Clone(h.infos), func(i *api.Info) bool { return root(i.Group, i.Version) != at })
+		infos := slices.DeleteFunc(h.all(), func(i *api.Info) bool { return root(i.Group, i.Version) != at })
 		if len(infos) > 0 {
 			return h.v3(infos)
 		}
@@ -139,12 +141,15 @@ func (h *Handler) make(name string) any {
 // index lists the group versions' documents, each with its hash, so that clients fetch what changed.
 func (h *Handler) index() any {
 	list := doc{}
-	for _, i := range h.infos {
+	for _, i := range h.all() {
 		at := strings.TrimPrefix(root(i.Group, i.Version), "/")
 		if list[at] != nil {
 			continue
 		}
 		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at}
+	}
+	for at, url := range h.others {
+		list[at] = doc{"serverRelativeURL": url}
 	}
 	return doc{"paths": list}
 }
@@ -178,17 +183,17 @@ func (m *models) operation3(p path, op operation) doc {
 		return out
 	}
 	ok := doc{"description": "OK"}
-	if op.answer != nil {
-		ok["content"] = content(m.ref(op.answer), "application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+	if !op.answer.none() {
+		ok["content"] = content(m.refKind(op.answer), "application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 	}
 	out := m.operation(p, op)
 	out["responses"] = op.responses(ok)
 	out["parameters"] = parameters("", op.query, true)
 	switch {
 	case op.patches:
-		out["requestBody"] = doc{"required": true, "content": content(m.patchRef(), patchTypes...)}
-	case op.body != nil:
-		out["requestBody"] = doc{"content": content(m.ref(op.body), "*/*"), "required": op.method != "delete"}
+		out["requestBody"] = doc{"required": true, "content": content(m.patchRef(), patchTypes(p.info)...)}
+	case !op.body.none():
+		out["requestBody"] = doc{"content": content(m.refKind(op.body), "*/*"), "required": op.method != "delete"}
 	}
 	return out
 }
@@ -204,7 +209,13 @@ func (op operation) responses(ok doc) doc {
 	return out
 }
 
-var patchTypes = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+// patchTypes are the kinds of patches that a resource takes.
+func patchTypes(i *api.Info) []string {
+	if i.Custom != nil {
+		return []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
+	}
+	return []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+}
 
 func (m *models) patchRef() doc {
 	const n = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
@@ -268,6 +279,9 @@ func (m *models) kindsOf(infos []*api.Info) {
 		s["x-kubernetes-group-version-kind"] = append(list, doc{"group": group, "version": version, "kind": kind})
 	}
 	for _, i := range infos {
+		if i.Custom != nil { // which says so itself
+			continue
+		}
 		mark(name(typeOf(i.New())), i.Group, i.Version, i.Kind)
 		if slices.Contains(i.Verbs, "list") {
 			mark(name(typeOf(i.NewList())), i.Group, i.Version, i.ListKind)
@@ -279,7 +293,7 @@ func (m *models) kindsOf(infos []*api.Info) {
 func (h *Handler) v2() any {
 	m := newModels(false)
 	all := doc{}
-	for _, i := range h.infos {
+	for _, i := range h.all() {
 		for _, p := range paths(i) {
 			item := doc{"parameters": parameters(p.url, []string{"pretty"}, false)}
 			for _, op := range p.ops {
@@ -288,13 +302,13 @@ func (h *Handler) v2() any {
 				switch {
 				case op.patches:
 					params = append(params, doc{"name": "body", "in": "body", "required": true, "schema": m.patchRef()})
-					out["consumes"] = patchTypes
-				case op.body != nil:
-					params = append(params, doc{"name": "body", "in": "body", "required": op.method != "delete", "schema": m.ref(op.body)})
+					out["consumes"] = patchTypes(p.info)
+				case !op.body.none():
+					params = append(params, doc{"name": "body", "in": "body", "required": op.method != "delete", "schema": m.refKind(op.body)})
 				}
 				ok := doc{"description": "OK"}
-				if op.answer != nil {
-					ok["schema"] = m.ref(op.answer)
+				if !op.answer.none() {
+					ok["schema"] = m.refKind(op.answer)
 				}
 				out["parameters"], out["responses"] = params, op.responses(ok)
 				out["schemes"], out["produces"] = []string{"https"}, []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
@@ -303,7 +317,7 @@ func (h *Handler) v2() any {
 			all[p.url] = item
 		}
 	}
-	m.kindsOf(h.infos)
+	m.kindsOf(h.all())
 	return doc{"swagger": "2.0", "info": h.info(), "paths": all, "definitions": m.schemas,
 		"securityDefinitions": doc{"BearerToken": doc{"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}},
 		"security":            []doc{{"BearerToken": []string{}}}}

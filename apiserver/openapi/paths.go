@@ -14,8 +14,8 @@ import (
 // operation is one verb on one path.
 type operation struct {
 	method, action, id, text string
-	body                     reflect.Type // nil: none
-	answer                   reflect.Type // nil: text
+	body                     kind // the zero one: none
+	answer                   kind // the zero one: text
 	query                    []string
 	patches                  bool
 }
@@ -95,32 +95,32 @@ func paths(i *api.Info) []path {
 		base += "/namespaces/{namespace}"
 		scope = "Namespaced"
 	}
-	gv, kind := camel(i.Group, i.Version), i.Kind
-	object := typeOf(i.New())
-	status := typeOf(&metav1.Status{})
-	options := typeOf(&metav1.DeleteOptions{})
+	gv, kindName := camel(i.Group, i.Version), i.Kind
+	object, none := kindOf(i, false), kind{}
+	status := kind{typ: typeOf(&metav1.Status{})}
+	options := kind{typ: typeOf(&metav1.DeleteOptions{})}
 	var all, one []operation
 	if has("list") {
-		all = append(all, operation{"get", "list", "list" + gv + scope + kind, "list or watch objects of kind " + kind, nil, typeOf(i.NewList()), listQuery, false})
+		all = append(all, operation{"get", "list", "list" + gv + scope + kindName, "list or watch objects of kind " + kindName, none, kindOf(i, true), listQuery, false})
 	}
 	if has("create") {
-		all = append(all, operation{"post", "post", "create" + gv + scope + kind, "create a " + kind, object, object, writeQuery, false})
+		all = append(all, operation{"post", "post", "create" + gv + scope + kindName, "create a " + kindName, object, object, writeQuery, false})
 	}
 	if has("deletecollection") {
-		all = append(all, operation{"delete", "deletecollection", "delete" + gv + "Collection" + scope + kind, "delete collection of " + kind, options, status,
+		all = append(all, operation{"delete", "deletecollection", "delete" + gv + "Collection" + scope + kindName, "delete collection of " + kindName, options, status,
 			slices.Concat(deleteQuery, listQuery), false})
 	}
 	if has("get") {
-		one = append(one, operation{"get", "get", "read" + gv + scope + kind, "read the specified " + kind, nil, object, nil, false})
+		one = append(one, operation{"get", "get", "read" + gv + scope + kindName, "read the specified " + kindName, none, object, nil, false})
 	}
 	if has("update") {
-		one = append(one, operation{"put", "put", "replace" + gv + scope + kind, "replace the specified " + kind, object, object, writeQuery, false})
+		one = append(one, operation{"put", "put", "replace" + gv + scope + kindName, "replace the specified " + kindName, object, object, writeQuery, false})
 	}
 	if has("patch") {
-		one = append(one, operation{"patch", "patch", "patch" + gv + scope + kind, "partially update the specified " + kind, nil, object, append(slices.Clone(writeQuery), "force"), true})
+		one = append(one, operation{"patch", "patch", "patch" + gv + scope + kindName, "partially update the specified " + kindName, none, object, append(slices.Clone(writeQuery), "force"), true})
 	}
 	if has("delete") {
-		one = append(one, operation{"delete", "delete", "delete" + gv + scope + kind, "delete a " + kind, options, status, deleteQuery, false})
+		one = append(one, operation{"delete", "delete", "delete" + gv + scope + kindName, "delete a " + kindName, options, status, deleteQuery, false})
 	}
 	out := []path{{url: base + "/" + i.Resource, info: i, ops: all}}
 	if len(one) > 0 {
@@ -128,21 +128,21 @@ func paths(i *api.Info) []path {
 	}
 	if i.Namespaced && has("list") {
 		out = append(out, path{url: root(i.Group, i.Version) + "/" + i.Resource, info: i, ops: []operation{
-			{"get", "list", "list" + gv + kind + "ForAllNamespaces", "list or watch objects of kind " + kind, nil, typeOf(i.NewList()), listQuery, false}}})
+			{"get", "list", "list" + gv + kindName + "ForAllNamespaces", "list or watch objects of kind " + kindName, none, kindOf(i, true), listQuery, false}}})
 	}
-	part := func(sub api.Subresource, t reflect.Type) {
+	part := func(sub api.Subresource, t kind) {
 		var ops []operation
 		suffix := title(sub.Name)
 		for _, v := range sub.Verbs {
 			switch v {
 			case "get":
-				ops = append(ops, operation{"get", "get", "read" + gv + scope + kind + suffix, "read " + sub.Name + " of the specified " + kind, nil, t, nil, false})
+				ops = append(ops, operation{"get", "get", "read" + gv + scope + kindName + suffix, "read " + sub.Name + " of the specified " + kindName, none, t, nil, false})
 			case "update":
-				ops = append(ops, operation{"put", "put", "replace" + gv + scope + kind + suffix, "replace " + sub.Name + " of the specified " + kind, t, t, writeQuery, false})
+				ops = append(ops, operation{"put", "put", "replace" + gv + scope + kindName + suffix, "replace " + sub.Name + " of the specified " + kindName, t, t, writeQuery, false})
 			case "patch":
-				ops = append(ops, operation{"patch", "patch", "patch" + gv + scope + kind + suffix, "partially update " + sub.Name + " of the specified " + kind, nil, t, append(slices.Clone(writeQuery), "force"), true})
+				ops = append(ops, operation{"patch", "patch", "patch" + gv + scope + kindName + suffix, "partially update " + sub.Name + " of the specified " + kindName, none, t, append(slices.Clone(writeQuery), "force"), true})
 			case "create":
-				ops = append(ops, operation{"post", "post", "create" + gv + scope + kind + suffix, "create " + sub.Name + " of a " + kind, t, t, writeQuery, false})
+				ops = append(ops, operation{"post", "post", "create" + gv + scope + kindName + suffix, "create " + sub.Name + " of a " + kindName, t, t, writeQuery, false})
 			}
 		}
 		s := sub
@@ -150,23 +150,23 @@ func paths(i *api.Info) []path {
 	}
 	verbs := []string{"get", "patch", "update"}
 	if i.HasStatus {
-		part(api.Subresource{Name: "status", Kind: kind, Verbs: verbs}, object)
+		part(api.Subresource{Name: "status", Kind: kindName, Verbs: verbs}, object)
 	}
 	if i.HasScale {
-		part(api.Subresource{Name: "scale", Kind: "Scale", Group: "autoscaling", Version: "v1", Verbs: verbs}, typeOf(&autoscalingv1.Scale{}))
+		part(api.Subresource{Name: "scale", Kind: "Scale", Group: "autoscaling", Version: "v1", Verbs: verbs}, kind{typ: typeOf(&autoscalingv1.Scale{})})
 	}
 	for _, sub := range i.Subresources {
 		if sub.Name == "status" || sub.Name == "scale" {
 			continue
 		}
-		var t reflect.Type
+		var t kind
 		gvk := i.GVK()
 		if sub.Version != "" {
 			gvk.Group, gvk.Version = sub.Group, sub.Version
 		}
 		gvk.Kind = sub.Kind
 		if o, err := api.Scheme().New(gvk); err == nil && !strings.HasSuffix(sub.Kind, "Options") {
-			t = typeOf(o)
+			t = kind{typ: typeOf(o)}
 		}
 		part(sub, t)
 	}

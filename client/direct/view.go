@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
@@ -14,29 +18,63 @@ import (
 )
 
 // View looks straight into the server's memory. It panics on a resource or selection
-// that cannot be: that is a bug of the part that asks.
+// that cannot be: that is a bug of the part that asks. A custom resource may come and go.
 func (c *Client) View(_ context.Context, r client.Resource, s client.Selection) client.View {
 	return c.server.View(r, s)
 }
 
 // View is Client.View without a user: for authentication and authorization themselves.
 func (s *Server) View(r client.Resource, sel client.Selection) client.View {
-	i := s.Resources[r.GroupVersionResource]
-	if i == nil {
-		panic(fmt.Sprintf("direct: no resource %s", r.GroupVersionResource))
-	}
 	f, err := filter(sel)
 	if err != nil {
 		panic(err)
 	}
-	return &view{s, i, f}
+	v := &view{server: s, resource: r, info: s.Resources[r.GroupVersionResource], filter: f, partial: partial(r)}
+	if v.info == nil && !strings.Contains(r.Group, ".") {
+		panic(fmt.Sprintf("direct: no resource %s", r.GroupVersionResource))
+	}
+	return v
 }
 
 // view is a filter on the state; it has no memory of its own.
 type view struct {
-	server *Server
-	info   *api.Info
-	filter watch.Filter
+	server   *Server
+	resource client.Resource
+	info     *api.Info // nil: a custom resource, whose record changes
+	filter   watch.Filter
+	partial  bool // metadata alone is wanted
+}
+
+// record is what is viewed as it is now; nil: it is not there.
+func (v *view) record() *api.Info {
+	if v.info != nil {
+		return v.info
+	}
+	return v.server.find(v.resource.GroupVersionResource)
+}
+
+// partial tells whether of the resource's objects only metadata is wanted.
+func partial(r client.Resource) bool {
+	if r.New == nil {
+		return false
+	}
+	_, is := r.New().(*metav1.PartialObjectMetadata)
+	return is
+}
+
+// metadata is an item's alone, for which no schema is asked.
+func metadata(i *api.Info, item *watch.Item) (client.Object, error) {
+	o, err := item.Object()
+	if err != nil {
+		return nil, err
+	}
+	m, err := api.MetaOf(o)
+	if err != nil {
+		return nil, err
+	}
+	out := &metav1.PartialObjectMetadata{ObjectMeta: *m}
+	out.SetGroupVersionKind(i.GVK())
+	return out, nil
 }
 
 func (v *view) state() *watch.State { return v.server.Registry.State }
@@ -46,7 +84,11 @@ func (v *view) WaitSynced(ctx context.Context) error { return v.state().Now(ctx)
 func (v *view) Synced() bool { return true }
 
 func (v *view) Get(namespace, name string) client.Object {
-	item := v.state().Get(v.info.Stored, namespace, name)
+	i := v.record()
+	if i == nil {
+		return nil
+	}
+	item := v.state().Get(i.Stored, namespace, name)
 	if item == nil || !v.filter.Match(item) {
 		return nil
 	}
@@ -58,7 +100,16 @@ func (v *view) object(item *watch.Item) client.Object {
 	if item == nil {
 		return nil
 	}
-	o, err := registry.Load(v.info, item)
+	var o client.Object
+	var err error
+	switch i := v.record(); {
+	case v.partial:
+		o, err = metadata(item.Info, item)
+	case i == nil:
+		return nil
+	default:
+		o, err = registry.Load(i, item)
+	}
 	if err != nil {
 		return nil
 	}
@@ -83,12 +134,20 @@ func (v *view) List(namespace string) []client.Object {
 		}
 		f.Namespace = namespace
 	}
-	items, _ := v.state().List(v.info.Stored, f)
+	i := v.record()
+	if i == nil {
+		return nil
+	}
+	items, _ := v.state().List(i.Stored, f)
 	return v.objects(items)
 }
 
 func (v *view) By(index, value string) []client.Object {
-	items := v.state().By(v.info.Stored, index, value)
+	i := v.record()
+	if i == nil {
+		return nil
+	}
+	items := v.state().By(i.Stored, index, value)
 	out := make([]client.Object, 0, len(items))
 	for _, item := range items {
 		if v.filter.Match(item) {
@@ -114,13 +173,24 @@ func (v *view) Subscribe(ctx context.Context, f func(client.Change)) {
 func (v *view) follow(ctx context.Context, f func(client.Change)) {
 	var told told
 	for ctx.Err() == nil {
-		now, w := v.state().Follow(v.info.Stored, v.filter)
+		i := v.record()
+		if i == nil { // it is about to be served, or gone for good
+			select {
+			case <-time.After(againAfter):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		now, w := v.state().Follow(i.Stored, v.filter)
 		v.difference(&told, now, f)
 		var events []*watch.Event
 		for {
 			var err error
 			clear(events)
 			if events, _, err = w.Next(ctx, events[:0]); err != nil {
+				if errors.Is(err, watch.ErrEnded) {
+					break // it is served otherwise, or not any more
+				}
 				if !errors.Is(err, watch.ErrExpired) {
 					<-ctx.Done() // the state has ended: nothing more will happen
 				}
@@ -139,6 +209,9 @@ func (v *view) follow(ctx context.Context, f func(client.Change)) {
 		w.Close()
 	}
 }
+
+// againAfter is when a custom resource is looked for again that is not there.
+const againAfter = 50 * time.Millisecond
 
 // told is what a subscriber was told, to tell it the difference after a gap: a snapshot that is shared with the
 // present, and the changes since.

@@ -24,30 +24,90 @@ import (
 
 // collector knows the cluster's objects by their resource's place in the list.
 type collector struct {
-	env       controller.Env
-	resources []client.Resource
-	views     []client.View
-	queue     *controller.Queue
-	graph     *graph
+	env   controller.Env
+	queue *controller.Queue
+	graph *graph
+
+	mu    sync.RWMutex
+	kinds []*kind // places are kept by those that are gone
 }
 
-// Run collects until ctx ends. resources are all that are served and that may be watched, each once (in one version);
-// owners of other kinds count as being there. Events are left out: they have no owners.
+// kind is one resource that is followed.
+type kind struct {
+	client.Resource
+	view client.View
+	end  context.CancelFunc
+	gone bool // its definition was deleted
+}
+
+// Run collects until ctx ends. resources are all that are served beside custom ones and that may be watched, each once (in one
+// version); owners of other kinds count as being there. Events are left out: they have no owners.
 func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
 	c := &collector{env: env, queue: controller.NewQueue(), graph: newGraph()}
 	for _, r := range resources {
 		if r.GroupVersionResource.Resource != "events" {
-			c.resources = append(c.resources, r)
+			c.follow(ctx, r)
 		}
 	}
-	for i, r := range c.resources {
-		v := client.ViewOf{View: env.Client.View(ctx, r, client.Selection{}), Resource: r}
-		c.views = append(c.views, v)
-		v.Subscribe(ctx, func(ch client.Change) { c.changed(i, ch) })
+	views := make([]client.View, len(c.kinds))
+	for i, k := range c.kinds {
+		views[i] = k.view
 	}
-	loop := controller.Loop[View]{Name: "garbage", Env: env, Queue: c.queue, Views: c.views, Decide: Decide, Workers: 20,
+	views = append(views, controller.Custom(ctx, env.Client, func(r client.Resource, there bool) {
+		if there {
+			c.follow(ctx, r)
+		} else {
+			c.leave(r)
+		}
+	}))
+	loop := controller.Loop[View]{Name: "garbage", Env: env, Queue: c.queue, Views: views, Decide: Decide, Workers: 20,
 		Look: func(key string) (View, bool) { return c.look(ctx, key) }}
 	return loop.Run(ctx)
+}
+
+// follow begins to look at a resource.
+func (c *collector) follow(ctx context.Context, r client.Resource) {
+	ctx, end := context.WithCancel(ctx)
+	v := client.ViewOf{View: c.env.Client.View(ctx, r, client.Selection{}), Resource: r}
+	c.mu.Lock()
+	i := len(c.kinds)
+	c.kinds = append(c.kinds, &kind{Resource: r, view: v, end: end})
+	c.mu.Unlock()
+	v.Subscribe(ctx, func(ch client.Change) { c.changed(i, ch) })
+}
+
+// leave forgets a resource.
+func (c *collector) leave(r client.Resource) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.kinds {
+		if k.GroupVersionResource == r.GroupVersionResource && !k.gone {
+			k.gone = true
+			k.end()
+		}
+	}
+}
+
+// at is the resource at a place.
+func (c *collector) at(i int) *kind {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.kinds[i]
+}
+
+// there lists the resources with their places.
+func (c *collector) there(yield func(int, *kind) bool) {
+	c.mu.RLock()
+	kinds := slices.Clone(c.kinds)
+	c.mu.RUnlock()
+	for i, k := range kinds {
+		c.mu.RLock()
+		gone := k.gone
+		c.mu.RUnlock()
+		if !gone && !yield(i, k) {
+			return
+		}
+	}
 }
 
 // key names an object: the resource's place, namespace and name.
@@ -68,16 +128,18 @@ func (c *collector) find(ref *metav1.OwnerReference) int {
 	if err != nil {
 		return -1
 	}
-	return slices.IndexFunc(c.resources, func(r client.Resource) bool { return r.Group == gv.Group && r.Kind == ref.Kind })
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.IndexFunc(c.kinds, func(k *kind) bool { return !k.gone && k.Group == gv.Group && k.Kind == ref.Kind })
 }
 
 // ownerKey is the key of the object that a reference in a namespace means.
 func (c *collector) ownerKey(ref *metav1.OwnerReference, namespace string) (k string, ok bool) {
 	i := c.find(ref)
 	switch {
-	case i < 0 || c.resources[i].Namespaced && namespace == "":
+	case i < 0 || c.at(i).Namespaced && namespace == "":
 		return "", false
-	case !c.resources[i].Namespaced:
+	case !c.at(i).Namespaced:
 		namespace = ""
 	}
 	return key(i, namespace, ref.Name), true
@@ -151,11 +213,11 @@ func held(o client.Object) string {
 // look gathers what is known of an object.
 func (c *collector) look(ctx context.Context, k string) (View, bool) {
 	i, namespace, name := c.split(k)
-	o := c.views[i].Get(namespace, name)
+	o := c.at(i).view.Get(namespace, name)
 	if o == nil {
 		return View{}, false
 	}
-	v := View{Resource: c.resources[i], Object: o}
+	v := View{Resource: c.at(i).Resource, Object: o}
 	switch {
 	case held(o) != "":
 		v.Dependents = c.dependents(o)
@@ -187,6 +249,9 @@ func (c *collector) owner(ctx context.Context, o client.Object, ref metav1.Owner
 	w := Owner{Ref: ref, State: Unknown}
 	i := c.find(&ref)
 	if i < 0 {
+		if c.graph.wasSeen(ref.UID) { // before its kind went
+			w.State = Absent
+		}
 		return w
 	}
 	k, ok := c.ownerKey(&ref, o.GetNamespace())
@@ -201,15 +266,15 @@ func (c *collector) owner(ctx context.Context, o client.Object, ref metav1.Owner
 		}
 		return Present
 	}
-	if seen := c.views[i].Get(namespace, ref.Name); seen != nil && seen.GetUID() == ref.UID {
+	if seen := c.at(i).view.Get(namespace, ref.Name); seen != nil && seen.GetUID() == ref.UID {
 		w.State = state(seen)
 		return w
 	}
-	got, err := c.env.Client.Get(ctx, c.resources[i], namespace, ref.Name)
+	got, err := c.env.Client.Get(ctx, c.at(i).Resource, namespace, ref.Name)
 	switch {
 	case apierrors.IsNotFound(err) || err == nil && got.GetUID() != ref.UID:
 		w.State = Absent
-		w.Invalid = c.resources[i].Namespaced && !c.graph.wasSeen(ref.UID) && c.elsewhere(i, ref.UID, namespace)
+		w.Invalid = c.at(i).Namespaced && !c.graph.wasSeen(ref.UID) && c.elsewhere(i, ref.UID, namespace)
 	case err == nil:
 		w.State = state(got)
 	default:
@@ -220,15 +285,15 @@ func (c *collector) owner(ctx context.Context, o client.Object, ref metav1.Owner
 
 // elsewhere tells whether the owner is in another namespace, where it can own nothing of ours.
 func (c *collector) elsewhere(resource int, uid types.UID, namespace string) bool {
-	return slices.ContainsFunc(c.views[resource].List(""), func(o client.Object) bool { return o.GetUID() == uid && o.GetNamespace() != namespace })
+	return slices.ContainsFunc(c.at(resource).view.List(""), func(o client.Object) bool { return o.GetUID() == uid && o.GetNamespace() != namespace })
 }
 
 // dependents lists those that the graph knows.
 func (c *collector) dependents(o client.Object) (out []Dependent) {
 	for _, k := range c.graph.dependents(o.GetUID()) {
 		i, namespace, name := c.split(k)
-		if d := c.views[i].Get(namespace, name); d != nil && owns(o.GetUID(), d) {
-			out = append(out, Dependent{c.resources[i], d, k})
+		if d := c.at(i).view.Get(namespace, name); d != nil && owns(o.GetUID(), d) {
+			out = append(out, Dependent{c.at(i).Resource, d, k})
 		}
 	}
 	return out
@@ -236,17 +301,17 @@ func (c *collector) dependents(o client.Object) (out []Dependent) {
 
 // search asks the API itself for dependents: one that was made just before the owner's deletion must not be missed.
 func (c *collector) search(ctx context.Context, r client.Resource, o client.Object) (out []Dependent, err error) {
-	for i, of := range c.resources {
+	for i, of := range c.there {
 		if r.Namespaced && !of.Namespaced {
 			continue
 		}
-		list, _, err := c.env.Client.List(ctx, of, o.GetNamespace(), client.Selection{})
+		list, _, err := c.env.Client.List(ctx, of.Resource, o.GetNamespace(), client.Selection{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, err
 		}
 		for _, d := range list {
 			if owns(o.GetUID(), d) {
-				out = append(out, Dependent{of, d, key(i, d.GetNamespace(), d.GetName())})
+				out = append(out, Dependent{of.Resource, d, key(i, d.GetNamespace(), d.GetName())})
 			}
 		}
 	}

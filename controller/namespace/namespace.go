@@ -28,7 +28,7 @@ type Content struct {
 	Err      error // of listing
 }
 
-// Run empties namespaces until ctx ends. resources are all that is served; those without namespaces are skipped. Those
+// Run empties namespaces until ctx ends. resources are all that is served beside custom ones; those without namespaces are skipped. Those
 // that answer a list with "not found" or "method not allowed" are taken for empty.
 func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
 	namespaces := client.Namespaces.View(ctx, env.Client, client.Selection{})
@@ -50,14 +50,17 @@ func Run(ctx context.Context, env controller.Env, resources []client.Resource) e
 		}
 		return nil
 	})
-	resources = slices.DeleteFunc(slices.Clone(resources), func(r client.Resource) bool { return !r.Namespaced })
+	all := controller.AllResources(ctx, env.Client, slices.DeleteFunc(slices.Clone(resources), func(r client.Resource) bool { return !r.Namespaced }))
 	look := func(name string) (View, bool) {
 		ns, ok := namespaces.Get("", name)
 		if !ok || ns.DeletionTimestamp == nil {
 			return View{}, false
 		}
 		v := View{Namespace: ns, Now: env.Now()}
-		for _, r := range resources {
+		for _, r := range all.Now() {
+			if !r.Namespaced {
+				continue
+			}
 			objects, _, err := env.Client.List(ctx, r, name, client.Selection{})
 			if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
 				continue

@@ -5,6 +5,7 @@ package resourcequota
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,7 +29,7 @@ type View struct {
 // again is how long a quota waits that counts what is not watched.
 const again = 10 * time.Second
 
-// Run keeps the status of quotas until ctx ends. resources are all that is served: a quota may count any of them.
+// Run keeps the status of quotas until ctx ends. resources are all that is served beside custom ones: a quota may count any of them.
 func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
 	quotas := client.ResourceQuotas.View(ctx, env.Client, client.Selection{})
 	q := controller.NewQueue()
@@ -48,10 +49,7 @@ func Run(ctx context.Context, env controller.Env, resources []client.Resource) e
 			}
 		})
 	}
-	byName := map[schema.GroupResource]client.Resource{}
-	for _, r := range resources {
-		byName[r.GroupResource()] = r
-	}
+	served := controller.AllResources(ctx, env.Client, resources)
 	look := func(key string) (View, bool) {
 		of, ok := quotas.Get(controller.SplitKey(key))
 		if !ok {
@@ -67,11 +65,12 @@ func Run(ctx context.Context, env controller.Env, resources []client.Resource) e
 				v.Objects[gr] = seen.List(of.Namespace)
 				continue
 			}
-			r, served := byName[gr]
-			if !served {
+			there := served.Now()
+			n := slices.IndexFunc(there, func(r client.Resource) bool { return r.GroupResource() == gr })
+			if n < 0 {
 				continue
 			}
-			objects, _, err := env.Client.List(ctx, r, of.Namespace, client.Selection{})
+			objects, _, err := env.Client.List(ctx, there[n], of.Namespace, client.Selection{})
 			if err != nil {
 				env.Log.Warn("a quota's objects could not be listed", "object", key, "err", err)
 				return View{}, false

@@ -1,6 +1,6 @@
 // Package markers tells how the lists, maps and structs of Kubernetes' types merge: what the comments of their
 // source say (+listType, +listMapKey, +mapType, +structType, +default) and Go's types do not. The table is made from the
-// source of the k8s.io/api and k8s.io/apimachinery modules by its test: `go test ./gen/markers -update`.
+// source of the k8s.io/api, apimachinery and apiextensions-apiserver modules by its test: `go test ./gen/markers -update`.
 package markers
 
 import (

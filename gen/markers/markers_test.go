@@ -20,7 +20,8 @@ var update = flag.Bool("update", false, "write markers.txt anew")
 // The table is what the source of the modules says that go.mod names.
 func TestCurrent(t *testing.T) {
 	var lines []string
-	for module, below := range map[string]string{"k8s.io/api": "", "k8s.io/apimachinery": "pkg/apis/meta/v1"} {
+	for module, below := range map[string]string{"k8s.io/api": "", "k8s.io/apimachinery": "pkg/apis/meta/v1",
+		"k8s.io/apiextensions-apiserver": "pkg/apis/apiextensions/v1", "k8s.io/kube-aggregator": "pkg/apis/apiregistration/v1"} {
 		out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 		if err != nil {
 			t.Fatalf("find %s: %v", module, err)

@@ -1,0 +1,109 @@
+// Package apiextensions holds the record of apiextensions.k8s.io/v1: definitions of custom resources. What they define is
+// served by package crd.
+package apiextensions
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// All lists the group's resources.
+var All = []*api.Info{CustomResourceDefinition}
+
+type definition = apiextensionsv1.CustomResourceDefinition
+
+// CustomResourceDefinition says what a custom resource is: its names, versions, schemas.
+var CustomResourceDefinition = api.Define(api.Resource[*definition]{
+	Group: "apiextensions.k8s.io", Version: "v1", Plural: "customresourcedefinitions", Short: []string{"crd", "crds"},
+	Categories: []string{"api-extensions"}, Scope: api.Cluster, Key: api.DefinitionsKey,
+	Default: apiextensionsv1.SetObjectDefaults_CustomResourceDefinition,
+	Prepare: prepare,
+	Validate: func(d, old *definition) field.ErrorList {
+		if old == nil {
+			return but(by(d, nil, func(ctx context.Context, d, _ *internal) field.ErrorList {
+				return validation.ValidateCustomResourceDefinition(ctx, d)
+			}), apivalidation.ValidateObjectMeta(&d.ObjectMeta, false, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata")))
+		}
+		return but(by(d, old, validation.ValidateCustomResourceDefinitionUpdate), metadata(d, old))
+	},
+	GenerationOf: func(d *definition) any { return &d.Spec },
+	Status: &api.Status[*definition]{
+		Copy: func(dst, src *definition) { dst.Status = *src.Status.DeepCopy() },
+		Validate: func(d, old *definition) field.ErrorList {
+			now, was := *d, *old // of whose schemas, which are large, nothing is asked
+			now.Spec, was.Spec = apiextensionsv1.CustomResourceDefinitionSpec{}, apiextensionsv1.CustomResourceDefinitionSpec{}
+			return but(by(&now, &was, validation.ValidateUpdateCustomResourceDefinitionStatus), metadata(d, old))
+		},
+	},
+	Deleted: leave,
+	Columns: []api.Column[*definition]{
+		{Name: "Name"},
+		{Name: "Created At", Type: "date", Help: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"],
+			Show: func(d *definition) any { return d.CreationTimestamp.UTC().Format(time.RFC3339) }},
+	},
+	Shown: []string{"metadata.name"},
+})
+
+// prepare keeps the status in the system's hands, and notes each version that objects were ever stored in.
+func prepare(d, old *definition) {
+	if old == nil {
+		d.Status = apiextensionsv1.CustomResourceDefinitionStatus{Conditions: []apiextensionsv1.CustomResourceDefinitionCondition{}}
+	} else {
+		d.Status = *old.Status.DeepCopy()
+	}
+	for _, v := range d.Spec.Versions {
+		if v.Storage && !slices.Contains(d.Status.StoredVersions, v.Name) {
+			d.Status.StoredVersions = append(d.Status.StoredVersions, v.Name)
+		}
+	}
+}
+
+// leave is what the first deletion does: the definition stays until its objects are gone.
+// Source: apiextensions/v1, CustomResourceCleanupFinalizer and Terminating.
+func leave(d *definition, now metav1.Time) {
+	if !slices.Contains(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer) {
+		d.Finalizers = append(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer)
+	}
+	d.Status.Conditions = append(slices.Clip(d.Status.Conditions), apiextensionsv1.CustomResourceDefinitionCondition{Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue,
+		LastTransitionTime: now, Reason: "InstanceDeletionPending", Message: "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"})
+}
+
+// internal is the form that the published rules look at.
+type internal = apiextensions.CustomResourceDefinition
+
+// by applies published rules, which only read; old may be nil. What they are given shares the definitions' memory.
+func by(d, old *definition, rules func(ctx context.Context, d, old *internal) field.ErrorList) field.ErrorList {
+	var in [2]*internal
+	for n, one := range []*definition{d, old} {
+		if one == nil {
+			continue
+		}
+		in[n] = &internal{}
+		// What is JSON within a definition may be none where it came as protobuf.
+		if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(one, in[n], nil); err != nil {
+			return field.ErrorList{field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error())}
+		}
+	}
+	return rules(context.Background(), in[0], in[1])
+}
+
+func metadata(d, old *definition) field.ErrorList {
+	return apivalidation.ValidateObjectMetaUpdate(&d.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
+}
+
+// but leaves out what the registry says itself, of metadata.
+func but(errs, said field.ErrorList) field.ErrorList {
+	return slices.DeleteFunc(errs, func(e *field.Error) bool {
+		return slices.ContainsFunc(said, func(s *field.Error) bool { return s.Error() == e.Error() })
+	})
+}

@@ -1,0 +1,179 @@
+package crd
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// definition is one custom resource as it is served. What is large, its schemas above all, stays in the bytes of the
+// definition's own item until somebody uses the resource.
+type definition struct {
+	name    string
+	group   string
+	uid     types.UID
+	reads   int64 // the generation that it was made of
+	storage string
+	item    atomic.Pointer[watch.Item] // the newest
+	stored  *api.Info                  // what memory holds of it: objects in any version
+	all     map[string]*version        // that the definition has, those that are not served too
+	infos   []*api.Info                // of those that are
+	convert converter
+	accepts apiextensionsv1.CustomResourceDefinitionNames
+	leaving bool
+}
+
+// version is one version of a definition.
+type version struct {
+	of   *definition
+	name string
+	info *api.Info
+	lazy lazy
+}
+
+// read is the definition as its item has it. It is shared.
+func (d *definition) read() (*apiextensionsv1.CustomResourceDefinition, error) {
+	return read(d.item.Load())
+}
+
+func read(item *watch.Item) (*apiextensionsv1.CustomResourceDefinition, error) {
+	o, err := item.Object()
+	if err != nil {
+		return nil, err
+	}
+	d, ok := o.(*apiextensionsv1.CustomResourceDefinition)
+	if !ok {
+		return nil, fmt.Errorf("definition is a %T", o)
+	}
+	return d, nil
+}
+
+// define makes what is to be served of a definition (nil: it is gone); nil when that is nothing, old when nothing changed
+// that matters.
+func (r *Resources) define(item *watch.Item, old *definition) (*definition, error) {
+	if item == nil {
+		return nil, nil
+	}
+	crd, err := read(item)
+	if err != nil {
+		return old, err
+	}
+	if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
+		return nil, nil
+	}
+	leaving := crd.DeletionTimestamp != nil
+	if old != nil && old.uid == crd.UID && old.reads == crd.Generation && old.leaving == leaving && sameNames(old.accepts, crd.Status.AcceptedNames) {
+		old.item.Store(item)
+		return old, nil
+	}
+	storage, err := apihelpers.GetCRDStorageVersion(crd)
+	if err != nil {
+		return old, err
+	}
+	d := &definition{name: crd.Name, group: crd.Spec.Group, uid: crd.UID, reads: crd.Generation, storage: storage, all: map[string]*version{},
+		accepts: *crd.Status.AcceptedNames.DeepCopy(), leaving: leaving}
+	d.item.Store(item)
+	d.convert.of, d.convert.webhooks = d, r.Webhooks
+	d.convert.asks = crd.Spec.Conversion != nil && crd.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter
+	d.stored = d.record(crd, storage)
+	d.stored.Stored = d.stored
+	d.stored.Custom = &api.Custom{Definition: d.name, Read: func(raw []byte) (api.Object, error) { return api.DecodeRaw(d.stored, raw) }}
+	for n := range crd.Spec.Versions {
+		d.version(crd, &crd.Spec.Versions[n])
+	}
+	for _, i := range d.infos {
+		i.Custom.Versions = d.infos
+	}
+	return d, nil
+}
+
+func sameNames(a, b apiextensionsv1.CustomResourceDefinitionNames) bool {
+	return a.Plural == b.Plural && a.Singular == b.Singular && a.Kind == b.Kind && a.ListKind == b.ListKind &&
+		slices.Equal(a.ShortNames, b.ShortNames) && slices.Equal(a.Categories, b.Categories)
+}
+
+// verbs are a custom resource's, in the order in which discovery shows them.
+var verbs = []string{"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"}
+
+// record is what all records of a definition have in common.
+func (d *definition) record(crd *apiextensionsv1.CustomResourceDefinition, name string) *api.Info {
+	names := &d.accepts
+	i := &api.Info{
+		GroupVersionResource: schema.GroupVersionResource{Group: d.group, Version: name, Resource: names.Plural},
+		Kind:                 names.Kind, ListKind: names.ListKind, Singular: names.Singular, Short: names.ShortNames, Categories: names.Categories,
+		Verbs: verbs, Namespaced: crd.Spec.Scope == apiextensionsv1.NamespaceScoped, StoreKey: d.group + "/" + names.Plural,
+	}
+	gvk := i.GVK()
+	i.New = func() api.Object {
+		u := &unstructured.Unstructured{Object: map[string]any{}}
+		u.SetGroupVersionKind(gvk)
+		return u
+	}
+	i.NewList = func() runtime.Object {
+		l := &unstructured.UnstructuredList{Object: map[string]any{}}
+		l.SetGroupVersionKind(gvk.GroupVersion().WithKind(i.ListKind))
+		return l
+	}
+	return i
+}
+
+// version makes one version and its record.
+func (d *definition) version(crd *apiextensionsv1.CustomResourceDefinition, spec *apiextensionsv1.CustomResourceDefinitionVersion) {
+	i := d.record(crd, spec.Name)
+	v := &version{of: d, name: spec.Name, info: i}
+	d.all[spec.Name] = v
+	i.Stored = d.stored
+	i.Custom = &api.Custom{Definition: d.name, Leaving: d.leaving, Receive: v.receive, Read: v.read, Schema: v.openapi}
+	if d.convert.asks {
+		i.Custom.Warm = v.warm
+	}
+	if spec.Deprecated {
+		if i.Custom.Deprecated = i.GVK().GroupVersion().String() + " " + i.Kind + " is deprecated"; spec.DeprecationWarning != nil {
+			i.Custom.Deprecated = *spec.DeprecationWarning
+		}
+	}
+	i.Typed = v.typed
+	i.Default, i.Prepare, i.Validate = v.defaults, v.prepare, v.validate
+	i.ToStored = func(obj api.Object) (api.Object, error) { return v.toStored(obj.(*unstructured.Unstructured)) }
+	i.Load = func(stored api.Object) (api.Object, error) {
+		return v.load(stored.DeepCopyObject().(*unstructured.Unstructured))
+	}
+	if s := spec.Subresources; s != nil {
+		if s.Status != nil {
+			i.HasStatus, i.CopyStatus, i.ValidateStatus = true, copyStatus, v.validate
+		}
+		if s.Scale != nil {
+			v.scale(s.Scale.DeepCopy())
+		}
+	}
+	i.GenerationOf = func(obj api.Object) any { return specOf(obj.(*unstructured.Unstructured), i.HasStatus) }
+	i.Columns = columns(spec.AdditionalPrinterColumns)
+	i.Fields = map[string]func(api.Object) string{}
+	for _, f := range spec.SelectableFields {
+		i.Fields[f.JSONPath[min(1, len(f.JSONPath)):]] = selectable(f.JSONPath)
+	}
+	if spec.Served {
+		d.infos = append(d.infos, i)
+	}
+}
+
+// drop lets go of schemas that nobody used since then.
+func (d *definition) drop(since time.Time) {
+	for _, v := range d.all {
+		v.lazy.drop(since)
+	}
+	if s := d.all[d.storage]; s != nil && s.lazy.used.Load() < since.Unix() {
+		d.convert.forget()
+	}
+}

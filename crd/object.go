@@ -1,0 +1,189 @@
+package crd
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/model"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"k8s.io/apiserver/pkg/cel/common"
+
+	"github.com/lighter-k8s/lighter/api"
+)
+
+// receive gives what a request sent the form of an object. Source: Kubernetes documentation, Extend the Kubernetes API with
+// CustomResourceDefinitions, Field pruning; API concepts, Field validation.
+func (v *version) receive(obj api.Object) (strict []error, err error) {
+	u := obj.(*unstructured.Unstructured)
+	c, err := v.schema()
+	if err != nil {
+		return nil, err
+	}
+	unknown, err := shape(u.Object, c.structural, false)
+	for _, path := range unknown {
+		strict = append(strict, fmt.Errorf("unknown field %q", path))
+	}
+	return strict, err
+}
+
+// shape coerces metadata, the object's own and that of objects within it, and drops unknown fields, which it lists. Of what
+// was stored, metadata that cannot be is dropped too.
+func shape(obj map[string]any, s *structural.Structural, stored bool) (unknown []string, err error) {
+	ferr, unknown := objectmeta.CoerceWithOptions(nil, obj, s, true, objectmeta.CoerceOptions{DropInvalidFields: stored, ReturnUnknownFieldPaths: !stored})
+	if ferr != nil {
+		return nil, ferr
+	}
+	if _, ok := obj["metadata"].(map[string]any); !ok {
+		obj["metadata"] = map[string]any{}
+	}
+	return append(unknown, pruning.PruneWithOptions(obj, s, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: !stored})...), nil
+}
+
+// fill sets defaults. Source: Defaulting and Nullable in the same document.
+func fill(obj map[string]any, c *compiled) {
+	defaulting.PruneNonNullableNullsWithoutDefaults(obj, c.structural)
+	if c.defaults {
+		defaulting.Default(obj, c.structural)
+	}
+}
+
+func (v *version) defaults(obj api.Object) {
+	if c, err := v.schema(); err == nil { // validation says what is wrong with it
+		fill(obj.(*unstructured.Unstructured).Object, c)
+	}
+}
+
+// read makes the object of stored JSON in this version.
+func (v *version) read(raw []byte) (api.Object, error) {
+	obj, err := api.DecodeRaw(v.of.stored, raw)
+	if err != nil {
+		return nil, err
+	}
+	return v.load(obj.(*unstructured.Unstructured))
+}
+
+// load gives a stored object, to which it writes, in this version: what it says by the schema of its own version, converted.
+func (v *version) load(u *unstructured.Unstructured) (api.Object, error) {
+	from, err := v.of.settle(u)
+	if err != nil {
+		return nil, err
+	}
+	return v.of.convert.to(v, from, u, true)
+}
+
+// settle makes a stored object what the schema of its own version, which it tells, makes of it.
+func (d *definition) settle(u *unstructured.Unstructured) (*version, error) {
+	from := d.all[u.GroupVersionKind().Version]
+	if from == nil || u.GroupVersionKind().Group != d.group {
+		return nil, fmt.Errorf("stored %s is of version %s, which its definition does not have", u.GetName(), u.GetAPIVersion())
+	}
+	c, err := from.schema()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := shape(u.Object, c.structural, true); err != nil {
+		return nil, err
+	}
+	fill(u.Object, c)
+	return from, nil
+}
+
+// toStored gives an object of this version as it is stored, sharing what is below.
+func (v *version) toStored(u *unstructured.Unstructured) (api.Object, error) {
+	storage := v.of.all[v.of.storage]
+	if storage != v {
+		return v.of.convert.to(storage, v, u.DeepCopy(), false)
+	}
+	out := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+	if meta, ok := u.Object["metadata"].(map[string]any); ok { // whose resourceVersion is its own
+		out.Object["metadata"] = maps.Clone(meta)
+	}
+	out.SetGroupVersionKind(v.info.GVK())
+	return out, nil
+}
+
+// prepare drops the status of a new object where it has a subresource.
+func (v *version) prepare(obj, old api.Object) {
+	if v.info.HasStatus && old == nil {
+		delete(obj.(*unstructured.Unstructured).Object, "status")
+	}
+}
+
+func copyStatus(dst, src api.Object) {
+	to, from := dst.(*unstructured.Unstructured).Object, src.(*unstructured.Unstructured).Object
+	if status, ok := from["status"]; ok {
+		to["status"] = status
+	} else {
+		delete(to, "status")
+	}
+}
+
+// specOf is what raises an object's generation: all but its metadata and, where it has a subresource, its status.
+func specOf(u *unstructured.Unstructured, status bool) map[string]any {
+	out := maps.Clone(u.Object)
+	for _, k := range []string{"metadata", "apiVersion", "kind"} {
+		delete(out, k)
+	}
+	if status {
+		delete(out, "status")
+	}
+	return out
+}
+
+// validate holds an object against its schema; old is nil on a create. What was wrong before and is unchanged stays.
+// Source: Validation, Validation ratcheting and Validation rules in the same document.
+func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
+	c, err := v.schema()
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, err)}
+	}
+	rules := c.rules()
+	if rules.err != nil {
+		return field.ErrorList{field.InternalError(nil, rules.err)}
+	}
+	ctx := context.Background()
+	now := obj.(*unstructured.Unstructured).Object
+	was, _ := old.(*unstructured.Unstructured)
+	if was == nil {
+		errs = validation.ValidateCustomResource(nil, now, rules.schema)
+		errs = append(errs, objectmeta.Validate(ctx, nil, now, c.structural, false)...)
+		errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, now)...)
+	} else {
+		same := common.NewCorrelatedObject(now, was.Object, &model.Structural{Structural: c.structural})
+		errs = validation.ValidateCustomResourceUpdate(nil, now, was.Object, rules.schema, validation.WithRatcheting(same))
+		errs = append(errs, objectmeta.Validate(ctx, nil, now, c.structural, false)...)
+		if len(listtype.ValidateListSetsAndMaps(nil, c.structural, was.Object)) == 0 {
+			errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, now)...)
+		}
+	}
+	if v.info.HasScale {
+		errs = append(errs, v.scaleErrors(obj.(*unstructured.Unstructured))...)
+	}
+	if rules.cel == nil {
+		return errs
+	}
+	for _, e := range errs {
+		switch e.Type {
+		case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid:
+			return append(errs, field.Invalid(nil, nil, "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))
+		}
+	}
+	var more field.ErrorList
+	if was == nil {
+		more, _ = rules.cel.Validate(ctx, nil, c.structural, now, nil, celconfig.RuntimeCELCostBudget)
+	} else {
+		same := common.NewCorrelatedObject(now, was.Object, &model.Structural{Structural: c.structural})
+		more, _ = rules.cel.Validate(ctx, nil, c.structural, now, was.Object, celconfig.RuntimeCELCostBudget, cel.WithRatcheting(same))
+	}
+	return append(errs, more...)
+}

@@ -1,0 +1,110 @@
+package crd
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+)
+
+// compiled is what a version's schema compiles to: tens of times its bytes. It does not change.
+type compiled struct {
+	structural *structural.Structural // with defaults that are pruned themselves
+	rules      func() *checks         // what validates; made when something is first written
+	defaults   bool                   // there are any
+}
+
+// checks are the rules for objects.
+type checks struct {
+	schema validation.SchemaValidator
+	cel    *cel.Validator // nil: there are no expressions
+	err    error
+}
+
+// lazy holds what was compiled as long as it is used.
+type lazy struct {
+	mu   sync.Mutex
+	has  *compiled
+	used atomic.Int64 // seconds
+
+	merges *typed.ParseableType // nil: nobody asked
+
+	scale *scalePaths // nil: there is no scale subresource
+}
+
+// drop forgets what was not used since then.
+func (l *lazy) drop(since time.Time) {
+	if l.used.Load() < since.Unix() {
+		l.mu.Lock()
+		l.has, l.merges = nil, nil
+		l.mu.Unlock()
+	}
+}
+
+// schema compiles the version's schema, unless that is done.
+func (v *version) schema() (*compiled, error) {
+	l := &v.lazy
+	l.used.Store(time.Now().Unix())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.has != nil {
+		return l.has, nil
+	}
+	props, err := v.props()
+	if err != nil {
+		return nil, err
+	}
+	c := &compiled{}
+	if c.structural, err = structural.NewStructural(props); err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", v.info.GroupVersionResource, err)
+	}
+	if err := defaulting.PruneDefaults(c.structural); err != nil {
+		return nil, fmt.Errorf("defaults of %s: %w", v.info.GroupVersionResource, err)
+	}
+	c.defaults = hasDefaults(c.structural)
+	c.rules = sync.OnceValue(func() *checks {
+		k := &checks{cel: cel.NewValidator(c.structural, true, celconfig.PerCallLimit)}
+		k.schema, _, k.err = validation.NewSchemaValidator(props)
+		return k
+	})
+	l.has = c
+	return c, nil
+}
+
+// props is the version's schema in the form that the published packages take. A version without one takes everything.
+func (v *version) props() (*apiextensions.JSONSchemaProps, error) {
+	crd, err := v.of.read()
+	if err != nil {
+		return nil, err
+	}
+	out := &apiextensions.JSONSchemaProps{}
+	yes := true
+	if in := schemaOf(crd, v.name); in != nil {
+		err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(in.DeepCopy(), out, nil)
+		if err == nil && crd.Spec.PreserveUnknownFields {
+			out.XPreserveUnknownFields = &yes
+		}
+		return out, err
+	}
+	out.Type, out.XPreserveUnknownFields = "object", &yes
+	return out, nil
+}
+
+// hasDefaults tells whether a schema fills in anything.
+func hasDefaults(s *structural.Structural) (found bool) {
+	visitor := structural.Visitor{Structural: func(s *structural.Structural) bool {
+		found = found || s.Default.Object != nil
+		return false
+	}}
+	visitor.Visit(s)
+	return found
+}
