@@ -8,6 +8,8 @@ import (
 	"context"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -35,7 +37,74 @@ type Attributes struct {
 	User        authenticationv1.UserInfo
 	DryRun      bool
 	Warn        func(text string)
+
+	// As describes what Object and Old are where they are no objects of Info: a Scale, Binding, Eviction, TokenRequest; nil: of Info.
+	As *api.Info
+	// Connection is what a CONNECT asks for, such as a PodExecOptions; Object and Old are nil then.
+	Connection runtime.Object
+	// FieldManager and FieldValidation are as the request says them, Deleting are the options of a DELETE.
+	FieldManager, FieldValidation string
+	Deleting                      *metav1.DeleteOptions
+	// System: the write is the server's own share in one that was admitted, such as the status that an eviction sets. What
+	// users add to admission is not asked.
+	System bool
+	// Annotate notes something for the audit trail; nil: nobody listens.
+	Annotate func(key, value string)
+
+	// Again is set by a plugin that changed the object in a way of its own: the chain changes it once more, with Second set.
+	Again, Second bool
+	// Altered: what users add to admission changed the object.
+	Altered bool
+	// Kept is what plugins keep from the first pass for the second, by their name.
+	Kept map[string]any
 }
+
+// Shape describes what Object and Old are.
+func (a *Attributes) Shape() *api.Info {
+	if a.As != nil {
+		return a.As
+	}
+	return a.Info
+}
+
+// Note keeps a note for the audit trail, if there is one.
+func (a *Attributes) Note(key, value string) {
+	if a.Annotate != nil {
+		a.Annotate(key, value)
+	}
+}
+
+// Options are the options of the operation: CreateOptions, UpdateOptions or DeleteOptions of meta.k8s.io/v1; nil for CONNECT.
+func (a *Attributes) Options() runtime.Object {
+	var dry []string
+	if a.DryRun {
+		dry = []string{metav1.DryRunAll}
+	}
+	kind := func(name string) metav1.TypeMeta { return metav1.TypeMeta{Kind: name, APIVersion: "meta.k8s.io/v1"} }
+	switch a.Operation {
+	case Create:
+		return &metav1.CreateOptions{TypeMeta: kind("CreateOptions"), DryRun: dry, FieldManager: a.FieldManager, FieldValidation: a.FieldValidation}
+	case Update:
+		return &metav1.UpdateOptions{TypeMeta: kind("UpdateOptions"), DryRun: dry, FieldManager: a.FieldManager, FieldValidation: a.FieldValidation}
+	case Delete:
+		o := &metav1.DeleteOptions{DryRun: dry}
+		if a.Deleting != nil {
+			o = a.Deleting.DeepCopy()
+		}
+		o.TypeMeta = kind("DeleteOptions")
+		return o
+	}
+	return nil
+}
+
+type exempt struct{}
+
+// Exempt marks what is done with the context as the server's own news about admission itself: webhooks and policies are not asked, so
+// that a webhook cannot hide that it stands in its own way.
+func Exempt(ctx context.Context) context.Context { return context.WithValue(ctx, exempt{}, true) }
+
+// Exempted tells whether a context is marked by Exempt.
+func Exempted(ctx context.Context) bool { return ctx.Value(exempt{}) != nil }
 
 // Resource is the plural with the subresource, in the core group without prefix: "pods", "pods/status".
 // Other groups' are followed by the group: "deployments.apps".
@@ -60,8 +129,17 @@ type Plugin struct {
 // Chain runs plugins in order.
 type Chain []Plugin
 
-// Mutate lets each plugin change the object; the first error ends it.
+// Mutate lets each plugin change the object; the first error ends it. If one asks for it all are asked once more, so that they see
+// what it did. Source: Kubernetes documentation, Dynamic Admission Control, Reinvocation policy.
 func (c Chain) Mutate(ctx context.Context, a *Attributes) error {
+	if err := c.mutate(ctx, a); err != nil || !a.Again {
+		return err
+	}
+	a.Again, a.Second = false, true
+	return c.mutate(ctx, a)
+}
+
+func (c Chain) mutate(ctx context.Context, a *Attributes) error {
 	for _, p := range c {
 		if p.Mutate != nil {
 			if err := p.Mutate(ctx, a); err != nil {

@@ -208,11 +208,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 			return err
 		}
 	}
-	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w)}
+	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),
+		FieldManager: t.query.Get("fieldManager"), FieldValidation: t.query.Get("fieldValidation")}
 	if !t.info.Namespaced {
 		q.Namespace = ""
 	}
-	if tunnel, err := s.tunnel(w, r, t, user); tunnel {
+	if tunnel, err := s.tunnel(w, r, t, q); tunnel {
 		return err
 	}
 	if c := t.info.Custom; c != nil {

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +22,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/registry"
 	"github.com/lighter-k8s/lighter/watch"
 )
 
@@ -37,7 +37,8 @@ type Tunnel struct {
 var kubeletPaths = map[string]string{"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
 
 // tunnel serves the subresources that lead to a node or pod; handled is false for all others.
-func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, t *route, user authenticationv1.UserInfo) (handled bool, err error) {
+func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) (handled bool, err error) {
+	user := q.User
 	kubelet := t.info.Resource == "pods" && kubeletPaths[t.subresource] != ""
 	proxy := t.subresource == "proxy" && (t.info.Resource == "pods" || t.info.Resource == "services" || t.info.Resource == "nodes")
 	switch {
@@ -54,6 +55,11 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, t *route, user a
 		}
 	case !offers(t) && !(proxy && r.Method == http.MethodOptions): // which no verb names
 		return true, methodNotAllowed()
+	}
+	if with := connection(t); with != nil {
+		if err := s.Registry.Connect(r.Context(), q, with); err != nil {
+			return true, err
+		}
 	}
 	if kubelet {
 		return true, s.toKubelet(w, r, t)

@@ -280,10 +280,8 @@ func creatorName(t *route) string { return t.info.Resource }
 // createThrough serves subresources such as pods/binding and virtual resources such as tokenreviews.
 func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route, q registry.Request, f form, c registry.Creator) error {
 	i := t.info
-	for _, sub := range t.info.Subresources {
-		if sub.Name == t.subresource {
-			i = subInfo(t.info, sub)
-		}
+	if t.subresource != "" {
+		i = t.info.Taking(t.subresource)
 	}
 	in, err := receive(r, t, i)
 	defer in.done()
@@ -346,7 +344,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj.GetName() == "" {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
 	}
-	if t.subresource != "" || obj.GetResourceVersion() != "" {
+	if t.subresource != "" && (t.info.Custom == nil || t.subresource != "status") || obj.GetResourceVersion() != "" {
 		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {
@@ -490,23 +488,4 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 		return err
 	}
 	return s.answerList(w, r, f, t.info, source{objects: objs, revision: s.Registry.State.Revision(), remaining: -1})
-}
-
-// subInfo is a record for the kind that a subresource takes.
-func subInfo(parent *api.Info, sub api.Subresource) *api.Info {
-	group, version := sub.Group, sub.Version
-	if version == "" {
-		group, version = parent.Group, parent.Version
-	}
-	gvk := schema.GroupVersionKind{Group: group, Version: version, Kind: sub.Kind}
-	i := &api.Info{GroupVersionResource: gvk.GroupVersion().WithResource(parent.Resource + "/" + sub.Name), Kind: sub.Kind, Namespaced: parent.Namespaced,
-		New: func() api.Object {
-			obj, err := api.Scheme().New(gvk)
-			if err != nil {
-				panic(fmt.Sprintf("subresource %s of %s: %v", sub.Name, parent.Resource, err))
-			}
-			return obj.(api.Object)
-		}}
-	i.Stored = i
-	return i
 }

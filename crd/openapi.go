@@ -61,14 +61,13 @@ func (v *version) published(v2 bool, metadata string) (*spec.Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema of %s: %w", v.info.GroupVersionResource, err)
 	}
+	if v2 && s.XPreserveUnknownFields { // clients of v2 take what has properties for all that there is
+		return &spec.Schema{SchemaProps: spec.SchemaProps{Type: []string{"object"}, Description: s.Description}}, nil
+	}
 	if v2 {
 		s = openapiv2.ToStructuralOpenAPIV2(s)
 	}
 	out := s.ToKubeOpenAPI()
-	if v2 && s.XPreserveUnknownFields { // clients of v2 take what has properties for all that there is
-		out.Type, out.Properties = []string{"object"}, nil
-		return out, nil
-	}
 	embedded(out, metadata)
 	object(out, metadata)
 	return out, nil

@@ -68,9 +68,12 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 	if err := preconditions(req, old, o.Preconditions); err != nil {
 		return nil, false, err
 	}
-	a := &admission.Attributes{Operation: admission.Delete, Info: req.Info, Namespace: req.Namespace, Name: req.Name,
-		Old: old, User: req.User, DryRun: req.DryRun, Warn: req.warn}
-	if err := errors.Join(r.Admission.Mutate(ctx, a), r.Admission.Validate(ctx, a)); err != nil {
+	a := req.attributes(admission.Delete, nil, old)
+	a.Subresource, a.Deleting = "", &o
+	if err := r.Admission.Mutate(ctx, a); err != nil {
+		return nil, false, err
+	}
+	if err := r.Admission.Validate(ctx, a); err != nil {
 		return nil, false, err
 	}
 	next := old.DeepCopyObject().(api.Object)

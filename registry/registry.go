@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,6 +43,9 @@ type Request struct {
 	DryRun      bool
 	Warn        func(text string) // hands a warning to the client; may be nil
 
+	// FieldManager and FieldValidation are as the client said them, for those who are asked about the request.
+	FieldManager, FieldValidation string
+
 	system  bool // the write is the server's own doing: no manager gets its fields
 	applied bool // the object has the managedFields that the write leaves
 }
@@ -54,6 +58,9 @@ type Creator func(ctx context.Context, req Request, obj runtime.Object) (runtime
 // the write of obj (old nil: a create; obj nil: a delete) and may complete obj, such as the addresses of a Service.
 type Extra func(ctx context.Context, req Request, obj, old api.Object) ([]store.Op, error)
 
+// Check is a rule of a resource that its record cannot hold, since it takes more than the object: whether an expression compiles. old is nil on create.
+type Check func(obj, old api.Object) field.ErrorList
+
 // Registry is the only writer of objects. Safe for concurrent use.
 type Registry struct {
 	Store     store.Store
@@ -64,12 +71,13 @@ type Registry struct {
 
 	creators map[string]Creator
 	extras   map[string]Extra
+	checks   map[string]Check
 	versions map[string][]*api.Info // by StoreKey
 }
 
 // New makes a registry of the given resources; Handle and Together complete it before its first request.
 func New(s store.Store, st *watch.State, log *slog.Logger, now func() time.Time, infos []*api.Info) *Registry {
-	r := &Registry{Store: s, State: st, Log: log, Now: now, creators: map[string]Creator{}, extras: map[string]Extra{}, versions: map[string][]*api.Info{}}
+	r := &Registry{Store: s, State: st, Log: log, Now: now, creators: map[string]Creator{}, extras: map[string]Extra{}, checks: map[string]Check{}, versions: map[string][]*api.Info{}}
 	for _, i := range infos {
 		r.versions[i.StoreKey] = append(r.versions[i.StoreKey], i)
 	}
@@ -85,6 +93,25 @@ func (r *Registry) Handle(resource string, c Creator) { r.creators[resource] = c
 // Together sets what else is written with a resource's objects; resource is its StoreKey.
 func (r *Registry) Together(resource string, e Extra) { r.extras[resource] = e }
 
+// Also adds a check to a resource's validation; resource is its StoreKey.
+func (r *Registry) Also(resource string, c Check) { r.checks[resource] = c }
+
+// Connect asks admission whether somebody may connect to what the request names; with says how, such as a PodExecOptions.
+func (r *Registry) Connect(ctx context.Context, req Request, with runtime.Object) error {
+	a := req.attributes(admission.Connect, nil, nil)
+	a.Connection = with
+	if err := r.Admission.Mutate(ctx, a); err != nil {
+		return err
+	}
+	return r.Admission.Validate(ctx, a)
+}
+
+// attributes are what admission is asked about.
+func (q Request) attributes(op admission.Operation, obj, old api.Object) *admission.Attributes {
+	return &admission.Attributes{Operation: op, Info: q.Info, Namespace: q.Namespace, Name: q.Name, Subresource: q.Subresource, Object: obj, Old: old,
+		User: q.User, DryRun: q.DryRun, Warn: q.warn, FieldManager: q.FieldManager, FieldValidation: q.FieldValidation, System: q.system}
+}
+
 // Creator gives who answers creates of a subresource or virtual resource, behind admission, or nil.
 func (r *Registry) Creator(resource, subresource string) Creator {
 	if subresource != "" {
@@ -96,8 +123,10 @@ func (r *Registry) Creator(resource, subresource string) Creator {
 	}
 	return func(ctx context.Context, req Request, obj runtime.Object) (runtime.Object, error) {
 		o, _ := obj.(api.Object)
-		a := &admission.Attributes{Operation: admission.Create, Info: req.Info, Namespace: req.Namespace, Name: req.Name, Subresource: req.Subresource,
-			Object: o, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+		a := req.attributes(admission.Create, o, nil)
+		if req.Subresource != "" {
+			a.As = req.Info.Taking(req.Subresource)
+		}
 		if err := r.Admission.Mutate(ctx, a); err != nil {
 			return nil, err
 		}
@@ -138,18 +167,30 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	}
 	i.Default(obj) // fill in what the user left out
 	r.manage(req, nil, obj)
-	a := &admission.Attributes{Operation: admission.Create, Info: i, Namespace: req.Namespace, Name: obj.GetName(),
-		Object: obj, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+	a := req.attributes(admission.Create, obj, nil)
+	a.Name, a.Subresource = obj.GetName(), ""
 	if err := r.Admission.Mutate(ctx, a); err != nil {
 		return nil, err
 	}
+	if a.Altered && i.Namespaced && obj.GetNamespace() != req.Namespace {
+		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	asked := obj.GetGeneration()
 	r.stamp(req, obj)   // uid, creationTimestamp, generation
 	i.Prepare(obj, nil) // drop what a user may not set, such as status
 	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
 		signedBy(csr, req)
 	}
 	errs := validation.ValidateObjectMetaAccessor(api.Doubtful(obj), i.Namespaced, nameRule(i), field.NewPath("metadata"))
-	if errs = append(errs, i.Validate(obj, nil)...); len(errs) > 0 {
+	errs = append(errs, finalizers(i, obj)...)
+	if i.GenerationOf == nil {
+		errs = append(errs, validation.ValidateNonnegativeField(asked, field.NewPath("metadata", "generation"))...)
+	}
+	errs = append(errs, i.Validate(obj, nil)...)
+	if check := r.checks[i.StoreKey]; check != nil {
+		errs = append(errs, check(obj, nil)...)
+	}
+	if len(errs) > 0 {
 		return nil, invalid(i, obj.GetName(), errs)
 	}
 	if err := r.Admission.Validate(ctx, a); err != nil {
@@ -157,6 +198,19 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	}
 	req.warnings(obj, nil)
 	return r.save(ctx, req, obj) // or not, on a dry run
+}
+
+// finalizers complains of those that say nothing of who handles them.
+func finalizers(info *api.Info, obj api.Object) (errs field.ErrorList) {
+	if !info.OwnedFinalizers {
+		return nil
+	}
+	for i, f := range obj.GetFinalizers() {
+		if !strings.Contains(f, "/") && f != string(corev1.FinalizerKubernetes) && f != metav1.FinalizerOrphanDependents && f != metav1.FinalizerDeleteDependents {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }
 
 // identify checks that the object is the one that the request names.
@@ -243,7 +297,7 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 		if r.extras[req.Info.StoreKey] != nil { // which completes it, differently at each try
 			obj = wanted.DeepCopyObject().(api.Object)
 		}
-		if obj.GetResourceVersion() != "" {
+		if obj.GetResourceVersion() != "" && !req.DryRun {
 			return nil, plain(errors.New("resourceVersion should not be set on objects to be created"))
 		}
 		t := store.Txn{Class: class(req.Info)}
@@ -398,7 +452,7 @@ func class(i *api.Info) store.Class {
 
 // invalid is the 422 of a failed validation.
 func invalid(i *api.Info, name string, errs field.ErrorList) error {
-	return apierrors.NewInvalid(i.GVK().GroupKind(), name, errs)
+	return apierrors.NewInvalid(i.GVK().GroupKind(), name, api.Plainly(errs))
 }
 
 // unavailable is what a client is told when the store did not answer.

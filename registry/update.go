@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,14 +40,14 @@ var (
 		"roles": true, "rolebindings": true, "clusterroles": true, "clusterrolebindings": true}
 	needsVersion = map[string]bool{"poddisruptionbudgets": true, "validatingwebhookconfigurations": true, "mutatingwebhookconfigurations": true,
 		"validatingadmissionpolicies": true, "validatingadmissionpolicybindings": true, "runtimeclasses": true, "volumeattachments": true,
-		"csinodes": true, "csidrivers": true, "csistoragecapacities": true}
+		"csinodes": true, "csidrivers": true, "csistoragecapacities": true, api.DefinitionsKey: true}
 )
 
 // CreatesOnUpdate tells whether a PUT of what is not there creates it.
 func CreatesOnUpdate(i *api.Info) bool { return createsOnUpdate[i.StoreKey] }
 
 // NeedsVersion tells whether a PUT must carry the resourceVersion that it replaces.
-func NeedsVersion(i *api.Info) bool { return needsVersion[i.StoreKey] }
+func NeedsVersion(i *api.Info) bool { return i.Custom != nil || needsVersion[i.StoreKey] }
 
 // patchRetries is how often a change without a resourceVersion is tried against a newer state.
 const patchRetries = 100
@@ -103,13 +104,27 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	if i.Namespaced && obj.GetNamespace() != req.Namespace && obj.GetNamespace() != "" {
 		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
+	gone := validation.ValidateImmutableField(obj.GetDeletionTimestamp(), old.GetDeletionTimestamp(), field.NewPath("metadata", "deletionTimestamp"))
+	if obj.GetDeletionTimestamp() == nil {
+		gone = nil // left out: kept
+	}
 	obj = r.carry(req, obj, old)
 	i.Default(obj)
 	r.manage(req, old, obj)
-	a := &admission.Attributes{Operation: admission.Update, Info: i, Namespace: req.Namespace, Name: req.Name, Subresource: req.Subresource,
-		Object: obj, Old: old, User: req.User, DryRun: req.DryRun, Warn: req.warn}
+	a := req.attributes(admission.Update, obj, old)
+	if req.Subresource == "scale" { // which admission sees as what the client sent
+		a.As, a.Object, a.Old = ScaleInfo, ScaleOf(i, obj), ScaleOf(i, old)
+	}
 	if err := r.Admission.Mutate(ctx, a); err != nil {
 		return nil, err
+	}
+	if scale, ok := a.Object.(*autoscalingv1.Scale); ok && a.As == ScaleInfo {
+		i.SetScale(obj, scale.Spec.Replicas)
+	} else if a.Altered { // by somebody who may not change more than the request may
+		owners := obj.GetManagedFields()
+		obj = r.carry(req, obj, old)
+		obj.SetManagedFields(owners)
+		a.Object = obj
 	}
 	var errs field.ErrorList
 	switch req.Subresource {
@@ -124,8 +139,12 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	default:
 		r.generation(i, obj, old)
 		errs = i.ValidateUpdate(req.Subresource, obj, old)
+		if check := r.checks[i.StoreKey]; check != nil {
+			errs = append(errs, check(obj, old)...)
+		}
 	}
 	errs = append(validation.ValidateObjectMetaAccessorUpdate(api.Doubtful(obj), old, field.NewPath("metadata")), errs...)
+	errs = append(append(gone, newFinalizers(i, obj, old)...), errs...)
 	if len(errs) > 0 {
 		return nil, invalid(i, req.Name, errs)
 	}
@@ -134,6 +153,14 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	}
 	req.warnings(obj, old)
 	return r.replace(ctx, req, item, old, obj)
+}
+
+// newFinalizers checks the finalizers of an object that got others.
+func newFinalizers(i *api.Info, obj, old api.Object) field.ErrorList {
+	if slices.Equal(obj.GetFinalizers(), old.GetFinalizers()) {
+		return nil
+	}
+	return append(validation.ValidateFinalizers(obj.GetFinalizers(), field.NewPath("metadata", "finalizers")), finalizers(i, obj)...)
 }
 
 // carry keeps in obj what an update cannot change.

@@ -8,13 +8,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/admission/matching"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/registry"
 )
 
 // admission is the chain of what the cluster allows, in the order in which it is asked. Resource quotas are
 // charged behind it, in the write's own transaction (registry/quota.go).
-func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
+func (s *Server) admission(infos []*api.Info, reg *registry.Registry) (admission.Chain, error) {
 	kinds := map[schema.GroupVersionKind][]schema.GroupVersionResource{}
 	for _, i := range infos {
 		if !i.Virtual {
@@ -53,6 +55,10 @@ func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
 		admission.PodTopologyLabels(view(s, client.Nodes)),
 		admission.Escalation(s.rbac, s.Direct.Authz),
 	}
+	world := s.world(infos)
+	hooks, policies := s.webhooks(world, reg), s.policies(world, reg, infos)
+	s.measures = append(s.measures, hooks.Metrics.All()...)
+	chain = append(chain, hooks.Guard(), policies.Mutators(), hooks.Mutators(), policies.Validators(), hooks.Validators())
 	for _, off := range s.Config.Server.DisableAdmission {
 		n := slices.IndexFunc(chain, func(p admission.Plugin) bool { return p.Name == off })
 		if n < 0 {
@@ -65,6 +71,30 @@ func (s *Server) admission(infos []*api.Info) (admission.Chain, error) {
 		chain = slices.Delete(chain, n, n+1)
 	}
 	return chain, nil
+}
+
+// world is what matching knows of the cluster.
+func (s *Server) world(infos []*api.Info) matching.World {
+	versions := map[string][]*api.Info{}
+	for _, i := range infos {
+		if !i.Virtual {
+			versions[i.StoreKey] = append(versions[i.StoreKey], i)
+		}
+	}
+	return matching.World{Namespaces: view(s, client.Namespaces), Versions: func(key string) []*api.Info {
+		if known := versions[key]; known != nil {
+			return known
+		}
+		var out []*api.Info
+		if custom := s.custom.Load(); custom != nil {
+			for _, i := range *custom {
+				if i.StoreKey == key {
+					out = append(out, i)
+				}
+			}
+		}
+		return out
+	}}
 }
 
 // resourcesOf are those of a kind.

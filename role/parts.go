@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
@@ -52,7 +53,7 @@ func (s *Server) parts(ctx context.Context) error {
 	})
 	g.Go(func() error { return s.keepFlow(ctx) })
 	if s.several() {
-		g.Go(func() error { return s.register(ctx) })
+		g.Go(func() error { return s.register(admission.Exempt(ctx)) })
 		g.Go(func() error { return s.wellness.watch(ctx) })
 	}
 	if s.member != nil {

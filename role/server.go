@@ -21,8 +21,10 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/apiserver"
@@ -72,6 +74,8 @@ type Server struct {
 	member     *member    // of the servers' own etcd; nil: the store is another
 	identity   string     // among several servers
 	wellness   wellness
+	news       *client.Recorder       // of what happens to admission itself
+	measures   []prometheus.Collector // of parts that are made before the API
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -139,7 +143,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 	s.services = registry.NewServices(reg, []netip.Prefix{cidr}, first, n)
 	s.reviews(reg)
-	if reg.Admission, err = s.admission(infos); err != nil {
+	if reg.Admission, err = s.admission(infos, reg); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
 
@@ -158,6 +162,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
+	s.API.Measure(s.measures...)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
 	s.openapi = openapi.New(infos, s.Version)
 	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
@@ -267,6 +272,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.news.Run(admission.Exempt(ctx)) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
 	g.Go(func() error { return boundHeap(ctx, s.state.Rest) })
@@ -281,7 +287,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return serving.Run(ctx, s.Log) })
 	g.Go(func() error { return toKubelets.Run(ctx, s.Log) })
 	g.Go(func() error {
-		if err := s.bootstrapWith(ctx); err != nil {
+		// What users add to admission cannot keep a server from starting.
+		if err := s.bootstrapWith(admission.Exempt(ctx)); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
 		if c := s.Config; c.Server.Store != "memory" {

@@ -1,0 +1,49 @@
+package role
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/lighter-k8s/lighter/admission/matching"
+	"github.com/lighter-k8s/lighter/admission/policy"
+	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/registry"
+	"github.com/lighter-k8s/lighter/watch"
+)
+
+// policies makes what holds requests against the policies that users add to admission.
+func (s *Server) policies(world matching.World, reg *registry.Registry, infos []*api.Info) *policy.Policies {
+	kinds := map[schema.GroupVersionKind]*api.Info{}
+	for _, i := range infos {
+		if !i.Virtual && kinds[i.GVK()] == nil {
+			kinds[i.GVK()] = i
+		}
+	}
+	reg.Also("validatingadmissionpolicies", policy.CheckValidating)
+	reg.Also("mutatingadmissionpolicies", policy.CheckMutating)
+	return &policy.Policies{Validating: view(s, client.ValidatingAdmissionPolicies), ValidatingBindings: view(s, client.ValidatingAdmissionPolicyBindings),
+		Mutating: view(s, client.MutatingAdmissionPolicies), MutatingBindings: view(s, client.MutatingAdmissionPolicyBindings),
+		World: world, Authz: s.Direct.Authz, Log: s.Log.With("part", "admission"),
+		Kind: func(k schema.GroupVersionKind) *api.Info {
+			if i := kinds[k]; i != nil {
+				return i
+			}
+			if custom := s.custom.Load(); custom != nil {
+				for _, i := range *custom {
+					if i.GVK() == k {
+						return i
+					}
+				}
+			}
+			return nil
+		},
+		Params: func(i *api.Info, namespace string) (out []api.Object) {
+			items, _ := s.state.List(i.Stored, watch.Filter{Namespace: namespace})
+			for _, item := range items {
+				if o, err := registry.Load(i, item); err == nil { // memory has said what it cannot read
+					out = append(out, o)
+				}
+			}
+			return out
+		}}
+}
