@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lighter-k8s/lighter/audit"
+	"github.com/lighter-k8s/lighter/flow"
 )
 
 // metrics are the API server's, under upstream's names and labels where upstream has the concept.
@@ -129,6 +130,7 @@ type statusWriter struct {
 	code  int
 	long  bool // a watch or a tunnel
 	event audit.Event
+	seats flow.Ticket
 }
 
 func (w *statusWriter) WriteHeader(code int) {

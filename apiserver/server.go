@@ -24,6 +24,7 @@ import (
 	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
@@ -46,6 +47,8 @@ type Server struct {
 	Several bool
 	// Audit is the audit trail; nil: nothing is written down.
 	Audit *audit.Trail
+	// Flow is priority and fairness; nil: everybody is served at once.
+	Flow *flow.Controller
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
 	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
@@ -134,6 +137,11 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	}
 	attributes := t.attributes()
 	attributes.User = *user
+	if err := s.seated(w, r, t, &attributes); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer w.seats.Release()
 	decision, reason, err := s.Authz.Authorize(r.Context(), attributes)
 	w.event.Judged(decision, reason)
 	if err := allowed(attributes, decision, reason, err); err != nil {

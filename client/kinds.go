@@ -13,6 +13,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -63,6 +64,9 @@ var (
 	APIServices     = cluster[*apiregistrationv1.APIService]("apiregistration.k8s.io", "v1", "apiservices")
 	RuntimeClasses  = cluster[*nodev1.RuntimeClass]("node.k8s.io", "v1", "runtimeclasses")
 	PriorityClasses = cluster[*schedulingv1.PriorityClass]("scheduling.k8s.io", "v1", "priorityclasses")
+
+	FlowSchemas                 = cluster[*flowcontrolv1.FlowSchema]("flowcontrol.apiserver.k8s.io", "v1", "flowschemas")
+	PriorityLevelConfigurations = cluster[*flowcontrolv1.PriorityLevelConfiguration]("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations")
 
 	StorageClasses    = cluster[*storagev1.StorageClass]("storage.k8s.io", "v1", "storageclasses")
 	CSINodes          = cluster[*storagev1.CSINode]("storage.k8s.io", "v1", "csinodes")

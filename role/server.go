@@ -36,6 +36,7 @@ import (
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/direct"
 	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/network"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/registry"
@@ -156,6 +157,8 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.Direct.Audit = s.audit
 	s.API = apiserver.New(infos, groups)
 	s.API.Audit = s.audit
+	s.API.Flow = flow.New(ctx, flow.Seats, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
+	s.API.Measure(s.API.Flow)
 	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
