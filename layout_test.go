@@ -56,7 +56,7 @@ var rooms = []room{
 	{"backup", "store store/encrypt", "store/memory", "snapshots of the store"},
 
 	{"client", "", "", "the one door to the cluster: its contract knows nobody"},
-	{"client/direct", "client authz registry watch", "...", "the door inside the server's process"},
+	{"client/direct", "client audit authz registry watch", "...", "the door inside the server's process"},
 	{"client/remote", "client", "client/clienttest ...", "the door through HTTP"},
 	{"client/election", "client", "client/clienttest", "who leads is a Lease, read and written through client"},
 	{"client/clienttest", "client", "", "views for tests of whoever uses client"},

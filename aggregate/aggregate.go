@@ -126,7 +126,7 @@ func (s *Services) follow() {
 			now[gv] = b
 			continue
 		}
-		now[gv] = s.backend(o)
+		now[gv] = s.backend(o, before[gv])
 	}
 	if maps.Equal(before, now) && s.backends.Load() != nil {
 		return

@@ -57,7 +57,9 @@ type found struct {
 // errUnknown is a backend's error before it was asked.
 var errUnknown = errors.New("not asked yet")
 
-func (s *Services) backend(o *apiregistrationv1.APIService) *Backend {
+// backend makes the backend of an object. What was found out before, by the backend in whose place it comes or by the server that
+// wrote the object's condition, holds until it is asked itself.
+func (s *Services) backend(o *apiregistrationv1.APIService, before *Backend) *Backend {
 	ref := *o.Spec.Service
 	port := int32(443)
 	if ref.Port != nil {
@@ -66,6 +68,16 @@ func (s *Services) backend(o *apiregistrationv1.APIService) *Backend {
 	name := ref.Name + "." + ref.Namespace + ".svc"
 	b := &Backend{name: o.Name, uid: o.UID, spec: o.Spec, host: net.JoinHostPort(name, strconv.Itoa(int(port))), err: errUnknown,
 		known: apidiscoveryv2.APIVersionDiscovery{Version: o.Spec.Version, Freshness: apidiscoveryv2.DiscoveryFreshnessStale}}
+	for _, c := range o.Status.Conditions {
+		if c.Type == apiregistrationv1.Available && c.Status == apiregistrationv1.ConditionTrue {
+			b.err = nil
+		}
+	}
+	if before != nil && before.uid == o.UID {
+		before.mu.Lock()
+		b.err, b.known, b.openapi = before.err, before.known, before.openapi
+		before.mu.Unlock()
+	}
 	trust := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, InsecureSkipVerify: o.Spec.InsecureSkipTLSVerify, GetClientCertificate: s.Certificate}
 	if len(o.Spec.CABundle) > 0 {
 		if trust.RootCAs = x509.NewCertPool(); !trust.RootCAs.AppendCertsFromPEM(o.Spec.CABundle) {

@@ -7,7 +7,9 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +51,9 @@ type Resource[T Object] struct {
 	Scope      Scope
 	// Verbs it has; default: all of create delete deletecollection get list patch update watch.
 	Verbs []string
+
+	// AnyFinalizer: the names of finalizers need not say whose they are.
+	AnyFinalizer bool
 
 	// Default fills in what the user left out; on create and update, before admission.
 	Default func(obj T)
@@ -180,6 +185,7 @@ type Info struct {
 	Short, Categories, Verbs []string
 	Namespaced               bool
 	Relaxed, Virtual         bool
+	OwnedFinalizers          bool // their names say whose they are
 	Life                     time.Duration
 	StoredAs                 string // see StoredVersion
 	Incomplete               bool
@@ -249,6 +255,9 @@ func (i *Info) GVK() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: i.Group, Version: i.Version, Kind: i.Kind}
 }
 
+// SelectableFields are the names of Fields.
+func (i *Info) SelectableFields() []string { return slices.Sorted(maps.Keys(i.Fields)) }
+
 // AllVerbs are those of an ordinary resource, in discovery's order.
 var AllVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
@@ -265,7 +274,7 @@ func Define[T Object](r Resource[T]) *Info {
 		GroupVersionResource: schema.GroupVersionResource{Group: r.Group, Version: r.Version, Resource: r.Plural},
 		Kind:                 r.Kind, ListKind: r.List, Singular: r.Singular,
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
-		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, Subresources: r.Subresources,
+		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Subresources: r.Subresources,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
 		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,

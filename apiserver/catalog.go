@@ -164,10 +164,15 @@ func (s *Server) lookup(ctx context.Context, group, version, plural string) *api
 	if i := s.catalog.Load().custom[gvr]; i != nil {
 		return i
 	}
-	if s.Settle != nil { // who was told that it is established finds it
+	s.settle(ctx)
+	return s.catalog.Load().custom[gvr]
+}
+
+// settle takes in what is just being defined: who was told that it is established finds it.
+func (s *Server) settle(ctx context.Context) {
+	if s.Settle != nil {
 		s.Settle(ctx)
 	}
-	return s.catalog.Load().custom[gvr]
 }
 
 // forget drops what was counted of a resource that is gone.

@@ -18,6 +18,7 @@ import (
 
 // discover answers /api, /apis and what lies below them up to a group version's resources.
 func (s *Server) discover(w http.ResponseWriter, r *http.Request, path string) error {
+	s.settle(r.Context())
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	aggregated := wantsAggregated(r)
 	switch {

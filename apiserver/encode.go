@@ -87,6 +87,7 @@ func dress(f form, data []byte) ([]byte, error) {
 
 // answer sends one typed object.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, code int, f form, i *api.Info, obj api.Object) error {
+	auditAnswer(w, i, obj)
 	body, media, err := encodeObject(f, i, obj)
 	if err != nil {
 		return err
@@ -147,6 +148,7 @@ func encodeObject(f form, i *api.Info, obj api.Object) (body []byte, media strin
 
 // answerItem sends what memory holds, without decoding it where that can be.
 func (s *Server) answerItem(w http.ResponseWriter, r *http.Request, code int, f form, i *api.Info, item *watch.Item) error {
+	auditItem(w, i, item)
 	if f.media == typeProtobuf && f.as == "" && i.Stored == i && !item.IsJSON() {
 		pooled := bodies.Get().(*[]byte)
 		apiVersion, kind := gvkOf(i)

@@ -28,6 +28,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status.Code == http.StatusInternalServerError {
 		s.Log.Warn("request failed", "object", r.URL.Path, "err", err)
 	}
+	auditStatus(w, &status)
 	if d := status.Details; d != nil && d.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(d.RetryAfterSeconds)))
 	}

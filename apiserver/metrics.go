@@ -8,6 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lighter-k8s/lighter/audit"
+	"github.com/lighter-k8s/lighter/flow"
 )
 
 // metrics are the API server's, under upstream's names and labels where upstream has the concept.
@@ -55,6 +58,15 @@ func (t *route) scope() string {
 	return "cluster"
 }
 
+// long tells whether the request is a watch or a tunnel: it may last.
+func (t *route) long() bool {
+	switch t.subresource {
+	case "log", "exec", "attach", "portforward", "proxy":
+		return true
+	}
+	return t.verb == "watch"
+}
+
 // observed counts a request; call its result when the request is over.
 func (m *metrics) observed(t *route, w *statusWriter) func() {
 	began := time.Now()
@@ -65,7 +77,7 @@ func (m *metrics) observed(t *route, w *statusWriter) func() {
 	if t.verb == "create" || t.verb == "update" || t.verb == "patch" || t.verb == "delete" || t.verb == "deletecollection" {
 		kind = "mutating"
 	}
-	long := t.verb == "watch" || t.subresource == "log" || t.subresource == "exec" || t.subresource == "attach" || t.subresource == "portforward" || t.subresource == "proxy"
+	long := t.long()
 	// What no resource answers to is counted as one: clients cannot make up labels.
 	group, version, plural, sub := t.group, t.version, t.plural, t.subresource
 	if t.plural != "" && t.info == nil {
@@ -112,15 +124,19 @@ func metricVerb(v string) string {
 	return "other"
 }
 
-// statusWriter remembers the code of a response.
+// statusWriter remembers the code of a response, and what the audit trail is to know of the request.
 type statusWriter struct {
 	http.ResponseWriter
-	code int
+	code  int
+	long  bool // a watch or a tunnel
+	event audit.Event
+	seats flow.Ticket
 }
 
 func (w *statusWriter) WriteHeader(code int) {
 	if w.code == 0 || w.code < 200 {
 		w.code = code
+		w.started()
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
@@ -128,6 +144,7 @@ func (w *statusWriter) WriteHeader(code int) {
 func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.code == 0 {
 		w.code = http.StatusOK
+		w.started()
 	}
 	return w.ResponseWriter.Write(b)
 }

@@ -45,6 +45,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 		profile(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/debug/pprof"), "/"))
 		return nil
 	case strings.HasPrefix(path, "/openapi/") && s.OpenAPI != nil:
+		s.settle(r.Context())
 		s.OpenAPI.ServeHTTP(w, r)
 		return nil
 	case (path == "/.well-known/openid-configuration" || path == "/openid/v1/jwks") && s.OpenID != nil:

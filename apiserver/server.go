@@ -21,8 +21,10 @@ import (
 
 	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
@@ -43,6 +45,10 @@ type Server struct {
 	OpenAPI http.Handler
 	// Several: other servers share the store.
 	Several bool
+	// Audit is the audit trail; nil: nothing is written down.
+	Audit *audit.Trail
+	// Flow is priority and fairness; nil: everybody is served at once.
+	Flow *flow.Controller
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
 	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
@@ -95,8 +101,11 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w := &statusWriter{ResponseWriter: out}
 	t := s.parse(r)
 	defer s.metrics.observed(t, w)()
+	identified(w, r)
+	defer w.completed()
 	defer func() {
 		if p := recover(); p != nil {
+			w.panicked(p)
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
@@ -107,16 +116,35 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	user, _, err := s.Authn.Authenticate(r)
 	if err != nil {
 		s.Log.Debug("request refused", "object", r.URL.Path, "err", err)
+		if err := s.audited(w, r, t, authenticationv1.UserInfo{}); err != nil {
+			s.fail(w, r, err)
+			return
+		}
 		s.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
 		return
 	}
-	if user, err = s.impersonate(r, user); err != nil {
+	if err := s.audited(w, r, t, *user); err != nil {
 		s.fail(w, r, err)
 		return
 	}
+	as, err := s.impersonate(r, user)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if as != user {
+		w.event.Impersonated, user = as, as
+	}
 	attributes := t.attributes()
 	attributes.User = *user
-	if err := s.allow(r.Context(), attributes); err != nil {
+	if err := s.seated(w, r, t, &attributes); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer w.seats.Release()
+	decision, reason, err := s.Authz.Authorize(r.Context(), attributes)
+	w.event.Judged(decision, reason)
+	if err := allowed(attributes, decision, reason, err); err != nil {
 		s.fail(w, r, err)
 		return
 	}
@@ -128,6 +156,10 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 // allow turns the authorizer's answer into nil or the 403 that clients know.
 func (s *Server) allow(ctx context.Context, a authz.Attributes) error {
 	decision, reason, err := s.Authz.Authorize(ctx, a)
+	return allowed(a, decision, reason, err)
+}
+
+func allowed(a authz.Attributes, decision authz.Decision, reason string, err error) error {
 	if decision == authz.Allow {
 		return nil
 	}
@@ -196,6 +228,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		r = r.WithContext(ctx)
 	}
 	if t.subresource != "" && !known(t) {
+		if t.info.Custom != nil { // Source: what Kubernetes 1.37 does
+			return apierrors.NewNotFound(t.info.GroupResource(), t.name)
+		}
 		return notFoundPath()
 	}
 	if !offers(t) {

@@ -119,6 +119,7 @@ func (b *output) flush() {
 
 // answerList sends a list in the wanted form.
 func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *api.Info, l source) error {
+	s.auditList(w, r, i, l)
 	if f.media == typeProtobuf {
 		return s.protobufList(w, r, f, i, l)
 	}
@@ -154,9 +155,12 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 		if head, err = listHead(i.ListKind, i.GVK().GroupVersion().String(), l); err != nil {
 			return err
 		}
-		prefix := len(api.JSONPrefix(i)) // items of a list do not repeat what they are
+		if i.Custom != nil && l.next == "" { // whose lists say so
+			head = bytes.Replace(head, []byte(`"metadata":{"`), []byte(`"metadata":{"continue":"","`), 1)
+		}
+		prefix := len(api.JSONPrefix(i)) // items of a list do not repeat what they are, unless they are custom resources
 		cut := func(dst []byte, at int, err error) ([]byte, error) {
-			if err != nil {
+			if err != nil || i.Custom != nil {
 				return dst, err
 			}
 			n := copy(dst[at+1:], dst[at+prefix:])

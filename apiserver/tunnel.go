@@ -156,6 +156,7 @@ func (s *Server) logToSocket(w http.ResponseWriter, r *http.Request, from *url.U
 	}
 	if o, ok := w.(*statusWriter); ok {
 		o.code, w = http.StatusSwitchingProtocols, o.ResponseWriter // the library wants the connection itself
+		o.started()
 	}
 	// The library drops what a reader gives together with its end; a buffered one gives them one after the other.
 	return wsstream.NewReader(bufio.NewReader(resp.Body), true, wsstream.NewDefaultReaderProtocols()).Copy(w, r)

@@ -84,6 +84,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 		return s.endStream(w, out, err)
 	}
 	items = nil
+	if sw, ok := w.(*statusWriter); ok {
+		sw.seats.Release() // from here on it costs by what happens
+	}
 	return s.follow(w, r, out, watcher, &filter, time.Now().Add(limit), sent, o.AllowWatchBookmarks)
 }
 

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,9 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 	}
 	if err != nil {
 		summary := "<empty>"
+		if i.Custom != nil {
+			return i.GVK(), apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", i.Kind, err, beginning(shown)))
+		}
 		if len(shown) > 30 {
 			summary = fmt.Sprintf("%x ...", shown[:30])
 		} else if len(shown) > 0 {
@@ -118,6 +122,9 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 		return i.GVK(), apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", i.Kind, err, summary))
 	}
 	got := *gvk
+	if got.Kind == "" && i.Custom != nil { // which have no type of their own that says it
+		return got, apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): Object 'Kind' is missing in '%s' (%s)", i.Kind, data, beginning(shown)))
+	}
 	if got.Kind == "" {
 		got.Kind = i.Kind
 	}
@@ -125,6 +132,21 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 		got.Group, got.Version = i.Group, i.Version
 	}
 	return got, nil
+}
+
+// beginning is how errors about custom resources show a body: as text where it is an object.
+func beginning(data []byte) string {
+	verb, more := "%x", ""
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		verb = "%s"
+	}
+	switch {
+	case len(data) == 0:
+		return "<empty>"
+	case len(data) > 30:
+		data, more = data[:30], " ..."
+	}
+	return fmt.Sprintf(verb, data) + more
 }
 
 // decode reads a body, of which the object keeps nothing, into a new object of info's kind.
@@ -147,13 +169,16 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 		if err != nil {
 			return nil, err
 		}
-		if gvk != i.GVK() {
+		if gvk != i.GVK() && (i.Custom == nil || gvk.Kind == i.Kind) {
 			return nil, wrongKind(i, gvk)
 		}
 		obj = i.New()
 		strict, err := read(i, media, obj, data)
 		if err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, err))
+		}
+		if gvk != i.GVK() {
+			return nil, apierrors.NewInvalid(gvk.GroupKind(), obj.GetName(), becomes(gvk, i.GVK()))
 		}
 		if err := report(i, strict, level, warn); err != nil {
 			return nil, err
@@ -266,6 +291,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	q.Name = "" // the object names itself
 	got, err := s.Registry.Create(r.Context(), q, obj)
 	if err != nil {
@@ -291,6 +317,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	if obj.GetNamespace() == "" && t.info.Namespaced {
 		obj.SetNamespace(q.Namespace)
 	}
@@ -300,6 +327,7 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	}
 	if status, ok := got.(*metav1.Status); ok {
 		status.Kind, status.APIVersion = "Status", "v1"
+		auditStatus(w, status)
 		data, err := encodeMeta(f, "v1", "Status", status)
 		if err != nil {
 			return err
@@ -329,6 +357,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditSent(w, in, obj)
 	next := obj
 	fresh := func() (o api.Object, err error) { // what was handed out is written to
 		if o, next = next, nil; o == nil {
@@ -340,11 +369,18 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj.GetName() == "" {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
 	}
-	if t.subresource != "" || obj.GetResourceVersion() != "" {
+	if t.subresource != "" && (t.info.Custom == nil || t.subresource != "status") || obj.GetResourceVersion() != "" {
 		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {
-		return apierrors.NewInvalid(i.GVK().GroupKind(), obj.GetName(), field.ErrorList{
+		if obj.GetName() != q.Name {
+			return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.Name))
+		}
+		kind := i.GVK().GroupKind()
+		if i.Custom != nil || i.StoreKey == api.DefinitionsKey { // Source: what Kubernetes 1.37 does
+			kind.Kind = i.Resource
+		}
+		return apierrors.NewInvalid(kind, obj.GetName(), field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 	}
 	if err := s.change(w, r, t, q, f, replace); !registry.CreatesOnUpdate(t.info) || !apierrors.IsNotFound(err) {
@@ -388,6 +424,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	q.DryRun = q.DryRun || len(o.DryRun) > 0
 	if registry.Unsafe(o) { // Source: KEP-3926: it takes a right of its own
 		a := t.attributes()
@@ -408,6 +445,7 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if obj != nil { // nil: it could not be read
 		status.Details.UID = obj.GetUID()
 	}
+	auditStatus(w, status)
 	data, err := encodeMeta(form{media: f.media, pretty: f.pretty}, "v1", "Status", status)
 	if err != nil {
 		return err
@@ -470,6 +508,7 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 	if err != nil {
 		return err
 	}
+	auditOptions(w, r, o)
 	_, filter, err := listOptions(t)
 	if err != nil {
 		return err

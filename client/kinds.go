@@ -13,6 +13,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -64,6 +65,9 @@ var (
 	RuntimeClasses  = cluster[*nodev1.RuntimeClass]("node.k8s.io", "v1", "runtimeclasses")
 	PriorityClasses = cluster[*schedulingv1.PriorityClass]("scheduling.k8s.io", "v1", "priorityclasses")
 
+	FlowSchemas                 = cluster[*flowcontrolv1.FlowSchema]("flowcontrol.apiserver.k8s.io", "v1", "flowschemas")
+	PriorityLevelConfigurations = cluster[*flowcontrolv1.PriorityLevelConfiguration]("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations")
+
 	StorageClasses    = cluster[*storagev1.StorageClass]("storage.k8s.io", "v1", "storageclasses")
 	CSINodes          = cluster[*storagev1.CSINode]("storage.k8s.io", "v1", "csinodes")
 	VolumeAttachments = cluster[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments")
@@ -80,6 +84,7 @@ var (
 	MutatingAdmissionPolicies         = cluster[*admissionregistrationv1.MutatingAdmissionPolicy]("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies")
 	MutatingAdmissionPolicyBindings   = cluster[*admissionregistrationv1.MutatingAdmissionPolicyBinding]("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings")
 
+	ClusterTrustBundles        = cluster[*certificatesv1.ClusterTrustBundle]("certificates.k8s.io", "v1", "clustertrustbundles")
 	CertificateSigningRequests = cluster[*certificatesv1.CertificateSigningRequest]("certificates.k8s.io", "v1", "certificatesigningrequests")
 	TokenReviews               = cluster[*authenticationv1.TokenReview]("authentication.k8s.io", "v1", "tokenreviews")
 	SubjectAccessReviews       = cluster[*authorizationv1.SubjectAccessReview]("authorization.k8s.io", "v1", "subjectaccessreviews")

@@ -59,6 +59,7 @@ type Server struct {
 	LoadBalancerCIDR string  `json:"loadBalancerCIDR,omitempty"`
 	Encrypt          Encrypt `json:"encrypt,omitempty"`
 	Backup           Backup  `json:"backup,omitempty"`
+	Audit            Audit   `json:"audit,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
 }
@@ -88,6 +89,36 @@ type Backup struct {
 type S3 struct {
 	Endpoint string `json:"endpoint,omitempty"` // URL; default: AWS_ENDPOINT_URL, or Amazon's
 	Region   string `json:"region,omitempty"`   // default: AWS_REGION, or us-east-1
+}
+
+// Audit is what of the requests is written down, and where. Names and meanings are kube-apiserver's; what differs: there is a policy and a
+// log without any of it, and a number of -1 is no limit, where kube-apiserver has 0.
+type Audit struct {
+	PolicyFile string   `json:"policyFile,omitempty"` // audit.k8s.io/v1; default: the level Metadata but for what says nothing
+	Log        AuditLog `json:"log,omitempty"`
+	Webhook    AuditTo  `json:"webhook,omitempty"`
+}
+
+// AuditLog is the file that it is written to.
+type AuditLog struct {
+	Path      string `json:"path,omitempty"`      // "-": standard output; "none": nowhere; default <data>/server/audit/audit.log
+	Mode      string `json:"mode,omitempty"`      // batch (default), blocking or blocking-strict
+	MaxAge    int    `json:"maxAge,omitempty"`    // days that full files stay; default 30
+	MaxBackup int    `json:"maxBackup,omitempty"` // how many full files stay; default 5
+	MaxSize   int    `json:"maxSize,omitempty"`   // megabytes of a full file; default 100
+	Format    string `json:"format,omitempty"`    // json
+}
+
+// AuditTo is a server that it is sent to.
+type AuditTo struct {
+	ConfigFile     string `json:"configFile,omitempty"` // a kubeconfig whose server is the URL to post to
+	Mode           string `json:"mode,omitempty"`       // batch (default), blocking or blocking-strict
+	BufferSize     int    `json:"batchBufferSize,omitempty"`
+	BatchSize      int    `json:"batchMaxSize,omitempty"`
+	BatchWait      string `json:"batchMaxWait,omitempty"`
+	ThrottleQPS    int    `json:"batchThrottleQPS,omitempty"`
+	ThrottleBurst  int    `json:"batchThrottleBurst,omitempty"`
+	InitialBackoff string `json:"initialBackoff,omitempty"`
 }
 
 // Interval is the time between two backups; 0: none.
@@ -203,6 +234,19 @@ func (c *Config) Complete() error {
 	fill(&s.NodeMonitorGrace, 40)
 	fill(&s.Backup.Keep, 5)
 	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
+	fill(&s.Audit.Log.Path, filepath.Join(c.DataDir, "server", "audit", "audit.log"))
+	fill(&s.Audit.Log.Mode, "batch")
+	fill(&s.Audit.Log.MaxAge, 30)
+	fill(&s.Audit.Log.MaxBackup, 5)
+	fill(&s.Audit.Log.MaxSize, 100)
+	fill(&s.Audit.Log.Format, "json")
+	fill(&s.Audit.Webhook.Mode, "batch")
+	fill(&s.Audit.Webhook.BufferSize, 10000)
+	fill(&s.Audit.Webhook.BatchSize, 400)
+	fill(&s.Audit.Webhook.BatchWait, "30s")
+	fill(&s.Audit.Webhook.ThrottleQPS, 10)
+	fill(&s.Audit.Webhook.ThrottleBurst, 15)
+	fill(&s.Audit.Webhook.InitialBackoff, "10s")
 	n := &c.Node
 	if n.Name == "" {
 		host, err := os.Hostname()
@@ -254,6 +298,26 @@ func (c *Config) check() error {
 	if e := c.Server.Backup.Every; e != "" {
 		if d, err := time.ParseDuration(e); err != nil || d != 0 && d < time.Minute {
 			bad("backup-every", e, "a time of at least 1m, such as 6h, or 0s for never")
+		}
+	}
+	for knob, mode := range map[string]string{"audit-log-mode": c.Server.Audit.Log.Mode, "audit-webhook-mode": c.Server.Audit.Webhook.Mode} {
+		if !slices.Contains([]string{"batch", "blocking", "blocking-strict"}, mode) {
+			bad(knob, mode, "batch, blocking or blocking-strict")
+		}
+	}
+	if f := c.Server.Audit.Log.Format; f != "json" {
+		bad("audit-log-format", f, "json")
+	}
+	hook := c.Server.Audit.Webhook
+	for knob, d := range map[string]string{"audit-webhook-batch-max-wait": hook.BatchWait, "audit-webhook-initial-backoff": hook.InitialBackoff} {
+		if d, err := time.ParseDuration(d); err != nil || d <= 0 {
+			bad(knob, fmt.Sprint(d), "a time, such as 10s")
+		}
+	}
+	for knob, n := range map[string]int{"audit-webhook-batch-buffer-size": hook.BufferSize, "audit-webhook-batch-max-size": hook.BatchSize,
+		"audit-webhook-batch-throttle-qps": hook.ThrottleQPS, "audit-webhook-batch-throttle-burst": hook.ThrottleBurst} {
+		if n < 1 {
+			bad(knob, fmt.Sprint(n), "at least 1")
 		}
 	}
 	if c.Server.Backup.Keep < 1 {

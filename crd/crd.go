@@ -40,6 +40,9 @@ type Resources struct {
 	// Newest: other servers share the store, so that memory may be behind what a client was told.
 	Newest bool
 
+	asking sync.Mutex
+	asked  time.Time // when the newest revision was asked for last
+
 	mu      sync.Mutex
 	applied uint64 // definitions' changes up to here are served
 	moved   chan struct{}
@@ -81,7 +84,8 @@ func (r *Resources) follow(ctx context.Context, life *life, ready func()) error 
 		}
 		if err := r.change(ctx, served, next, w.Begin()); err != nil {
 			w.Close()
-			return err
+			r.pause(ctx, err)
+			continue
 		}
 		life.take(next)
 		if ready != nil {
@@ -108,8 +112,8 @@ func (r *Resources) follow(ctx context.Context, life *life, ready func()) error 
 				}
 			}
 			if err := r.change(ctx, served, next, upTo); err != nil {
-				w.Close()
-				return err
+				r.pause(ctx, err)
+				break // and begin anew
 			}
 			life.take(next)
 			clear(events)
@@ -119,9 +123,20 @@ func (r *Resources) follow(ctx context.Context, life *life, ready func()) error 
 	return nil
 }
 
+// pause waits a little after the store did not answer.
+func (r *Resources) pause(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	r.Log.Warn("definitions are taken in again", "err", err)
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
+}
+
 // change serves what the newer items (nil: gone) of definitions say instead of what they said before.
 func (r *Resources) change(ctx context.Context, served map[string]*definition, next map[string]*watch.Item, upTo uint64) error {
-	defer r.note(upTo)
 	var added, ended, gone []*definition
 	changed := false
 	for _, name := range slices.Sorted(maps.Keys(next)) {
@@ -151,6 +166,7 @@ func (r *Resources) change(ctx context.Context, served map[string]*definition, n
 		changed = true
 	}
 	if !changed {
+		r.note(upTo)
 		return nil
 	}
 	for _, d := range gone {
@@ -164,9 +180,16 @@ func (r *Resources) change(ctx context.Context, served map[string]*definition, n
 		g.Go(func() error { return r.State.AddLive(in, d.stored) })
 	}
 	if err := g.Wait(); err != nil {
+		for _, d := range added { // all of it is done again; what is loaded by now stays so
+			delete(served, d.name)
+		}
+		for _, d := range gone {
+			served[d.name] = d
+		}
 		return fmt.Errorf("load custom resources: %w", err)
 	}
 	r.publish(served)
+	r.note(upTo)
 	for _, d := range ended {
 		r.State.EndWatches(d.stored)
 	}
@@ -213,7 +236,7 @@ const patience = 2 * time.Second
 func (r *Resources) Settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if r.Newest && r.State.Now(ctx) != nil {
+	if r.Newest && r.newest(ctx) != nil {
 		return
 	}
 	want := r.State.Changed(r.State.Info(api.DefinitionsKey))
@@ -234,6 +257,22 @@ func (r *Resources) Settle(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// newest waits until memory shows all that was acknowledged before the call. Who come together ask once.
+func (r *Resources) newest(ctx context.Context) error {
+	began := time.Now()
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	if r.asked.After(began) {
+		return nil
+	}
+	asked := time.Now()
+	if err := r.State.Now(ctx); err != nil {
+		return err
+	}
+	r.asked = asked
+	return nil
 }
 
 // find is what is served of a definition, or nil.

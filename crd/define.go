@@ -173,7 +173,7 @@ func (d *definition) drop(since time.Time) {
 	for _, v := range d.all {
 		v.lazy.drop(since)
 	}
-	if s := d.all[d.storage]; s != nil && s.lazy.has == nil {
+	if s := d.all[d.storage]; s != nil && s.lazy.used.Load() < since.Unix() {
 		d.convert.forget()
 	}
 }

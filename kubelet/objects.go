@@ -3,18 +3,21 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lighter-k8s/lighter/client"
 )
 
-// objects are the ConfigMaps and Secrets that pods of this node use. Each is a live view of one object by
-// its name (a node may see no more), begun with the first pod that names it and ended with the last.
+// objects are the ConfigMaps, Secrets and trust bundles that pods of this node use. Each is a live view of one object by
+// its name (a node may see no more of ConfigMaps and Secrets), or of one signer's bundles, begun with the first pod that names
+// it and ended with the last.
 type objects struct {
 	client  client.Client
 	changed func(pod types.UID) // one of the pod's objects came, changed or went
@@ -24,7 +27,24 @@ type objects struct {
 	uses map[types.UID]map[objectKey]bool
 }
 
+// objectKey names an object or, with the kind ofSigner, the trust bundles of the signer of that name.
 type objectKey struct{ kind, namespace, name string }
+
+const ofSigner = "ClusterTrustBundles"
+
+// view is what is seen under the key.
+func (k objectKey) view() (client.Resource, client.Selection) {
+	s := client.Selection{Namespace: k.namespace, Fields: "metadata.name=" + k.name}
+	switch k.kind {
+	case "Secret":
+		return client.Secrets.Resource, s
+	case "ClusterTrustBundle":
+		return client.ClusterTrustBundles.Resource, s
+	case ofSigner:
+		return client.ClusterTrustBundles.Resource, client.Selection{Fields: "spec.signerName=" + k.name}
+	}
+	return client.ConfigMaps.Resource, s
+}
 
 type held struct {
 	view   client.View
@@ -58,6 +78,11 @@ func references(pod *corev1.Pod) map[objectKey]bool {
 				}
 				if s.Secret != nil {
 					add("Secret", s.Secret.Name)
+				}
+				if b := s.ClusterTrustBundle; b != nil && b.Name != nil {
+					out[objectKey{"ClusterTrustBundle", "", *b.Name}] = true
+				} else if b != nil && b.SignerName != nil {
+					out[objectKey{ofSigner, "", *b.SignerName}] = true
 				}
 			}
 		}
@@ -108,12 +133,8 @@ func (o *objects) use(ctx context.Context, pod *corev1.Pod) {
 		h := o.held[key]
 		if h == nil {
 			vctx, cancel := context.WithCancel(ctx)
-			r := client.ConfigMaps.Resource
-			if key.kind == "Secret" {
-				r = client.Secrets.Resource
-			}
-			h = &held{cancel: cancel, users: map[types.UID]bool{},
-				view: o.client.View(vctx, r, client.Selection{Namespace: key.namespace, Fields: "metadata.name=" + key.name})}
+			r, selection := key.view()
+			h = &held{cancel: cancel, users: map[types.UID]bool{}, view: o.client.View(vctx, r, selection)}
 			o.held[key] = h
 			h.view.Subscribe(vctx, func(client.Change) { o.tell(key) })
 		}
@@ -151,6 +172,15 @@ func (o *objects) tell(key objectKey) {
 
 // get returns an object in use, or nil when there is none of the name.
 func (o *objects) get(ctx context.Context, key objectKey) (client.Object, error) {
+	view, err := o.synced(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return view.Get(key.namespace, key.name), nil
+}
+
+// synced is the view of a key in use, once it has all that was there.
+func (o *objects) synced(ctx context.Context, key objectKey) (client.View, error) {
 	o.mu.Lock()
 	h := o.held[key]
 	o.mu.Unlock()
@@ -164,15 +194,10 @@ func (o *objects) get(ctx context.Context, key objectKey) (client.Object, error)
 			return nil, fmt.Errorf("failed to sync %s cache: timed out waiting for the condition", lower(key.kind))
 		}
 	}
-	return h.view.Get(key.namespace, key.name), nil
+	return h.view, nil
 }
 
-func lower(kind string) string {
-	if kind == "Secret" {
-		return "secret"
-	}
-	return "configmap"
-}
+func lower(kind string) string { return strings.ToLower(kind) }
 
 // ConfigMap implements volume.Source.
 func (k *Kubelet) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
@@ -186,6 +211,22 @@ func (k *Kubelet) Secret(ctx context.Context, namespace, name string) (*corev1.S
 	o, err := k.objects.get(ctx, objectKey{"Secret", namespace, name})
 	s, _ := o.(*corev1.Secret)
 	return s, err
+}
+
+// TrustBundle implements volume.Source.
+func (k *Kubelet) TrustBundle(ctx context.Context, name string) (*certificatesv1.ClusterTrustBundle, error) {
+	o, err := k.objects.get(ctx, objectKey{"ClusterTrustBundle", "", name})
+	b, _ := o.(*certificatesv1.ClusterTrustBundle)
+	return b, err
+}
+
+// TrustBundles implements volume.Source.
+func (k *Kubelet) TrustBundles(ctx context.Context, signer string) ([]*certificatesv1.ClusterTrustBundle, error) {
+	view, err := k.objects.synced(ctx, objectKey{ofSigner, "", signer})
+	if err != nil {
+		return nil, err
+	}
+	return client.TypedView[*certificatesv1.ClusterTrustBundle]{View: view}.List(""), nil
 }
 
 // Token implements volume.Source.

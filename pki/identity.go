@@ -15,7 +15,7 @@ const (
 	ProxyUser         = "system:kube-proxy"
 	KubeletClientUser = "kube-apiserver-kubelet-client" // the API server, when it calls a kubelet
 
-	FrontProxyUser    = "front-proxy-client"            // the API server, when it passes a request on as somebody
+	FrontProxyUser = "front-proxy-client" // the API server, when it passes a request on as somebody
 
 	MastersGroup = "system:masters"
 	NodesGroup   = "system:nodes"

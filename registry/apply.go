@@ -73,6 +73,11 @@ func (r *Registry) merge(req Request, i *api.Info, old api.Object, c Configurati
 		}
 		return nil, plain(err)
 	}
+	if i.Custom != nil { // as if it had been sent
+		if _, err := i.Custom.Receive(obj); err != nil {
+			return nil, plain(err)
+		}
+	}
 	uid := obj.GetUID()
 	switch {
 	case old == nil && uid != "":

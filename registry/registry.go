@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -174,12 +175,17 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	if a.Altered && i.Namespaced && obj.GetNamespace() != req.Namespace {
 		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
+	asked := obj.GetGeneration()
 	r.stamp(req, obj)   // uid, creationTimestamp, generation
 	i.Prepare(obj, nil) // drop what a user may not set, such as status
 	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
 		signedBy(csr, req)
 	}
 	errs := validation.ValidateObjectMetaAccessor(api.Doubtful(obj), i.Namespaced, nameRule(i), field.NewPath("metadata"))
+	errs = append(errs, finalizers(i, obj)...)
+	if i.GenerationOf == nil {
+		errs = append(errs, validation.ValidateNonnegativeField(asked, field.NewPath("metadata", "generation"))...)
+	}
 	errs = append(errs, i.Validate(obj, nil)...)
 	if check := r.checks[i.StoreKey]; check != nil {
 		errs = append(errs, check(obj, nil)...)
@@ -192,6 +198,19 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	}
 	req.warnings(obj, nil)
 	return r.save(ctx, req, obj) // or not, on a dry run
+}
+
+// finalizers complains of those that say nothing of who handles them.
+func finalizers(info *api.Info, obj api.Object) (errs field.ErrorList) {
+	if !info.OwnedFinalizers {
+		return nil
+	}
+	for i, f := range obj.GetFinalizers() {
+		if !strings.Contains(f, "/") && f != string(corev1.FinalizerKubernetes) && f != metav1.FinalizerOrphanDependents && f != metav1.FinalizerDeleteDependents {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }
 
 // identify checks that the object is the one that the request names.
@@ -278,7 +297,7 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 		if r.extras[req.Info.StoreKey] != nil { // which completes it, differently at each try
 			obj = wanted.DeepCopyObject().(api.Object)
 		}
-		if obj.GetResourceVersion() != "" {
+		if obj.GetResourceVersion() != "" && !req.DryRun {
 			return nil, plain(errors.New("resourceVersion should not be set on objects to be created"))
 		}
 		t := store.Txn{Class: class(req.Info)}
@@ -433,7 +452,7 @@ func class(i *api.Info) store.Class {
 
 // invalid is the 422 of a failed validation.
 func invalid(i *api.Info, name string, errs field.ErrorList) error {
-	return apierrors.NewInvalid(i.GVK().GroupKind(), name, errs)
+	return apierrors.NewInvalid(i.GVK().GroupKind(), name, api.Plainly(errs))
 }
 
 // unavailable is what a client is told when the store did not answer.

@@ -40,14 +40,14 @@ var (
 		"roles": true, "rolebindings": true, "clusterroles": true, "clusterrolebindings": true}
 	needsVersion = map[string]bool{"poddisruptionbudgets": true, "validatingwebhookconfigurations": true, "mutatingwebhookconfigurations": true,
 		"validatingadmissionpolicies": true, "validatingadmissionpolicybindings": true, "runtimeclasses": true, "volumeattachments": true,
-		"csinodes": true, "csidrivers": true, "csistoragecapacities": true}
+		"csinodes": true, "csidrivers": true, "csistoragecapacities": true, api.DefinitionsKey: true}
 )
 
 // CreatesOnUpdate tells whether a PUT of what is not there creates it.
 func CreatesOnUpdate(i *api.Info) bool { return createsOnUpdate[i.StoreKey] }
 
 // NeedsVersion tells whether a PUT must carry the resourceVersion that it replaces.
-func NeedsVersion(i *api.Info) bool { return needsVersion[i.StoreKey] }
+func NeedsVersion(i *api.Info) bool { return i.Custom != nil || needsVersion[i.StoreKey] }
 
 // patchRetries is how often a change without a resourceVersion is tried against a newer state.
 const patchRetries = 100
@@ -104,6 +104,10 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	if i.Namespaced && obj.GetNamespace() != req.Namespace && obj.GetNamespace() != "" {
 		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
+	gone := validation.ValidateImmutableField(obj.GetDeletionTimestamp(), old.GetDeletionTimestamp(), field.NewPath("metadata", "deletionTimestamp"))
+	if obj.GetDeletionTimestamp() == nil {
+		gone = nil // left out: kept
+	}
 	obj = r.carry(req, obj, old)
 	i.Default(obj)
 	r.manage(req, old, obj)
@@ -140,6 +144,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		}
 	}
 	errs = append(validation.ValidateObjectMetaAccessorUpdate(api.Doubtful(obj), old, field.NewPath("metadata")), errs...)
+	errs = append(append(gone, newFinalizers(i, obj, old)...), errs...)
 	if len(errs) > 0 {
 		return nil, invalid(i, req.Name, errs)
 	}
@@ -148,6 +153,14 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	}
 	req.warnings(obj, old)
 	return r.replace(ctx, req, item, old, obj)
+}
+
+// newFinalizers checks the finalizers of an object that got others.
+func newFinalizers(i *api.Info, obj, old api.Object) field.ErrorList {
+	if slices.Equal(obj.GetFinalizers(), old.GetFinalizers()) {
+		return nil
+	}
+	return append(validation.ValidateFinalizers(obj.GetFinalizers(), field.NewPath("metadata", "finalizers")), finalizers(i, obj)...)
 }
 
 // carry keeps in obj what an update cannot change.

@@ -66,7 +66,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func start() (*plane, error) {
+// start starts one; change, where given, sees its configuration before and the server before it runs.
+func start(change ...func(*config.Config, *role.Server)) (*plane, error) {
 	dir, err := os.MkdirTemp("", "lighter-api")
 	if err != nil {
 		return nil, err
@@ -81,6 +82,9 @@ func start() (*plane, error) {
 	}
 	c := config.Config{DataDir: dir, Server: config.Server{Store: "memory", Listen: fmt.Sprintf("localhost:%d", port),
 		Advertise: "192.0.2.1", Disable: []string{"scheduler", "controllers", "cloud-controllers"}}} // an address for examples: nobody calls there
+	for _, f := range change {
+		f(&c, nil)
+	}
 	if err := c.Complete(); err != nil {
 		return nil, err
 	}
@@ -89,6 +93,9 @@ func start() (*plane, error) {
 	if err != nil {
 		cancel()
 		return nil, err
+	}
+	for _, f := range change {
+		f(&c, s)
 	}
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- s.Run(ctx, func() { close(ready) }) }()

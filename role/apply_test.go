@@ -278,7 +278,7 @@ func TestApplyTyped(t *testing.T) {
 	target := "t"
 	must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Apply(ctx, autoscalingapply.HorizontalPodAutoscaler("h", ns).WithSpec(
 		autoscalingapply.HorizontalPodAutoscalerSpec().WithMaxReplicas(3).WithTargetCPUUtilizationPercentage(50).
-			WithScaleTargetRef(autoscalingapply.CrossVersionObjectReference().WithKind("Deployment").WithName(target))), opts("old", false)))(t)
+			WithScaleTargetRef(autoscalingapply.CrossVersionObjectReference().WithKind("ReplicationController").WithName(target))), opts("old", false)))(t)
 	h := must(p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
 	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`)
 	patch := func(force bool) error {
@@ -296,7 +296,7 @@ func TestApplyTyped(t *testing.T) {
 		`old Apply autoscaling/v1 {"f:spec":{"f:scaleTargetRef":{},"f:targetCPUUtilizationPercentage":{}}}`)
 	a := must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
 	// The older version's manager goes on in the newer one, and takes away there what it set before.
-	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`)
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"ReplicationController","name":"t"}}}`)
 	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "old"})
 	if err != nil {
 		t.Fatal(err)
@@ -450,4 +450,70 @@ func TestApplyTogether(t *testing.T) {
 	wg.Wait()
 	cancel()
 	deleting.Wait()
+}
+
+// TestApplyCustom tells the story of a custom resource, typed by its schema.
+func TestApplyCustom(t *testing.T) {
+	p := api(t)
+	admin := p.as(t, "admin")
+	ns := p.namespace(t)
+	const crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	definition := text("apiextensions.k8s.io/v1", "CustomResourceDefinition", "applieds.example.com", `"spec":{"group":"example.com","scope":"Namespaced",
+		"names":{"plural":"applieds","kind":"Applied"},"versions":[{"name":"v1","served":true,"storage":true,"subresources":{"status":{},"scale":{"specReplicasPath":".spec.size","statusReplicasPath":".status.size"}},
+		"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","properties":{"size":{"type":"integer"},"mode":{"type":"string","default":"fast"},
+		"parts":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["name"],"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string"},"weight":{"type":"integer"}}}},
+		"list":{"type":"array","items":{"type":"string"}},"free":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}},"status":{"type":"object","properties":{"size":{"type":"integer"}}}}}}}]}`)
+	if a := admin.do(t, "POST", crds, definition); a.code != 201 {
+		t.Fatalf("HTTP %d: %s", a.code, a.body)
+	}
+	defer admin.do(t, "DELETE", crds+"/applieds.example.com", "")
+	path := "/apis/example.com/v1/namespaces/" + ns + "/applieds/w"
+	for try := 0; admin.do(t, "GET", path, "").status().Message != `applieds.example.com "w" not found`; try++ {
+		if try > 100 {
+			t.Fatal("the definition is not established")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	one := `one Apply example.com/v1 {"f:spec":{"f:free":{"f:any":{".":{},"f:thing":{}}},"f:list":{},"f:parts":{"k:{\"name\":\"a\"}":{".":{},"f:name":{},"f:weight":{}}},"f:size":{}}}`
+	for _, s := range []struct {
+		what, by, sub, rest string
+		code                int
+		want                string // the spec and the owners, or the message
+	}{
+		{"is made, with defaults", "one", "", `"spec":{"size":2,"parts":[{"name":"a","weight":1}],"list":["x"],"free":{"any":{"thing":1}}}`, 201,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1]] size:2]\n" + one},
+		{"an item of another", "two", "", `"spec":{"parts":[{"name":"b"}]}`, 200,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1] map[name:b]] size:2]\n" + one + "\n" +
+				`two Apply example.com/v1 {"f:spec":{"f:parts":{"k:{\"name\":\"b\"}":{".":{},"f:name":{}}}}}`},
+		{"a list is a whole", "two", "", `"spec":{"list":["y"]}`, 409, `Apply failed with 1 conflict: conflict with "one": .spec.list`},
+		{"no field that the schema does not know", "two", "", `"spec":{"sizee":1}`, 500,
+			"failed to create typed patch object (/w; example.com/v1, Kind=Applied): .spec.sizee: field not declared in schema"},
+		{"the status alone", "two", "/status", `"spec":{"size":9},"status":{"size":1}`, 200,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1] map[name:b]] size:2]\n" + one + "\n" +
+				`two Apply example.com/v1 status {"f:status":{"f:size":{}}}` + "\n" + `two Apply example.com/v1 {"f:spec":{"f:parts":{"k:{\"name\":\"b\"}":{".":{},"f:name":{}}}}}`},
+		{"a conflict about its scale", "three", "/scale", `"spec":{"replicas":3}`, 409, `Apply failed with 1 conflict: conflict with "one": .spec.replicas`},
+		{"what is applied no more goes", "two", "", `"spec":{}`, 200,
+			"map[free:map[any:map[thing:1]] list:[x] mode:fast parts:[map[name:a weight:1]] size:2]\n" + one + "\n" +
+				`two Apply example.com/v1 status {"f:status":{"f:size":{}}}` + "\n" + `two Apply example.com/v1 {"f:spec":{}}`},
+	} {
+		body := text("example.com/v1", "Applied", "w", s.rest)
+		if s.sub == "/scale" {
+			body = text("autoscaling/v1", "Scale", "w", s.rest)
+		}
+		a := admin.do(t, "PATCH", path+s.sub+"?fieldManager="+s.by, body, applyYAML)
+		got := a.status().Message
+		if a.code < 300 {
+			var o struct {
+				metav1.PartialObjectMetadata
+				Spec map[string]any
+			}
+			if err := json.Unmarshal(a.body, &o); err != nil {
+				t.Fatal(err)
+			}
+			got = fmt.Sprint(o.Spec) + "\n" + owners(&o)
+		}
+		if a.code != s.code || got != s.want {
+			t.Errorf("%s: HTTP %d, want %d\n got %s\nwant %s", s.what, a.code, s.code, got, s.want)
+		}
+	}
 }

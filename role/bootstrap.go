@@ -19,6 +19,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/pki"
 )
 
@@ -44,6 +45,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		}
 	}
 	if err := authz.Ensure(ctx, c, slices.Concat(authz.Defaults(), authz.JoinDefaults(JoinGroup), s.nodeDefaults(), serverDefaults())); err != nil {
+		return err
+	}
+	if err := flow.Ensure(ctx, c); err != nil {
 		return err
 	}
 	cidr := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{s.Config.Server.ServiceCIDR}}}

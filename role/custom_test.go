@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -264,6 +265,14 @@ func TestCustomObjectLives(t *testing.T) {
 			t.Errorf("%s: generation %d, %s; want %d, %s", what, u.GetGeneration(), data, generation, want)
 		}
 	}
+	e, err := c.Direct.Registry.Store.Get(t.Context(), "/registry/"+c.group+"/boats/"+ns+"/anna", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := regexp.MustCompile(`"(managedFields":\[.*?\]|uid":"[^"]*"|creationTimestamp":"[^"]*"),?`).ReplaceAllString(string(e.Value), "")
+	if want := `{"apiVersion":"` + c.group + `/v1","kind":"Boat","metadata":{"generation":1,"labels":{"a":"b"},"name":"anna","namespace":"` + ns + `",},"spec":{"color":"blue","replicas":3}}` + "\n"; kept != want {
+		t.Errorf("stored as %s, want %s", kept, want)
+	}
 	is("created", got, nil, 1, `{"a":"b","spec":{"color":"blue","replicas":3},"status":null}`)
 
 	got.SetLabels(map[string]string{"a": "c"})
@@ -343,6 +352,63 @@ func TestCustomObjectLives(t *testing.T) {
 		t.Error(err)
 	}
 	seen("DELETED anna")
+}
+
+// A resource without namespaces is not found below one, nor the other way round; discovery shows it as soon as it is established.
+func TestCustomScopes(t *testing.T) {
+	c := newCustom(t, api(t))
+	d := c.definition("seas", "Sea", "  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {depth: {type: integer}}}}}")
+	d.Spec.Scope = apiextensionsv1.ClusterScoped
+	c.define(d)
+	admin := c.as(t, "admin")
+	for path, want := range map[string]string{"/apis/" + c.group: `"preferredVersion":{"groupVersion":"` + c.group + `/v1"`, "/apis/" + c.group + "/v1": `"namespaced":false,"kind":"Sea"`} {
+		if a := admin.do(t, "GET", path, ""); a.code != 200 || !strings.Contains(string(a.body), want) {
+			t.Errorf("%s: HTTP %d, %s", path, a.code, a.body)
+		}
+	}
+	sea := c.object("kind: Sea\nmetadata: {name: north}\ndepth: 95")
+	if _, err := c.of("v1", "seas", "").Create(t.Context(), sea, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ns := c.namespace(t)
+	if _, err := c.of("v1", "seas", ns).Get(t.Context(), "north", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("below a namespace: %v", err)
+	}
+	if got := admin.do(t, "PUT", "/apis/"+c.group+"/v1/seas/south", text(c.group+"/v1", "Sea", "south")); got.code != 422 || !strings.Contains(string(got.body), "metadata.resourceVersion: Invalid value: 0: must be specified for an update") {
+		t.Errorf("a PUT that does not say what it replaces: HTTP %d, %s", got.code, got.body)
+	}
+	if got := admin.do(t, "POST", "/apis/"+c.group+"/v1/seas", text(c.group+"/v1", "Sea", "Upper")); got.code != 422 {
+		t.Errorf("a name that is none: HTTP %d, %s", got.code, got.body)
+	}
+	if got := admin.do(t, "POST", "/apis/"+c.group+"/v1/seas", text(c.group+"/v2", "Sea", "east")); got.code != 400 {
+		t.Errorf("of another version: HTTP %d, %s", got.code, got.body)
+	}
+	if got := admin.do(t, "POST", "/apis/"+c.group+"/v1/seas", "k8s\x00", "Content-Type: application/vnd.kubernetes.protobuf"); got.code != 415 {
+		t.Errorf("as protobuf: HTTP %d, %s", got.code, got.body)
+	}
+	if got := admin.do(t, "GET", "/apis/"+c.group+"/v1/seas/north", "", "Accept: application/vnd.kubernetes.protobuf"); got.code != 406 {
+		t.Errorf("read as protobuf: HTTP %d, %s", got.code, got.body)
+	}
+	if got := admin.do(t, "POST", "/apis/"+c.group+"/v1/seas", text(c.group+"/v1", "Sea", "east", `"metadata":{"name":"east","nam":"x"}`), "Content-Type: application/json"); got.code != 201 || !strings.Contains(strings.Join(got.header.Values("Warning"), " "), `unknown field \"metadata.nam\"`) {
+		t.Errorf("unknown metadata: HTTP %d, %v", got.code, got.header)
+	}
+	// As a kube-apiserver 1.37.2 answers.
+	for body, want := range map[string]string{
+		`{"apiVersion":"` + c.group + `/v1","kind":"Sea","metadata":{"name":1}}`: `400 Sea in version "v1" cannot be handled as a Sea: json: cannot unmarshal number into Go struct field ObjectMeta.name of type string`,
+		`{"metadata":{"name":"q"},"spec":{"n":"a"}}`:                             `400 the object provided is unrecognized (must be of type Sea): Object 'Kind' is missing in '{"metadata":{"name":"q"},"spec":{"n":"a"}}' ({"metadata":{"name":"q"},"spec ...)`,
+		text(c.group+"/v1", "Lake", "q"):                                         `422 Lake.` + c.group + ` "q" is invalid: kind: Invalid value: "Lake": must be Sea`,
+		`{`:                                                                      "400 the object provided is unrecognized (must be of type Sea): couldn't get version/kind; json parse error: unexpected end of JSON input ({)",
+	} {
+		if got := admin.do(t, "POST", "/apis/"+c.group+"/v1/seas", body); fmt.Sprint(got.code, " ", got.status().Message) != want {
+			t.Errorf("%s:\n got %d %s\nwant %s", body, got.code, got.status().Message, want)
+		}
+	}
+	if got := admin.do(t, "GET", "/apis/"+c.group+"/v1/seas/north/scale", ""); got.code != 404 || got.status().Message != "seas."+c.group+` "north" not found` {
+		t.Errorf("a subresource that it has not: HTTP %d, %s", got.code, got.body)
+	}
+	if got := admin.do(t, "GET", "/apis/"+c.group+"/v1/seas", ""); !strings.Contains(string(got.body), `"metadata":{"continue":"","resourceVersion":`) || !strings.Contains(string(got.body), `"items":[{"kind":"Sea","apiVersion":"`+c.group+`/v1","metadata"`) {
+		t.Errorf("a list: %s", got.body)
+	}
 }
 
 // Server-side apply knows from the schema how lists merge; managers own what they wrote.

@@ -277,9 +277,10 @@ func TestConversionWebhook(t *testing.T) {
 func TestCustomResourcesSurvive(t *testing.T) {
 	dir := t.TempDir()
 	var end func()
+	var undo func(role.Undo) (string, error)
 	start := func() *custom {
 		s := serve(t, dir, func(c *config.Config) { c.Server.Disable = []string{"scheduler", "cloud-controllers"} })
-		end = s.end
+		end, undo = s.end, s.undo
 		p := &plane{}
 		var err error
 		if p.admin, err = clientcmd.BuildConfigFromFlags("", role.KubeconfigPath(dir)); err != nil {
@@ -307,6 +308,20 @@ func TestCustomResourcesSurvive(t *testing.T) {
 	anna, err := of.Get(t.Context(), "anna", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if anna, err = of.Patch(t.Context(), "anna", types.MergePatchType, []byte(`{"crew":"jo"}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	good := anna.GetResourceVersion()
+	if _, err := of.Patch(t.Context(), "anna", types.MergePatchType, []byte(`{"crew":"nobody"}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := undo(role.Undo{Object: "boat/anna", Namespace: "harbour", At: good})
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if anna, err = of.Get(t.Context(), "anna", metav1.GetOptions{}); err != nil || anna.Object["crew"] != "jo" {
+		t.Errorf("brought back: %v, %v, %s", anna, err, out)
 	}
 	// A ConfigMap that a Boat owns, and a Boat that the ConfigMap owns.
 	owned := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "log", OwnerReferences: []metav1.OwnerReference{{APIVersion: anna.GetAPIVersion(), Kind: "Boat", Name: "anna", UID: anna.GetUID()}}}}

@@ -51,6 +51,7 @@ func (s *Server) parts(ctx context.Context) error {
 	g.Go(func() error {
 		return authz.RunAggregation(ctx, view(s, client.ClusterRoles), s.Client("system:apiserver", pki.MastersGroup), s.Log)
 	})
+	g.Go(func() error { return s.keepFlow(ctx) })
 	if s.several() {
 		g.Go(func() error { return s.register(admission.Exempt(ctx)) })
 		g.Go(func() error { return s.wellness.watch(ctx) })

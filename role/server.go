@@ -30,11 +30,13 @@ import (
 	"github.com/lighter-k8s/lighter/apiserver"
 	"github.com/lighter-k8s/lighter/apiserver/h2"
 	"github.com/lighter-k8s/lighter/apiserver/openapi"
+	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/direct"
 	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/network"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/registry"
@@ -59,6 +61,7 @@ type Server struct {
 	bearer     authn.Bearer
 	authn      authn.Authenticator
 	rbac       *authz.RBAC
+	audit      *audit.Trail
 	store      store.Store
 	encryption *encryption
 	snapshots  *snapshots
@@ -148,7 +151,15 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	for _, g := range builtin.Groups() {
 		groups = append(groups, apiserver.Group(g))
 	}
+	if s.audit, err = openAudit(c, log); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	s.Direct.Audit = s.audit
 	s.API = apiserver.New(infos, groups)
+	s.API.Audit = s.audit
+	s.API.Flow = flow.New(ctx, flow.Seats, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
+	s.API.Measure(s.API.Flow)
+	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(s.measures...)
@@ -242,8 +253,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
 	g, ctx := errgroup.WithContext(ctx)
-	followed := make(chan error, 1)
+	followed, written := make(chan error, 1), make(chan error, 1)
 	go func() { followed <- s.state.Run(state) }()
+	go func() { written <- s.audit.Run(state) }()
 	g.Go(func() error {
 		select {
 		case err := <-followed: // memory would show the past from here on
@@ -315,6 +327,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	})
 	err = g.Wait()
 	end()
+	if err := <-written; err != nil {
+		s.Log.Error("the end of the audit trail is not written", "err", err)
+	}
 	return errors.Join(err, <-followed, s.store.Close())
 }
 

@@ -30,6 +30,9 @@ func (c caller) watch(t testing.TB, path string, query ...string) *stream {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	res, err := c.http.Do(r)
 	if err != nil {
 		t.Fatal(err)

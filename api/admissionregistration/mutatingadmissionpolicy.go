@@ -8,7 +8,7 @@ import (
 
 // MutatingAdmissionPolicy changes objects with CEL expressions before they are stored.
 var MutatingAdmissionPolicy = api.Define(api.Resource[*admissionv1.MutatingAdmissionPolicy]{
-	Group: group, Version: version, Plural: "mutatingadmissionpolicies", Categories: categories, Scope: api.Cluster,
+	Group: group, Version: version, Plural: "mutatingadmissionpolicies", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default: func(p *admissionv1.MutatingAdmissionPolicy) {
 		defaultPolicy(&p.Spec.FailurePolicy, p.Spec.MatchConstraints)
 	},

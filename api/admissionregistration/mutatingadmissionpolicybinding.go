@@ -8,7 +8,7 @@ import (
 
 // MutatingAdmissionPolicyBinding puts a mutating policy into effect.
 var MutatingAdmissionPolicyBinding = api.Define(api.Resource[*admissionv1.MutatingAdmissionPolicyBinding]{
-	Group: group, Version: version, Plural: "mutatingadmissionpolicybindings", Categories: categories, Scope: api.Cluster,
+	Group: group, Version: version, Plural: "mutatingadmissionpolicybindings", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default:      func(b *admissionv1.MutatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
 	Validate:     validateMutatingBinding,
 	GenerationOf: func(b *admissionv1.MutatingAdmissionPolicyBinding) any { return &b.Spec },

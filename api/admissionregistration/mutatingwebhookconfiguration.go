@@ -8,7 +8,7 @@ import (
 
 // MutatingWebhookConfiguration lists webhooks that are asked about requests and may change objects.
 var MutatingWebhookConfiguration = api.Define(api.Resource[*admissionv1.MutatingWebhookConfiguration]{
-	Group: group, Version: version, Plural: "mutatingwebhookconfigurations", Categories: categories, Scope: api.Cluster,
+	Group: group, Version: version, Plural: "mutatingwebhookconfigurations", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default:      defaultMutatingWebhooks,
 	Validate:     validateMutatingWebhooks,
 	GenerationOf: func(c *admissionv1.MutatingWebhookConfiguration) any { return &c.Webhooks },

@@ -8,7 +8,7 @@ import (
 
 // ValidatingAdmissionPolicy refuses requests with CEL expressions.
 var ValidatingAdmissionPolicy = api.Define(api.Resource[*admissionv1.ValidatingAdmissionPolicy]{
-	Group: group, Version: version, Plural: "validatingadmissionpolicies", Categories: categories, Scope: api.Cluster,
+	Group: group, Version: version, Plural: "validatingadmissionpolicies", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default: func(p *admissionv1.ValidatingAdmissionPolicy) {
 		defaultPolicy(&p.Spec.FailurePolicy, p.Spec.MatchConstraints)
 	},

@@ -8,7 +8,7 @@ import (
 
 // ValidatingAdmissionPolicyBinding puts a validating policy into effect.
 var ValidatingAdmissionPolicyBinding = api.Define(api.Resource[*admissionv1.ValidatingAdmissionPolicyBinding]{
-	Group: group, Version: version, Plural: "validatingadmissionpolicybindings", Categories: categories, Scope: api.Cluster,
+	Group: group, Version: version, Plural: "validatingadmissionpolicybindings", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default:      func(b *admissionv1.ValidatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
 	Validate:     validateValidatingBinding,
 	GenerationOf: func(b *admissionv1.ValidatingAdmissionPolicyBinding) any { return &b.Spec },

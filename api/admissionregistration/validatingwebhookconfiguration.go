@@ -8,7 +8,7 @@ import (
 
 // ValidatingWebhookConfiguration lists webhooks that are asked about requests.
 var ValidatingWebhookConfiguration = api.Define(api.Resource[*admissionv1.ValidatingWebhookConfiguration]{
-	Group: group, Version: version, Plural: "validatingwebhookconfigurations", Categories: categories, Scope: api.Cluster,
+	Group: group, Version: version, Plural: "validatingwebhookconfigurations", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default:      defaultValidatingWebhooks,
 	Validate:     validateValidatingWebhooks,
 	GenerationOf: func(c *admissionv1.ValidatingWebhookConfiguration) any { return &c.Webhooks },

@@ -3,6 +3,8 @@ package apps
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -34,7 +36,23 @@ func count(n *int32) int32 {
 
 // isZero tells whether a count or percentage is none at all.
 func isZero(v *intstr.IntOrString) bool {
-	return v == nil || v.Type == intstr.Int && v.IntVal == 0 || v.Type == intstr.String && v.StrVal == "0%"
+	return v == nil || v.Type == intstr.Int && v.IntVal == 0 || v.Type == intstr.String && none(*v)
+}
+
+// none tells of a percentage that is zero or cannot be read, which counts as zero.
+func none(v intstr.IntOrString) bool {
+	n, err := strconv.Atoi(strings.TrimSuffix(v.StrVal, "%"))
+	return err != nil || n == 0
+}
+
+// collisions checks the count of hashes that were taken.
+func collisions(n *int32) field.ErrorList { return optional("collisionCount", n) }
+
+func optional(name string, n *int32) field.ErrorList {
+	if n == nil {
+		return nil
+	}
+	return counts(field.NewPath("status"), named{name, int64(*n)})
 }
 
 // counts checks that none of the named status numbers is negative.

@@ -128,7 +128,7 @@ spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "101%": must not be g
 		"another selector": {Deployment, strings.ReplaceAll(selected, "app: web", "app: other"), selected,
 			`spec.selector: Invalid value: {"matchLabels":{"app":"other"}}: field is immutable`},
 		"a stateful set's service": {StatefulSet, selected + "\n  serviceName: x", selected,
-			`spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden`},
+			`spec.serviceName: Invalid value: "x": field is immutable`},
 		"a stateful set's replicas": {StatefulSet, selected + "\n  replicas: 3", selected, ``},
 		"a revision's data":         {ControllerRevision, "{revision: 1, data: {a: 1}}", "{revision: 1, data: {a: 2}}", `data: Invalid value: {"a":1}: field is immutable`},
 	}

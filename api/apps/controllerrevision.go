@@ -16,7 +16,10 @@ import (
 var ControllerRevision = api.Define(api.Resource[*appsv1.ControllerRevision]{
 	Group: group, Version: version, Plural: "controllerrevisions", Scope: api.Namespaced,
 	Validate: func(c, old *appsv1.ControllerRevision) (errs field.ErrorList) {
-		errs = core.NonNegative(c.Revision, field.NewPath("revision"))
+		if old == nil && len(c.Data.Raw) == 0 && c.Data.Object == nil {
+			errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
+		}
+		errs = append(errs, core.NonNegative(c.Revision, field.NewPath("revision"))...)
 		if old != nil {
 			errs = append(errs, core.Immutable(c.Data, old.Data, field.NewPath("data"))...)
 		}

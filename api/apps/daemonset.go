@@ -17,18 +17,20 @@ import (
 // DaemonSet runs a pod on every node that its template admits.
 var DaemonSet = api.Define(api.Resource[*appsv1.DaemonSet]{
 	Group: group, Version: version, Plural: "daemonsets", Short: []string{"ds"}, Categories: all, Scope: api.Namespaced,
-	Default:      defaultDaemonSet,
-	Prepare:      prepareDaemonSet,
-	Validate:     validateDaemonSet,
-	Warnings:     func(d, old *appsv1.DaemonSet) []string { return warnings(d, old, &d.Spec.Template.Spec) },
+	Default:  defaultDaemonSet,
+	Prepare:  prepareDaemonSet,
+	Validate: validateDaemonSet,
+	Warnings: func(d, _ *appsv1.DaemonSet) []string {
+		return core.Warnings(&d.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+	},
 	GenerationOf: func(d *appsv1.DaemonSet) any { return &d.Spec },
 	Status: &api.Status[*appsv1.DaemonSet]{
 		Copy: func(dst, src *appsv1.DaemonSet) { dst.Status = src.Status },
 		Validate: func(d, _ *appsv1.DaemonSet) field.ErrorList {
 			s := d.Status
-			return counts(field.NewPath("status"), named{"currentNumberScheduled", int64(s.CurrentNumberScheduled)}, named{"numberMisscheduled", int64(s.NumberMisscheduled)},
+			return append(counts(field.NewPath("status"), named{"currentNumberScheduled", int64(s.CurrentNumberScheduled)}, named{"numberMisscheduled", int64(s.NumberMisscheduled)},
 				named{"desiredNumberScheduled", int64(s.DesiredNumberScheduled)}, named{"numberReady", int64(s.NumberReady)}, named{"observedGeneration", s.ObservedGeneration},
-				named{"updatedNumberScheduled", int64(s.UpdatedNumberScheduled)}, named{"numberAvailable", int64(s.NumberAvailable)}, named{"numberUnavailable", int64(s.NumberUnavailable)})
+				named{"updatedNumberScheduled", int64(s.UpdatedNumberScheduled)}, named{"numberAvailable", int64(s.NumberAvailable)}, named{"numberUnavailable", int64(s.NumberUnavailable)}), collisions(s.CollisionCount)...)
 		},
 	},
 	Columns: append([]api.Column[*appsv1.DaemonSet]{
@@ -79,9 +81,12 @@ func prepareDaemonSet(d, old *appsv1.DaemonSet) {
 
 func validateDaemonSet(d, old *appsv1.DaemonSet) (errs field.ErrorList) {
 	s, spec := &d.Spec, field.NewPath("spec")
-	selector, bad := core.ValidateSelector(s.Selector, spec.Child("selector"), "daemonset")
+	if old != nil {
+		errs = append(errs, core.Immutable(s.Selector, old.Spec.Selector, spec.Child("selector"))...)
+	}
+	selector, bad := core.ReadSelector(s.Selector, spec.Child("selector"), "daemonset")
 	errs = append(errs, bad...)
-	if s.Selector != nil {
+	if selector != nil {
 		errs = append(errs, core.ValidateReplicaTemplate(&s.Template, selector, spec.Child("template"), "DaemonSet")...)
 	}
 	errs = append(errs, core.NonNegative(s.MinReadySeconds, spec.Child("minReadySeconds"))...)
@@ -109,10 +114,7 @@ func validateDaemonSet(d, old *appsv1.DaemonSet) (errs field.ErrorList) {
 			errs = append(errs, field.Required(rolling.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0"))
 		}
 	default:
-		errs = append(errs, field.NotSupported(path, s.UpdateStrategy.Type, []appsv1.DaemonSetUpdateStrategyType{appsv1.OnDeleteDaemonSetStrategyType, appsv1.RollingUpdateDaemonSetStrategyType}))
-	}
-	if old != nil {
-		errs = append(errs, core.Immutable(s.Selector, old.Spec.Selector, spec.Child("selector"))...)
+		errs = append(errs, field.NotSupported(path, s.UpdateStrategy, []string{string(appsv1.RollingUpdateDaemonSetStrategyType), string(appsv1.OnDeleteDaemonSetStrategyType)}))
 	}
 	return errs
 }

@@ -114,6 +114,8 @@ func validateDeploymentStatus(d, old *appsv1.Deployment) (errs field.ErrorList) 
 	s, path := d.Status, field.NewPath("status")
 	errs = counts(path, named{"observedGeneration", s.ObservedGeneration}, named{"replicas", int64(s.Replicas)}, named{"updatedReplicas", int64(s.UpdatedReplicas)},
 		named{"readyReplicas", int64(s.ReadyReplicas)}, named{"availableReplicas", int64(s.AvailableReplicas)}, named{"unavailableReplicas", int64(s.UnavailableReplicas)})
+	errs = append(errs, optional("terminatingReplicas", s.TerminatingReplicas)...)
+	errs = append(errs, collisions(s.CollisionCount)...)
 	errs = append(errs, atMost(path.Child("updatedReplicas"), s.UpdatedReplicas, s.Replicas, "status.replicas")...)
 	errs = append(errs, atMost(path.Child("readyReplicas"), s.ReadyReplicas, s.Replicas, "status.replicas")...)
 	errs = append(errs, atMost(path.Child("availableReplicas"), s.AvailableReplicas, s.Replicas, "status.replicas")...)

@@ -33,7 +33,8 @@ var ReplicaSet = api.Define(api.Resource[*appsv1.ReplicaSet]{
 		Copy: func(dst, src *appsv1.ReplicaSet) { dst.Status = src.Status },
 		Validate: func(r, _ *appsv1.ReplicaSet) field.ErrorList {
 			s := r.Status
-			return core.ValidateReplicaCounts(field.NewPath("status"), s.Replicas, s.FullyLabeledReplicas, s.ReadyReplicas, s.AvailableReplicas, s.ObservedGeneration)
+			return append(core.ValidateReplicaCounts(field.NewPath("status"), s.Replicas, s.FullyLabeledReplicas, s.ReadyReplicas, s.AvailableReplicas, s.ObservedGeneration),
+				optional("terminatingReplicas", s.TerminatingReplicas)...)
 		},
 	},
 	Scale: &api.Scale[*appsv1.ReplicaSet]{

@@ -26,7 +26,13 @@ var StatefulSet = api.Define(api.Resource[*appsv1.StatefulSet]{
 	},
 	Validate:     validateStatefulSet,
 	ValidateName: apivalidation.NameIsDNSLabel, // it is part of its pods' host names
-	Warnings:     func(s, old *appsv1.StatefulSet) []string { return warnings(s, old, &s.Spec.Template.Spec) },
+	Warnings: func(s, old *appsv1.StatefulSet) []string {
+		list := warnings(s, old, &s.Spec.Template.Spec)
+		if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
+			list = append(list, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+		}
+		return list
+	},
 	GenerationOf: func(s *appsv1.StatefulSet) any { return &s.Spec },
 	Status: &api.Status[*appsv1.StatefulSet]{
 		Copy: func(dst, src *appsv1.StatefulSet) { dst.Status = src.Status }, Validate: validateStatefulSetStatus},
@@ -95,18 +101,22 @@ func validateStatefulSet(set, old *appsv1.StatefulSet) (errs field.ErrorList) {
 	if s.Ordinals != nil {
 		errs = append(errs, core.NonNegative(s.Ordinals.Start, spec.Child("ordinals", "start"))...)
 	}
-	if s.RevisionHistoryLimit != nil {
-		errs = append(errs, core.NonNegative(*s.RevisionHistoryLimit, spec.Child("revisionHistoryLimit"))...)
-	}
-	for i := range s.VolumeClaimTemplates {
-		c := &s.VolumeClaimTemplates[i]
-		path := spec.Child("volumeClaimTemplates").Index(i)
-		for _, msg := range apivalidation.NameIsDNSSubdomain(c.Name, false) {
-			errs = append(errs, field.Invalid(path.Child("metadata", "name"), c.Name, msg))
+	if old == nil { // neither may change
+		for i := range s.VolumeClaimTemplates {
+			errs = append(errs, core.ValidateClaimSpec(&s.VolumeClaimTemplates[i].Spec, spec.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
 		}
-		errs = append(errs, core.ValidateClaimSpec(&c.Spec, path.Child("spec"))...)
+		if s.ServiceName != "" {
+			for _, msg := range api.DNSLabel(s.ServiceName) {
+				errs = append(errs, field.Invalid(spec.Child("serviceName"), s.ServiceName, msg))
+			}
+		}
 	}
 	selector, bad := core.ValidateSelector(s.Selector, spec.Child("selector"), "statefulset")
+	for _, e := range bad {
+		if e.Detail == "invalid label selector" {
+			e.Detail = "" // upstream's silence
+		}
+	}
 	errs = append(errs, bad...)
 	// A claim template is a volume to the pod's mounts: it stands in for a volume of its name.
 	template := s.Template.DeepCopy()
@@ -115,7 +125,7 @@ func validateStatefulSet(set, old *appsv1.StatefulSet) (errs field.ErrorList) {
 		if i := volumeIndex(template.Spec.Volumes, c.Name); i >= 0 {
 			template.Spec.Volumes[i] = v
 		} else {
-			template.Spec.Volumes = append(template.Spec.Volumes, v)
+			template.Spec.Volumes = append([]corev1.Volume{v}, template.Spec.Volumes...)
 		}
 	}
 	errs = append(errs, core.ValidateReplicaTemplate(template, selector, spec.Child("template"), "StatefulSet")...)
@@ -134,7 +144,14 @@ func volumeIndex(list []corev1.Volume, name string) int {
 	return -1
 }
 
-func validateSetUpdate(s, old *appsv1.StatefulSetSpec, spec *field.Path) field.ErrorList {
+func validateSetUpdate(s, old *appsv1.StatefulSetSpec, spec *field.Path) (errs field.ErrorList) {
+	errs = append(errs, core.Immutable(s.Selector, old.Selector, spec.Child("selector"))...)
+	errs = append(errs, core.Immutable(s.VolumeClaimTemplates, old.VolumeClaimTemplates, spec.Child("volumeClaimTemplates"))...)
+	errs = append(errs, core.Immutable(s.ServiceName, old.ServiceName, spec.Child("serviceName"))...)
+	errs = append(errs, core.Immutable(s.PodManagementPolicy, old.PodManagementPolicy, spec.Child("podManagementPolicy"))...)
+	if len(errs) > 0 {
+		return errs
+	}
 	now := s.DeepCopy()
 	now.Replicas, now.Ordinals, now.Template, now.UpdateStrategy = old.Replicas, old.Ordinals, old.Template, old.UpdateStrategy
 	now.RevisionHistoryLimit, now.MinReadySeconds = old.RevisionHistoryLimit, old.MinReadySeconds

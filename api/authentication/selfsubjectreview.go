@@ -9,5 +9,5 @@ import (
 // SelfSubjectReview tells the caller who the server takes it for.
 var SelfSubjectReview = api.Define(api.Resource[*authenticationv1.SelfSubjectReview]{
 	Group: group, Version: version, Plural: "selfsubjectreviews",
-	Scope: api.Cluster, Verbs: createOnly, Virtual: true,
+	Scope: api.Cluster, AnyFinalizer: true, Verbs: createOnly, Virtual: true,
 })

@@ -9,5 +9,5 @@ import (
 // TokenReview asks whether a bearer token is good and whose it is.
 var TokenReview = api.Define(api.Resource[*authenticationv1.TokenReview]{
 	Group: group, Version: version, Plural: "tokenreviews",
-	Scope: api.Cluster, Verbs: createOnly, Virtual: true,
+	Scope: api.Cluster, AnyFinalizer: true, Verbs: createOnly, Virtual: true,
 })

@@ -9,6 +9,6 @@ import (
 // LocalSubjectAccessReview asks whether somebody may do something in one namespace.
 var LocalSubjectAccessReview = api.Define(api.Resource[*authorizationv1.LocalSubjectAccessReview]{
 	Group: group, Version: version, Plural: "localsubjectaccessreviews",
-	Scope: api.Namespaced, Verbs: createOnly, Virtual: true,
+	Scope: api.Namespaced, AnyFinalizer: true, Verbs: createOnly, Virtual: true,
 	Validate: validateLocal,
 })

@@ -10,7 +10,7 @@ import (
 // SelfSubjectAccessReview asks whether the caller may do something.
 var SelfSubjectAccessReview = api.Define(api.Resource[*authorizationv1.SelfSubjectAccessReview]{
 	Group: group, Version: version, Plural: "selfsubjectaccessreviews",
-	Scope: api.Cluster, Verbs: createOnly, Virtual: true,
+	Scope: api.Cluster, AnyFinalizer: true, Verbs: createOnly, Virtual: true,
 	Validate: func(r, _ *authorizationv1.SelfSubjectAccessReview) field.ErrorList {
 		errs := validateAttributes(r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes)
 		return append(errs, validateBare(&r.ObjectMeta)...)

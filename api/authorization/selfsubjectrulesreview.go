@@ -9,5 +9,5 @@ import (
 // SelfSubjectRulesReview lists what the caller may do in a namespace.
 var SelfSubjectRulesReview = api.Define(api.Resource[*authorizationv1.SelfSubjectRulesReview]{
 	Group: group, Version: version, Plural: "selfsubjectrulesreviews",
-	Scope: api.Cluster, Verbs: createOnly, Virtual: true,
+	Scope: api.Cluster, AnyFinalizer: true, Verbs: createOnly, Virtual: true,
 })

@@ -10,7 +10,7 @@ import (
 // SubjectAccessReview asks whether somebody may do something.
 var SubjectAccessReview = api.Define(api.Resource[*authorizationv1.SubjectAccessReview]{
 	Group: group, Version: version, Plural: "subjectaccessreviews",
-	Scope: api.Cluster, Verbs: createOnly, Virtual: true,
+	Scope: api.Cluster, AnyFinalizer: true, Verbs: createOnly, Virtual: true,
 	Validate: func(r, _ *authorizationv1.SubjectAccessReview) field.ErrorList {
 		return validateSpec(r.Spec, &r.ObjectMeta)
 	},

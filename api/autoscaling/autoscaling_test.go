@@ -54,9 +54,10 @@ func TestValidation(t *testing.T) {
 		"v1": {HorizontalPodAutoscalerV1, plain, ``},
 		"no bound": {HorizontalPodAutoscaler, "spec: {minReplicas: -1, maxReplicas: 0, scaleTargetRef: {kind: a/b}}", `
 spec.minReplicas: Invalid value: -1: must be greater than or equal to 0
-spec.maxReplicas: Invalid value: 0: must be greater than 0
 spec.scaleTargetRef.kind: Invalid value: "a/b": may not contain '/'
-spec.scaleTargetRef.name: Required value`},
+spec.scaleTargetRef.name: Required value
+spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group
+spec.maxReplicas: Required value`},
 		"v1, least above most": {HorizontalPodAutoscalerV1, plain + "  minReplicas: 6", "spec.maxReplicas: Invalid value: 5: must be greater than or equal to `minReplicas`"},
 		"to nothing":           {HorizontalPodAutoscaler, plain + "  minReplicas: 0", "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas"},
 		"to nothing and back":  {HorizontalPodAutoscaler, plain + "  minReplicas: 0\n  metrics: [{type: External, external: {metric: {name: m}, target: {type: Value, value: 1}}}]", ""},

@@ -7,23 +7,26 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api/core"
 )
 
-func validate(h, _ *autoscalingv2.HorizontalPodAutoscaler) (errs field.ErrorList) {
+func validate(h, old *autoscalingv2.HorizontalPodAutoscaler) (errs field.ErrorList) {
 	s, spec := &h.Spec, field.NewPath("spec")
 	if n := s.MinReplicas; n != nil && *n < 0 {
 		errs = append(errs, field.Invalid(spec.Child("minReplicas"), *n, "must be greater than or equal to 0"))
-	}
-	if s.MaxReplicas < 1 {
-		errs = append(errs, field.Invalid(spec.Child("maxReplicas"), s.MaxReplicas, "must be greater than 0"))
 	}
 	if n := s.MinReplicas; n != nil && s.MaxReplicas < *n {
 		errs = append(errs, field.Invalid(spec.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`"))
 	}
 	errs = append(errs, reference(&s.ScaleTargetRef, spec.Child("scaleTargetRef"))...)
+	if r := s.ScaleTargetRef; (old == nil || r != old.Spec.ScaleTargetRef) && r.Kind != "ReplicationController" {
+		if v, err := schema.ParseGroupVersion(r.APIVersion); err == nil && v.Group == "" {
+			errs = append(errs, field.Invalid(spec.Child("scaleTargetRef", "apiVersion"), r.APIVersion, "apiVersion must specify API group"))
+		}
+	}
 	for i := range s.Metrics {
 		errs = append(errs, validateMetric(&s.Metrics[i], spec.Child("metrics").Index(i))...)
 	}
@@ -33,6 +36,12 @@ func validate(h, _ *autoscalingv2.HorizontalPodAutoscaler) (errs field.ErrorList
 	if b := s.Behavior; b != nil {
 		errs = append(errs, validateRules(b.ScaleUp, spec.Child("behavior", "scaleUp"))...)
 		errs = append(errs, validateRules(b.ScaleDown, spec.Child("behavior", "scaleDown"))...)
+	}
+	switch n := s.MaxReplicas; { // the rules that the type itself says come last
+	case n == 0:
+		errs = append(errs, field.Required(spec.Child("maxReplicas"), ""))
+	case n < 1:
+		errs = append(errs, field.Invalid(spec.Child("maxReplicas"), n, "must be greater than or equal to 1"))
 	}
 	return errs
 }
@@ -101,7 +110,8 @@ func validateRules(r *autoscalingv2.HPAScalingRules, at *field.Path) (errs field
 func validateMetric(m *autoscalingv2.MetricSpec, at *field.Path) (errs field.ErrorList) {
 	if m.Type == "" {
 		errs = append(errs, field.Required(at.Child("type"), "must specify a metric source type"))
-	} else {
+	}
+	if len(errs) > 0 || m.Type != "" {
 		errs = append(errs, core.OneOf(m.Type, at.Child("type"), autoscalingv2.ContainerResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType,
 			autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType, autoscalingv2.ResourceMetricSourceType)...)
 	}
@@ -150,17 +160,23 @@ func validateMetric(m *autoscalingv2.MetricSpec, at *field.Path) (errs field.Err
 			return errs
 		}},
 	}
+	var others field.ErrorList
+	met := false // those after the right one are not looked into
 	for _, s := range sources {
 		switch {
 		case s.kind == m.Type && !s.set:
 			errs = append(errs, field.Required(at.Child(s.name), "must populate information for the given metric source"))
-		case s.kind == m.Type:
-			errs = append(errs, s.check(at.Child(s.name))...)
 		case s.set:
-			errs = append(errs, field.Forbidden(at.Child(s.name), "must populate the given metric source only"))
+			if !met {
+				errs = append(errs, s.check(at.Child(s.name))...)
+			}
+			if s.kind != m.Type {
+				others = append(others, field.Forbidden(at.Child(s.name), "must populate the given metric source only"))
+			}
 		}
+		met = met || s.kind == m.Type
 	}
-	return errs
+	return append(errs, others...)
 }
 
 func identifier(id *autoscalingv2.MetricIdentifier, at *field.Path) field.ErrorList {
@@ -187,7 +203,8 @@ func resourceMetric(name string, t *autoscalingv2.MetricTarget, at *field.Path) 
 func target(t *autoscalingv2.MetricTarget, at *field.Path) (errs field.ErrorList) {
 	if t.Type == "" {
 		errs = append(errs, field.Required(at.Child("type"), "must specify a metric target type"))
-	} else if t.Type != autoscalingv2.UtilizationMetricType && t.Type != autoscalingv2.ValueMetricType && t.Type != autoscalingv2.AverageValueMetricType {
+	}
+	if t.Type != autoscalingv2.UtilizationMetricType && t.Type != autoscalingv2.ValueMetricType && t.Type != autoscalingv2.AverageValueMetricType {
 		errs = append(errs, field.Invalid(at.Child("type"), t.Type, "must be either Utilization, Value, or AverageValue"))
 	}
 	for _, v := range []struct {

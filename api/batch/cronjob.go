@@ -33,8 +33,11 @@ var CronJob = api.Define(api.Resource[*batchv1.CronJob]{
 		}
 	},
 	Validate: validateCronJob,
-	Warnings: func(c, _ *batchv1.CronJob) []string {
-		return core.Warnings(&c.Spec.JobTemplate.Spec.Template.Spec, field.NewPath("spec", "jobTemplate", "spec", "template", "spec"))
+	Warnings: func(c, old *batchv1.CronJob) (list []string) {
+		if old == nil {
+			list = core.NameWarning(c.Name, core.UsedInNames)
+		}
+		return append(list, core.Warnings(&c.Spec.JobTemplate.Spec.Template.Spec, field.NewPath("spec", "jobTemplate", "spec", "template", "spec"))...)
 	},
 	GenerationOf: func(c *batchv1.CronJob) any { return &c.Spec },
 	Status:       &api.Status[*batchv1.CronJob]{Copy: func(dst, src *batchv1.CronJob) { dst.Status = src.Status }},

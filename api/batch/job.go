@@ -3,6 +3,7 @@ package batch
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -157,6 +158,9 @@ func prepareJob(j, old *batchv1.Job) {
 	j.Status = batchv1.JobStatus{}
 	if core.IsTrue(s.ManualSelector) {
 		return
+	}
+	if maps.Equal(j.Labels, s.Template.Labels) { // as defaulting makes them: they go on being the same
+		j.Labels = nil
 	}
 	labels := map[string]string{}
 	for key, value := range podLabels(j) {

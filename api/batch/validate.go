@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -66,7 +67,7 @@ func validateGenerated(j *batchv1.Job) (errs field.ErrorList) {
 	}
 	uid := batchv1.ControllerUidLabel
 	selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector)
-	if err != nil || selector.String() != (labels.Set{uid: want[uid]}).String() {
+	if err == nil && selector.String() != (labels.Set{uid: want[uid]}).String() {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "selector"), j.Spec.Selector, "`selector` not auto-generated"))
 	}
 	return errs
@@ -100,7 +101,7 @@ func validateSpec(s *batchv1.JobSpec, spec *field.Path) (errs field.ErrorList) {
 		if s.Completions != nil && *m > *s.Completions {
 			errs = append(errs, field.Invalid(at, *m, "must be less than or equal to completions"))
 		}
-		if *m > maxFailedWithLimit {
+		if *m > maxFailedWithLimit && indexed(s) {
 			errs = append(errs, field.Invalid(at, *m, fmt.Sprintf("must be less than or equal to %d", maxFailedWithLimit)))
 		}
 	}
@@ -111,14 +112,21 @@ func validateSpec(s *batchv1.JobSpec, spec *field.Path) (errs field.ErrorList) {
 		}
 	}
 	if m := s.CompletionMode; m != nil {
-		errs = append(errs, core.OneOf(*m, spec.Child("completionMode"), batchv1.IndexedCompletion, batchv1.NonIndexedCompletion)...)
+		errs = append(errs, core.OneOf(*m, spec.Child("completionMode"), batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)...)
 	}
 	errs = append(errs, validateIndexed(s, spec)...)
 	errs = append(errs, core.ValidatePodTemplate(&s.Template, spec.Child("template"))...)
+	if s.PodFailurePolicy != nil {
+		errs = append(errs, validateFailurePolicy(s, spec.Child("podFailurePolicy"))...)
+	}
 	switch at := spec.Child("template", "spec", "restartPolicy"); s.Template.Spec.RestartPolicy {
 	case corev1.RestartPolicyAlways:
 		errs = append(errs, field.Required(at, `valid values: "OnFailure", "Never"`))
-	case corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever:
+	case corev1.RestartPolicyNever:
+	case corev1.RestartPolicyOnFailure:
+		if s.PodFailurePolicy != nil {
+			errs = append(errs, field.Invalid(at, s.Template.Spec.RestartPolicy, "only \"Never\" is supported when podFailurePolicy is specified"))
+		}
 	default:
 		errs = append(errs, field.NotSupported(at, s.Template.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}))
 	}
@@ -130,13 +138,7 @@ func validateSpec(s *batchv1.JobSpec, spec *field.Path) (errs field.ErrorList) {
 			errs = append(errs, core.OneOf(*p, at, batchv1.Failed, batchv1.TerminatingOrFailed)...)
 		}
 	}
-	if s.PodFailurePolicy != nil {
-		if s.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
-			errs = append(errs, field.Invalid(spec.Child("template", "spec", "restartPolicy"), s.Template.Spec.RestartPolicy, "only \"Never\" is supported when podFailurePolicy is specified"))
-		}
-		errs = append(errs, validateFailurePolicy(s, spec.Child("podFailurePolicy"))...)
-	}
-	if s.SuccessPolicy != nil {
+	if s.SuccessPolicy != nil && indexed(s) {
 		errs = append(errs, validateSuccessPolicy(s, spec.Child("successPolicy"))...)
 	}
 	return errs
@@ -144,10 +146,12 @@ func validateSpec(s *batchv1.JobSpec, spec *field.Path) (errs field.ErrorList) {
 
 func validateIndexed(s *batchv1.JobSpec, spec *field.Path) (errs field.ErrorList) {
 	if !indexed(s) {
-		for name, set := range map[string]bool{"backoffLimitPerIndex": s.BackoffLimitPerIndex != nil, "maxFailedIndexes": s.MaxFailedIndexes != nil} {
-			if set {
-				errs = append(errs, field.Invalid(spec.Child(name), 0, "requires indexed completion mode"))
-			}
+		plain := s.CompletionMode != nil && *s.CompletionMode == batchv1.NonIndexedCompletion
+		if n := s.BackoffLimitPerIndex; n != nil && (plain || s.CompletionMode == nil) {
+			errs = append(errs, field.Invalid(spec.Child("backoffLimitPerIndex"), *n, "requires indexed completion mode"))
+		}
+		if n := s.MaxFailedIndexes; n != nil && (plain || s.CompletionMode == nil) {
+			errs = append(errs, field.Invalid(spec.Child("maxFailedIndexes"), *n, "requires indexed completion mode"))
 		}
 		if s.SuccessPolicy != nil {
 			errs = append(errs, field.Invalid(spec.Child("successPolicy"), *s.SuccessPolicy, "requires indexed completion mode"))
@@ -202,7 +206,11 @@ func validateUpdate(j, old *batchv1.Job, spec *field.Path) (errs field.ErrorList
 			t.Spec.InitContainers[i].Resources = n.Spec.InitContainers[i].Resources
 		}
 	}
-	errs = append(errs, core.Immutable(s.Template, *template, spec.Child("template"))...)
+	if unstarted(old) {
+		errs = append(errs, core.Immutable(s.Template.Spec, template.Spec, spec.Child("template", "spec"))...)
+	} else {
+		errs = append(errs, core.Immutable(s.Template, *template, spec.Child("template"))...)
+	}
 	errs = append(errs, core.Immutable(s.CompletionMode, o.CompletionMode, spec.Child("completionMode"))...)
 	errs = append(errs, core.Immutable(s.PodFailurePolicy, o.PodFailurePolicy, spec.Child("podFailurePolicy"))...)
 	errs = append(errs, core.Immutable(s.BackoffLimitPerIndex, o.BackoffLimitPerIndex, spec.Child("backoffLimitPerIndex"))...)
@@ -214,13 +222,51 @@ func unstarted(j *batchv1.Job) bool {
 	return core.IsTrue(j.Spec.Suspend) && j.Status.StartTime == nil
 }
 
-func validateJobStatus(j, _ *batchv1.Job) (errs field.ErrorList) {
+// validateUncounted wants each pod once in both lists.
+func validateUncounted(u *batchv1.UncountedTerminatedPods, path *field.Path) (errs field.ErrorList) {
+	seen := map[types.UID]bool{}
+	for _, list := range []struct {
+		name string
+		of   []types.UID
+	}{{"succeeded", u.Succeeded}, {"failed", u.Failed}} {
+		for i, uid := range list.of {
+			at := path.Child(list.name).Index(i)
+			if uid == "" {
+				errs = append(errs, field.Invalid(at, uid, "must not be empty"))
+			} else if seen[uid] {
+				errs = append(errs, field.Duplicate(at, uid))
+			}
+			seen[uid] = true
+		}
+	}
+	return errs
+}
+
+func validateJobStatus(j, old *batchv1.Job) (errs field.ErrorList) {
 	status := field.NewPath("status")
 	errs = append(errs, core.NonNegative(j.Status.Active, status.Child("active"))...)
 	errs = append(errs, core.NonNegative(j.Status.Succeeded, status.Child("succeeded"))...)
 	errs = append(errs, core.NonNegative(j.Status.Failed, status.Child("failed"))...)
 	if j.Status.Ready != nil {
 		errs = append(errs, core.NonNegative(*j.Status.Ready, status.Child("ready"))...)
+	}
+	if j.Status.Terminating != nil {
+		errs = append(errs, core.NonNegative(*j.Status.Terminating, status.Child("terminating"))...)
+	}
+	if u := j.Status.UncountedTerminatedPods; u != nil {
+		errs = append(errs, validateUncounted(u, status.Child("uncountedTerminatedPods"))...)
+	}
+	if c := j.Spec.Completions; c != nil {
+		if list := j.Status.CompletedIndexes; list != "" {
+			if _, err := countIndexes(list, *c); err != nil {
+				errs = append(errs, field.Invalid(status.Child("completedIndexes"), list, "error parsing completedIndexes: "+err.Error()))
+			}
+		}
+		if list := j.Status.FailedIndexes; list != nil && *list != "" {
+			if _, err := countIndexes(*list, *c); err != nil {
+				errs = append(errs, field.Invalid(status.Child("failedIndexes"), *list, "error parsing failedIndexes: "+err.Error()))
+			}
+		}
 	}
 	if is(j, batchv1.JobComplete) && is(j, batchv1.JobFailed) {
 		errs = append(errs, field.Invalid(status.Child("conditions"), field.OmitValueType{}, "cannot set Complete=True and Failed=true conditions"))

@@ -2,7 +2,6 @@ package batch
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +20,14 @@ func validateCronJob(c, old *batchv1.CronJob) (errs field.ErrorList) {
 	if len(c.Name) > maxCronName && old == nil {
 		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), c.Name, fmt.Sprintf("must be no more than %d characters", maxCronName)))
 	}
+	template := spec.Child("jobTemplate", "spec")
+	if t := &s.JobTemplate.Spec; t.Selector != nil {
+		errs = append(errs, field.Invalid(template.Child("selector"), t.Selector, "`selector` will be auto-generated"))
+	}
+	if m := s.JobTemplate.Spec.ManualSelector; core.IsTrue(m) {
+		errs = append(errs, field.NotSupported(template.Child("manualSelector"), *m, []string{"nil", "false"}))
+	}
+	errs = append(errs, validateSpec(&s.JobTemplate.Spec, template)...)
 	if s.Schedule == "" {
 		errs = append(errs, field.Required(spec.Child("schedule"), ""))
 	} else if old == nil || old.Spec.Schedule != s.Schedule {
@@ -37,14 +44,6 @@ func validateCronJob(c, old *batchv1.CronJob) (errs field.ErrorList) {
 	} else {
 		errs = append(errs, core.OneOf(s.ConcurrencyPolicy, spec.Child("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)...)
 	}
-	template := spec.Child("jobTemplate", "spec")
-	if t := &s.JobTemplate.Spec; t.Selector != nil {
-		errs = append(errs, field.Invalid(template.Child("selector"), t.Selector, "`selector` will be auto-generated"))
-	}
-	if m := s.JobTemplate.Spec.ManualSelector; core.IsTrue(m) {
-		errs = append(errs, field.NotSupported(template.Child("manualSelector"), strconv.FormatBool(*m), []string{"nil", "false"}))
-	}
-	errs = append(errs, validateSpec(&s.JobTemplate.Spec, template)...)
 	for name, n := range map[string]*int32{"successfulJobsHistoryLimit": s.SuccessfulJobsHistoryLimit, "failedJobsHistoryLimit": s.FailedJobsHistoryLimit} {
 		if n != nil {
 			errs = append(errs, core.NonNegative(*n, spec.Child(name))...)

@@ -22,7 +22,7 @@ func validateFailurePolicy(s *batchv1.JobSpec, path *field.Path) (errs field.Err
 	for i, r := range s.PodFailurePolicy.Rules {
 		at := rules.Index(i)
 		if r.Action == "" {
-			errs = append(errs, field.Required(at.Child("action"), "valid values: \"Count\", \"FailIndex\", \"FailJob\", \"Ignore\""))
+			errs = append(errs, field.Required(at.Child("action"), `valid values: ["Count" "FailIndex" "FailJob" "Ignore"]`))
 		} else {
 			errs = append(errs, core.OneOf(r.Action, at.Child("action"), batchv1.PodFailurePolicyActionCount, batchv1.PodFailurePolicyActionFailIndex,
 				batchv1.PodFailurePolicyActionFailJob, batchv1.PodFailurePolicyActionIgnore)...)
@@ -30,12 +30,7 @@ func validateFailurePolicy(s *batchv1.JobSpec, path *field.Path) (errs field.Err
 				errs = append(errs, field.Invalid(at.Child("action"), r.Action, "requires the backoffLimitPerIndex to be set"))
 			}
 		}
-		switch {
-		case r.OnExitCodes != nil && len(r.OnPodConditions) > 0:
-			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying both OnExitCodes and OnPodConditions is not supported"))
-		case r.OnExitCodes == nil && len(r.OnPodConditions) == 0:
-			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying one of OnExitCodes and OnPodConditions is required"))
-		case r.OnExitCodes != nil:
+		if r.OnExitCodes != nil {
 			errs = append(errs, validateExitCodes(r.OnExitCodes, &s.Template.Spec, at.Child("onExitCodes"))...)
 		}
 		for k, c := range r.OnPodConditions {
@@ -45,13 +40,19 @@ func validateFailurePolicy(s *batchv1.JobSpec, path *field.Path) (errs field.Err
 			}
 			errs = append(errs, core.OneOf(c.Status, in.Child("status"), corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)...)
 		}
+		switch {
+		case r.OnExitCodes != nil && len(r.OnPodConditions) > 0:
+			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying both OnExitCodes and OnPodConditions is not supported"))
+		case r.OnExitCodes == nil && len(r.OnPodConditions) == 0:
+			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying one of OnExitCodes and OnPodConditions is required"))
+		}
 	}
 	return errs
 }
 
 func validateExitCodes(r *batchv1.PodFailurePolicyOnExitCodesRequirement, pod *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	if r.Operator == "" {
-		errs = append(errs, field.Required(path.Child("operator"), "valid values: \"In\", \"NotIn\""))
+		errs = append(errs, field.Required(path.Child("operator"), `valid values: ["In" "NotIn"]`))
 	} else {
 		errs = append(errs, core.OneOf(r.Operator, path.Child("operator"), batchv1.PodFailurePolicyOnExitCodesOpIn, batchv1.PodFailurePolicyOnExitCodesOpNotIn)...)
 	}
@@ -98,9 +99,8 @@ func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) (errs field.Err
 			n, err := countIndexes(*r.SucceededIndexes, *s.Completions)
 			if err != nil {
 				errs = append(errs, field.Invalid(at.Child("succeededIndexes"), *r.SucceededIndexes, "error parsing succeededIndexes: "+err.Error()))
-			} else {
-				total = n
 			}
+			total = n
 		}
 		if c := r.SucceededCount; c != nil {
 			errs = append(errs, core.NonNegative(*c, at.Child("succeededCount"))...)
@@ -117,6 +117,9 @@ func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) (errs field.Err
 
 // countIndexes counts a list such as "0,2-4" of rising indexes below completions.
 func countIndexes(list string, completions int32) (n int32, err error) {
+	if list == "" {
+		return 0, nil
+	}
 	last := int64(-1)
 	for _, part := range strings.Split(list, ",") {
 		from, to, ranged := strings.Cut(part, "-")
@@ -134,6 +137,8 @@ func countIndexes(list string, completions int32) (n int32, err error) {
 			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", last, a)
 		case ranged && b <= a:
 			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", a, b)
+		case a >= int64(completions):
+			return 0, fmt.Errorf("too large index: %q", from)
 		case b >= int64(completions):
 			return 0, fmt.Errorf("too large index: %q", to)
 		}

@@ -16,7 +16,7 @@ var All = []*api.Info{Lease}
 
 // Lease says who holds a role and for how long: node heartbeats, leader election.
 var Lease = api.Define(api.Resource[*coordinationv1.Lease]{
-	Group: coordinationv1.GroupName, Version: "v1", Plural: "leases", Scope: api.Namespaced,
+	Group: coordinationv1.GroupName, Version: "v1", Plural: "leases", Scope: api.Namespaced, AnyFinalizer: true,
 	Relaxed:  true,
 	Prepare:  dropUnserved,
 	Validate: validateLease,

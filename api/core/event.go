@@ -12,7 +12,7 @@ import (
 
 // Event tells what happened to an object. It is also served as events.k8s.io/v1.
 var Event = api.Define(api.Resource[*corev1.Event]{
-	Version: "v1", Plural: "events", Short: []string{"ev"}, Scope: api.Namespaced, Relaxed: true, Life: time.Hour,
+	Version: "v1", Plural: "events", Short: []string{"ev"}, Scope: api.Namespaced, AnyFinalizer: true, Relaxed: true, Life: time.Hour,
 	Validate: validateEvent,
 	Fields: map[string]func(*corev1.Event) string{
 		"involvedObject.kind":            func(e *corev1.Event) string { return e.InvolvedObject.Kind },

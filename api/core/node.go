@@ -21,19 +21,26 @@ var Node = api.Define(api.Resource[*corev1.Node]{
 		if n.Spec.PodCIDR == "" && len(n.Spec.PodCIDRs) > 0 {
 			n.Spec.PodCIDR = n.Spec.PodCIDRs[0]
 		}
-		if n.Spec.PodCIDR != "" && len(n.Spec.PodCIDRs) == 0 {
+		if n.Spec.PodCIDR != "" && (len(n.Spec.PodCIDRs) == 0 || n.Spec.PodCIDRs[0] != n.Spec.PodCIDR) { // the older field decides
 			n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}
 		}
 	},
 	// A node may be created with its status: kubelets register so.
 	Prepare: func(n, old *corev1.Node) {
 		n.Spec.PodPreemptionPolicy = nil // of a gate that is off
+		n.Spec.ConfigSource = nil        // removed in 1.24
 		if old != nil {
 			n.Status = old.Status
 		}
 	},
 	Validate: validateNode,
-	Status:   &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) { dst.Status = src.Status }, Validate: validateNodeStatus},
+	Warnings: func(n, _ *corev1.Node) (list []string) {
+		if n.Spec.DoNotUseExternalID != "" {
+			list = append(list, "spec.externalID: this field is deprecated, and is unused by Kubernetes")
+		}
+		return list
+	},
+	Status: &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) { dst.Status = src.Status }, Validate: validateNodeStatus},
 	Subresources: []api.Subresource{
 		{Name: "proxy", Kind: "NodeProxyOptions", Verbs: proxy}},
 	Fields: map[string]func(*corev1.Node) string{"spec.unschedulable": func(n *corev1.Node) string {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"reflect"
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,15 +93,27 @@ func defaultContainer(c *corev1.Container) {
 	roundUp(c.Resources.Requests)
 }
 
-// pullPolicy is Always for images named without a tag or digest and for the tag "latest".
+// pullPolicy is Always for images named without a tag or digest and for the tag "latest"; what is no image's name is
+// not to be pulled again either.
 func pullPolicy(image string) corev1.PullPolicy {
 	name, _, digest := strings.Cut(image, "@")
-	_, tag, tagged := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":")
-	if tag == "latest" || !tagged && !digest {
-		return corev1.PullAlways
+	last := name[strings.LastIndex(name, "/")+1:]
+	repository, tag, tagged := strings.Cut(last, ":")
+	switch {
+	case tag == "latest", !tagged && !digest:
+		if whole := strings.TrimSuffix(name, last) + repository; imagePath.MatchString(whole) && !imageID.MatchString(whole) {
+			return corev1.PullAlways
+		}
 	}
 	return corev1.PullIfNotPresent
 }
+
+// imageID looks like the hash of an image, which no name may.
+var imageID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// imagePath is the name of an image without its tag: perhaps a registry, then parts in lower case.
+// Source: OCI distribution specification, pulling manifests; the registry's name may have capitals and a port.
+var imagePath = regexp.MustCompile(`^(([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|\[[0-9a-fA-F:]+\](:[0-9]+)?|localhost)/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*$`)
 
 func defaultProbe(p *corev1.Probe) {
 	if p == nil {

@@ -74,6 +74,20 @@ func ValidateSelector(s *metav1.LabelSelector, path *field.Path, kind string) (l
 	return selector, errs
 }
 
+// ReadSelector is ValidateSelector for a selector that may be missing: then it matches nothing. One that cannot be
+// read gives nil, and the complaints about its parts.
+func ReadSelector(s *metav1.LabelSelector, path *field.Path, kind string) (labels.Selector, field.ErrorList) {
+	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
+	if s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(path, s, "empty selector is invalid for "+kind))
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return nil, errs
+	}
+	return selector, errs
+}
+
 // Immutable complains where a field that may not change did.
 func Immutable(now, was any, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateImmutableField(now, was, path)

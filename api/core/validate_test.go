@@ -107,7 +107,7 @@ spec.hostAliases[1].ip: Invalid value: "x": must be a valid IP address, (e.g. 10
 spec.hostAliases[0].ip: Invalid value: "01.1.1.1": must not have leading 0s`},
 		"addresses with leading zeros": {Service, "spec: {ports: [{port: 1}], externalIPs: [010.0.0.1], type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.1/8]}", `
 spec.externalIPs[0]: Invalid value: "010.0.0.1": must not have leading 0s
-spec.loadBalancerSourceRanges[0]: Invalid value: "10.0.0.1/8": must not have bits set beyond the prefix length`},
+spec.LoadBalancerSourceRanges[0]: Invalid value: "10.0.0.1/8": must not have bits set beyond the prefix length`},
 		"service words": {Service, `
 spec: {type: Cluster, sessionAffinity: Cookie, ports: [{port: 1, protocol: ICMP}]}`, `
 spec.type: Unsupported value: "Cluster": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"
@@ -155,8 +155,8 @@ spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max val
 spec.limits[1].default: Forbidden: may not be specified when ` + "`type`" + ` is 'Pod'`},
 		"taints": {Node, `
 spec: {taints: [{key: a, effect: Never}, {key: b, effect: NoExecute}, {key: b, effect: NoExecute}]}`, `
-spec.taints[0].effect: Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"
-spec.taints[2]: Duplicate value: {"key":"b","effect":"NoExecute"}: taints must be unique by key and effect pair`},
+metadata.taints[0].effect: Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"
+metadata.taints[2]: Duplicate value: {"key":"b","effect":"NoExecute"}: taints must be unique by key and effect pair`},
 		"an event of elsewhere": {Event, `
 metadata: {namespace: a}
 involvedObject: {namespace: b}`, `

@@ -45,7 +45,7 @@ func validateEvent(e, _ *corev1.Event) (errs field.ErrorList) {
 
 func validateNode(n, old *corev1.Node) (errs field.ErrorList) {
 	spec := field.NewPath("spec")
-	errs = append(errs, validateTaints(n.Spec.Taints, spec.Child("taints"))...)
+	errs = append(errs, validateTaints(n.Spec.Taints, field.NewPath("metadata", "taints"))...) // where upstream says that they are
 	if len(n.Spec.PodCIDRs) > 0 {
 		path := spec.Child("podCIDRs")
 		six := 0
@@ -65,8 +65,13 @@ func validateNode(n, old *corev1.Node) (errs field.ErrorList) {
 	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
 		errs = append(errs, field.Forbidden(spec.Child("podCIDRs"), `node updates may not change podCIDR except from "" to valid`))
 	}
-	if old.Spec.ProviderID != "" && old.Spec.ProviderID != n.Spec.ProviderID {
+	if old.Spec.ProviderID != "" && n.Spec.ProviderID == "" {
+		errs = append(errs, field.Invalid(spec.Child("providerID"), nil, "field cannot be cleared once set"))
+	} else if old.Spec.ProviderID != "" && old.Spec.ProviderID != n.Spec.ProviderID {
 		errs = append(errs, field.Forbidden(spec.Child("providerID"), `node updates may not change providerID except from "" to valid`))
+	}
+	if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
+		errs = append(errs, field.Forbidden(spec.Child("externalID"), "may not be updated"))
 	}
 	return errs
 }

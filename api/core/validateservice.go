@@ -116,7 +116,7 @@ func validateServicePorts(s *corev1.ServiceSpec, ports *field.Path) (errs field.
 		if p.AppProtocol != nil {
 			errs = append(errs, each(path.Child("appProtocol"), *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))...)
 		}
-		if p.NodePort != 0 && !hasNodePorts(s) {
+		if p.NodePort != 0 && (s.Type == corev1.ServiceTypeClusterIP || s.Type == corev1.ServiceTypeExternalName) {
 			errs = append(errs, field.Forbidden(path.Child("nodePort"), fmt.Sprintf("may not be used when `type` is '%s'", s.Type)))
 		}
 		if k := (key{p.Protocol, p.Port}); numbers.Has(k) {
@@ -177,8 +177,10 @@ func validateClusterIPs(s *corev1.ServiceSpec, was []string, spec *field.Path) (
 		if s.ClusterIP != "" {
 			errs = append(errs, field.Required(ips, ""))
 		}
+	} else if s.ClusterIP == "" {
+		errs = append(errs, field.Invalid(ips, s.ClusterIPs, "must be empty when `clusterIP` is not specified"))
 	} else if s.ClusterIPs[0] != s.ClusterIP {
-		errs = append(errs, field.Invalid(ips.Index(0), s.ClusterIPs, "first value must match `clusterIP`"))
+		errs = append(errs, field.Invalid(ips, s.ClusterIPs, "first value must match `clusterIP`"))
 	}
 	if s.IPFamilyPolicy != nil {
 		errs = append(errs, OneOf(*s.IPFamilyPolicy, spec.Child("ipFamilyPolicy"),
@@ -215,7 +217,7 @@ func validateClusterIPs(s *corev1.ServiceSpec, was []string, spec *field.Path) (
 func validateBalancer(s *corev1.ServiceSpec, was []string, spec *field.Path) (errs field.ErrorList) {
 	balanced := s.Type == corev1.ServiceTypeLoadBalancer
 	if len(s.LoadBalancerSourceRanges) > 0 {
-		path := spec.Child("loadBalancerSourceRanges")
+		path := spec.Child("LoadBalancerSourceRanges") // as upstream spells it here
 		if !balanced {
 			errs = append(errs, field.Forbidden(path, "may only be used when `type` is 'LoadBalancer'"))
 		}
@@ -271,7 +273,7 @@ func validateTraffic(s *corev1.ServiceSpec, spec *field.Path) (errs field.ErrorL
 	}
 	if d := s.TrafficDistribution; d != nil {
 		errs = append(errs, OneOf(*d, spec.Child("trafficDistribution"),
-			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone)...)
+			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
 	}
 	return errs
 }

@@ -172,9 +172,42 @@ func ValidateClaimSpec(s *corev1.PersistentVolumeClaimSpec, spec *field.Path) (e
 		if d.Kind == "" {
 			errs = append(errs, field.Required(path.Child("kind"), ""))
 		}
-		if (d.APIGroup == nil || *d.APIGroup == "") && d.Kind != "PersistentVolumeClaim" {
-			errs = append(errs, field.Invalid(path, d.Kind, ""))
+		errs = append(errs, validateSourceGroup(d.APIGroup, d.Kind, path)...)
+	}
+	if d := s.DataSourceRef; d != nil {
+		path := spec.Child("dataSourceRef")
+		if d.Name == "" {
+			errs = append(errs, field.Required(path.Child("name"), ""))
 		}
+		if d.Kind == "" {
+			errs = append(errs, field.Required(path.Child("kind"), ""))
+		}
+		errs = append(errs, validateSourceGroup(d.APIGroup, d.Kind, path)...)
+	}
+	if d, r := s.DataSource, s.DataSourceRef; d != nil && r != nil && (d.Name != r.Name || d.Kind != r.Kind || deref(d.APIGroup) != deref(r.APIGroup)) {
+		errs = append(errs, field.Invalid(spec, map[string]any{}, "must match dataSourceRef"))
+	}
+	if n := s.VolumeAttributesClassName; n != nil && *n != "" {
+		errs = append(errs, each(spec.Child("volumeAttributesClassName"), *n, validation.IsDNS1123Subdomain(*n))...)
 	}
 	return errs
+}
+
+// validateSourceGroup checks of what group and kind a claim's source is: of the core group only another claim is.
+func validateSourceGroup(group *string, kind string, path *field.Path) (errs field.ErrorList) {
+	name := deref(group)
+	if name == "" && kind != "PersistentVolumeClaim" {
+		errs = append(errs, field.Invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))
+	}
+	if name != "" {
+		errs = append(errs, each(path.Child("apiGroup"), name, validation.IsDNS1123Subdomain(name))...)
+	}
+	return errs
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"maps"
 	"reflect"
-	"strings"
 	"sync"
 	"unsafe"
 
@@ -23,7 +22,7 @@ type Comparison func(a, b unsafe.Pointer) bool
 // Rules are what makes two values the same. They keep the comparisons that were made by them.
 type Rules struct {
 	Special map[reflect.Type]Comparison
-	// NilDiffers tells nil slices and maps from empty ones, where JSON does: not in fields that are left out when empty.
+	// NilDiffers tells nil slices and maps from empty ones.
 	NilDiffers bool
 	// Others compares what is neither special nor made of plain values: maps and interfaces.
 	Others func(a, b any) bool
@@ -159,11 +158,7 @@ func (r *Rules) structure(t reflect.Type) Comparison {
 		if f.PkgPath != "" { // not exported: DeepEqual panics at these, so there are none that count
 			continue
 		}
-		same := r.Of(f.Type)
-		if r.NilDiffers && strings.Contains(f.Tag.Get("json"), ",omitempty") {
-			same = orBothEmpty(f.Type, same)
-		}
-		parts = append(parts, part{f.Offset, same})
+		parts = append(parts, part{f.Offset, r.Of(f.Type)})
 	}
 	return func(a, b unsafe.Pointer) bool {
 		for n := range parts {
@@ -173,22 +168,4 @@ func (r *Rules) structure(t reflect.Type) Comparison {
 		}
 		return true
 	}
-}
-
-// orBothEmpty is a comparison for which nil and empty slices and maps are the same.
-func orBothEmpty(t reflect.Type, same Comparison) Comparison {
-	switch t.Kind() {
-	case reflect.Slice:
-		return func(a, b unsafe.Pointer) bool {
-			return len(*(*[]struct{})(a)) == 0 && len(*(*[]struct{})(b)) == 0 || same(a, b)
-		}
-	case reflect.Map:
-		return func(a, b unsafe.Pointer) bool {
-			if p, q := *(*unsafe.Pointer)(a), *(*unsafe.Pointer)(b); (p == nil) != (q == nil) {
-				return reflect.NewAt(t, a).Elem().Len() == 0 && reflect.NewAt(t, b).Elem().Len() == 0
-			}
-			return same(a, b)
-		}
-	}
-	return same
 }

@@ -32,7 +32,7 @@ type Apply struct {
 // with its causes, 400 for another kind and for managedFields in it. Others say what no schema allows.
 // The rules are apimachinery's. Source: Kubernetes documentation, Server-Side Apply; KEP-555.
 func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructured) (api.Object, error) {
-	k := kinds{i, a.Versions}
+	k := kinds{i, a.Versions, map[*api.Info]typed.ParseableType{}}
 	build := managedfields.NewDefaultFieldManager
 	if i.Type == nil { // made at run time: its versions' fields may be known to nobody
 		build = managedfields.NewDefaultCRDFieldManager
@@ -45,7 +45,7 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if live == nil {
 		live = i.New()
 	}
-	if err := bounded(i, live, config); err != nil {
+	if err := bounded(k, live, config); err != nil {
 		return nil, err
 	}
 	if i.Type == nil { // the result may share what it is made of
@@ -122,6 +122,18 @@ func (a Apply) date(obj, live api.Object) {
 type kinds struct {
 	info     *api.Info
 	versions []*api.Info
+	types    map[*api.Info]typed.ParseableType // one each: values of another schema cannot be compared
+}
+
+func (k kinds) typed(i *api.Info) (typed.ParseableType, error) {
+	if t, ok := k.types[i]; ok {
+		return t, nil
+	}
+	t, err := Typed(i)
+	if err == nil {
+		k.types[i] = t
+	}
+	return t, err
 }
 
 func (k kinds) find(gv schema.GroupVersion) *api.Info {
@@ -161,7 +173,7 @@ func (k kinds) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions
 	if i == nil || i.Kind != gvk.Kind {
 		return nil, runtime.NewNotRegisteredErrForKind("server-side apply", gvk)
 	}
-	t, err := Typed(i)
+	t, err := k.typed(i)
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,8 @@ const maxFields = 10000
 const small = 64 << 10
 
 // bounded refuses a configuration, or an object to apply it to, that has too many fields.
-func bounded(i *api.Info, live api.Object, config *unstructured.Unstructured) error {
-	t, err := Typed(i)
+func bounded(k kinds, live api.Object, config *unstructured.Unstructured) error {
+	t, err := k.typed(k.info)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func reference(t testing.TB, i *api.Info, subresource string) *managedfields.Fie
 // applier is the same for applies, which say more than a subresource writes.
 func applier(t testing.TB, i *api.Info, subresource string) *managedfields.FieldManager {
 	c := oneVersion{i.GVK()}
-	m, err := managedfields.NewDefaultFieldManager(converter, c, c, c, i.GVK(), i.GroupVersion(), subresource, kinds{i, nil}.written(subresource))
+	m, err := managedfields.NewDefaultFieldManager(converter, c, c, c, i.GVK(), i.GroupVersion(), subresource, kinds{info: i}.written(subresource))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,8 @@ func followApply(t *testing.T, i *api.Info, r *rand.Rand, seed uint64, step int,
 			next = old.DeepCopyObject().(api.Object)
 			change(r, filler(r), reflect.ValueOf(next).Elem(), 0)
 			data := whole(t, next)
-			if json.Unmarshal([]byte(data), next) == nil && !strings.Contains(data, "null") {
+			if next = i.New(); json.Unmarshal([]byte(data), next) == nil && !strings.Contains(data, "null") { // as it comes from a client
+				next.GetObjectKind().SetGroupVersionKind(i.GVK())
 				next.SetUID("u")
 				next.SetManagedFields(old.GetManagedFields())
 				old, oldRef = next, next.DeepCopyObject().(api.Object)
@@ -290,7 +291,17 @@ func applyBoth(t *testing.T, i *api.Info, seed uint64, step int, old, oldRef api
 	if a, b := whole(t, got), whole(t, ref); a != b {
 		t.Fatalf("LIGHTER_SEED=%d step %d, apply by %s through %q:\n got %s\nwant %s", seed, step, manager, sub, a, b)
 	}
-	return got, ref, true
+	return stored(t, i, got), stored(t, i, ref), true
+}
+
+// stored is an object as it comes back from the store, where what is empty and left out is nothing.
+func stored(t *testing.T, i *api.Info, o api.Object) api.Object {
+	out := i.New()
+	if err := json.Unmarshal([]byte(whole(t, o)), out); err != nil {
+		t.Fatal(err)
+	}
+	out.SetManagedFields(o.GetManagedFields())
+	return out
 }
 
 // sorted is an error with its lines in order: those of a schema come as a map's keys do.

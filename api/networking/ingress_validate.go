@@ -164,8 +164,8 @@ func validateTypedReference(r *corev1.TypedLocalObjectReference, at *field.Path)
 			errs = append(errs, field.Invalid(at.Child("apiGroup"), *r.APIGroup, msg))
 		}
 	}
-	errs = append(errs, validateSegment(r.Kind, "kind is required", at.Child("kind"))...)
-	return append(errs, validateSegment(r.Name, "name is required", at.Child("name"))...)
+	errs = append(errs, validateSegment(r.Kind, "", at.Child("kind"))...)
+	return append(errs, validateSegment(r.Name, "", at.Child("name"))...)
 }
 
 // validateSegment wants a value that can be a part of a URL's path.

@@ -42,7 +42,7 @@ func showParent(a *networkingv1.IPAddress) any {
 func validateIPAddressName(name string, _ bool) []string {
 	ip, err := netip.ParseAddr(name)
 	if err != nil {
-		return []string{err.Error()}
+		return []string{"must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"}
 	}
 	if ip.String() != name || ip.Is4In6() {
 		return []string{"must be a canonical form IP address"}

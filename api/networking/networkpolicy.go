@@ -86,7 +86,7 @@ func validateNetworkPolicy(p, _ *networkingv1.NetworkPolicy) (errs field.ErrorLi
 	}
 	for i, t := range p.Spec.PolicyTypes {
 		if t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress {
-			errs = append(errs, field.NotSupported(at.Child("policyTypes").Index(i), t, []networkingv1.PolicyType{networkingv1.PolicyTypeEgress, networkingv1.PolicyTypeIngress}))
+			errs = append(errs, field.NotSupported(at.Child("policyTypes").Index(i), t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}))
 		}
 	}
 	return errs
@@ -122,7 +122,7 @@ func validatePolicyPort(p *networkingv1.NetworkPolicyPort, at *field.Path) (errs
 		}
 		if p.EndPort != nil {
 			if *p.EndPort < p.Port.IntVal {
-				errs = append(errs, field.Invalid(end, p.Port.IntVal, "must be greater than or equal to `port`"))
+				errs = append(errs, field.Invalid(end, *p.EndPort, "must be greater than or equal to `port`"))
 			}
 			for _, msg := range validation.IsValidPortNum(int(*p.EndPort)) {
 				errs = append(errs, field.Invalid(end, *p.EndPort, msg))
@@ -149,9 +149,11 @@ func validatePeer(p *networkingv1.NetworkPolicyPeer, at *field.Path) (errs field
 		kinds++
 		errs = append(errs, metav1validation.ValidateLabelSelector(p.NamespaceSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("namespaceSelector"))...)
 	}
-	if p.IPBlock != nil {
+	if b := p.IPBlock; b != nil {
 		kinds++
-		errs = append(errs, validateIPBlock(p.IPBlock, at.Child("ipBlock"))...)
+		if b.CIDR != "" {
+			errs = append(errs, validateIPBlock(b, at.Child("ipBlock"))...)
+		}
 	}
 	switch {
 	case kinds == 0:
@@ -159,14 +161,14 @@ func validatePeer(p *networkingv1.NetworkPolicyPeer, at *field.Path) (errs field
 	case kinds > 1 && p.IPBlock != nil:
 		errs = append(errs, field.Forbidden(at, "may not specify both ipBlock and another peer"))
 	}
+	if p.IPBlock != nil && p.IPBlock.CIDR == "" {
+		errs = append(errs, field.Required(at.Child("ipBlock", "cidr"), ""))
+	}
 	return errs
 }
 
 // validateIPBlock wants every exception strictly inside the block.
 func validateIPBlock(b *networkingv1.IPBlock, at *field.Path) (errs field.ErrorList) {
-	if b.CIDR == "" {
-		return append(errs, field.Required(at.Child("cidr"), ""))
-	}
 	if bad := validation.IsValidCIDRForLegacyField(at.Child("cidr"), b.CIDR, false, nil); len(bad) > 0 {
 		return append(errs, bad...)
 	}

@@ -15,7 +15,7 @@ var All = []*api.Info{RuntimeClass}
 
 // RuntimeClass names a way in which the nodes' container runtime can run pods.
 var RuntimeClass = api.Define(api.Resource[*nodev1.RuntimeClass]{
-	Group: nodev1.GroupName, Version: "v1", Plural: "runtimeclasses", Scope: api.Cluster,
+	Group: nodev1.GroupName, Version: "v1", Plural: "runtimeclasses", Scope: api.Cluster, AnyFinalizer: true,
 	Default:  defaultRuntimeClass,
 	Validate: validateRuntimeClass,
 	Columns: []api.Column[*nodev1.RuntimeClass]{{Name: "Handler", Help: nodev1.RuntimeClass{}.SwaggerDoc()["handler"],
@@ -32,7 +32,9 @@ func validateRuntimeClass(c, old *nodev1.RuntimeClass) (errs field.ErrorList) {
 		}
 	}
 	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(c.Handler, old.Handler, handler)...)
+		if c.Handler != old.Handler {
+			errs = append(errs, field.Invalid(handler, nil, apivalidation.FieldImmutableErrorMsg))
+		}
 	}
 	if c.Overhead != nil {
 		errs = append(errs, validateOverhead(c.Overhead.PodFixed, field.NewPath("overhead"))...)

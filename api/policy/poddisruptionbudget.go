@@ -3,6 +3,7 @@ package policy
 
 import (
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,7 +17,7 @@ var All = []*api.Info{PodDisruptionBudget}
 
 // PodDisruptionBudget bounds how many pods evictions may take away at once.
 var PodDisruptionBudget = api.Define(api.Resource[*policyv1.PodDisruptionBudget]{
-	Group: "policy", Version: "v1", Plural: "poddisruptionbudgets", Short: []string{"pdb"}, Scope: api.Namespaced,
+	Group: "policy", Version: "v1", Plural: "poddisruptionbudgets", Short: []string{"pdb"}, Scope: api.Namespaced, AnyFinalizer: true,
 	Prepare: func(p, old *policyv1.PodDisruptionBudget) {
 		p.Status = policyv1.PodDisruptionBudgetStatus{}
 		if old != nil {
@@ -24,16 +25,17 @@ var PodDisruptionBudget = api.Define(api.Resource[*policyv1.PodDisruptionBudget]
 		}
 	},
 	Validate:     validate,
+	ValidateName: path.ValidatePathSegmentName,
 	GenerationOf: func(p *policyv1.PodDisruptionBudget) any { return &p.Spec },
 	Status: &api.Status[*policyv1.PodDisruptionBudget]{
 		Copy: func(dst, src *policyv1.PodDisruptionBudget) { dst.Status = src.Status },
 		Validate: func(p, _ *policyv1.PodDisruptionBudget) (errs field.ErrorList) {
-			s, path := p.Status, field.NewPath("status")
-			errs = append(errs, metavalidation.ValidateConditions(s.Conditions, path.Child("conditions"))...)
-			errs = append(errs, core.NonNegative(s.DisruptionsAllowed, path.Child("disruptionsAllowed"))...)
-			errs = append(errs, core.NonNegative(s.CurrentHealthy, path.Child("currentHealthy"))...)
-			errs = append(errs, core.NonNegative(s.DesiredHealthy, path.Child("desiredHealthy"))...)
-			return append(errs, core.NonNegative(s.ExpectedPods, path.Child("expectedPods"))...)
+			s, status := p.Status, field.NewPath("status")
+			errs = append(errs, metavalidation.ValidateConditions(s.Conditions, status.Child("conditions"))...)
+			errs = append(errs, core.NonNegative(s.DisruptionsAllowed, status.Child("disruptionsAllowed"))...)
+			errs = append(errs, core.NonNegative(s.CurrentHealthy, status.Child("currentHealthy"))...)
+			errs = append(errs, core.NonNegative(s.DesiredHealthy, status.Child("desiredHealthy"))...)
+			return append(errs, core.NonNegative(s.ExpectedPods, status.Child("expectedPods"))...)
 		},
 	},
 	Columns: []api.Column[*policyv1.PodDisruptionBudget]{

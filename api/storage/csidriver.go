@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -23,7 +24,19 @@ var CSIDriver = api.Define(api.Resource[*storagev1.CSIDriver]{
 			d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 		}
 	},
+	// The generation counts changes only: that of a new driver is none.
+	Prepare: func(d, old *storagev1.CSIDriver) {
+		if old != nil && !equality.Semantic.DeepEqual(d.Spec, old.Spec) {
+			d.Generation++
+		}
+	},
 	Validate: validateCSIDriver,
+	Warnings: func(d, old *storagev1.CSIDriver) (list []string) {
+		if old == nil && len(d.Spec.TokenRequests) > 0 && d.Spec.ServiceAccountTokenInSecrets == nil {
+			list = append(list, "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes")
+		}
+		return list
+	},
 	Columns: []api.Column[*storagev1.CSIDriver]{
 		{Name: "AttachRequired", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return d.Spec.AttachRequired == nil || *d.Spec.AttachRequired }},
 		{Name: "PodInfoOnMount", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.PodInfoOnMount) }},

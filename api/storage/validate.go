@@ -24,24 +24,12 @@ const (
 )
 
 func validateStorageClass(c, old *storagev1.StorageClass) (errs field.ErrorList) {
-	if old != nil {
-		if !equality.Semantic.DeepEqual(c.Parameters, old.Parameters) {
-			errs = append(errs, field.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden."))
-		}
-		if c.Provisioner != old.Provisioner {
-			errs = append(errs, field.Forbidden(field.NewPath("provisioner"), "updates to provisioner are forbidden."))
-		}
-		if !equality.Semantic.DeepEqual(c.ReclaimPolicy, old.ReclaimPolicy) {
-			errs = append(errs, field.Forbidden(field.NewPath("reclaimPolicy"), "updates to reclaimPolicy are forbidden."))
-		}
-		errs = append(errs, apivalidation.ValidateImmutableField(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
-	}
 	at := field.NewPath("provisioner")
 	if c.Provisioner == "" {
 		errs = append(errs, field.Required(at, ""))
 	} else {
 		for _, msg := range validation.IsQualifiedName(strings.ToLower(c.Provisioner)) {
-			errs = append(errs, field.Invalid(at, c.Provisioner, msg))
+			errs = append(errs, field.Invalid(at, strings.ToLower(c.Provisioner), msg))
 		}
 	}
 	errs = append(errs, validateParameters(c.Parameters, true, field.NewPath("parameters"))...)
@@ -56,7 +44,22 @@ func validateStorageClass(c, old *storagev1.StorageClass) (errs field.ErrorList)
 		errs = append(errs, field.NotSupported(field.NewPath("volumeBindingMode"), *m,
 			[]storagev1.VolumeBindingMode{storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer}))
 	}
-	return append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+	errs = append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+	if old != nil {
+		errs = append(errs, fixed(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
+		errs = append(errs, fixed(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+		errs = append(errs, fixed(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
+		errs = append(errs, fixed(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
+	}
+	return errs
+}
+
+// fixed complains where a field that is marked +k8s:immutable did change; such rules show no value.
+func fixed(now, was any, at *field.Path) field.ErrorList {
+	if equality.Semantic.DeepEqual(now, was) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, nil, apivalidation.FieldImmutableErrorMsg)}
 }
 
 // validateParameters bounds what is handed to a driver.
@@ -100,7 +103,7 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) (
 			}
 			all[e.Key] = slices.Sorted(slices.Values(e.Values))
 		}
-		if slices.ContainsFunc(seen, func(o map[string][]string) bool { return equality.Semantic.DeepEqual(o, all) }) {
+		if len(all) == 0 || slices.ContainsFunc(seen, func(o map[string][]string) bool { return equality.Semantic.DeepEqual(o, all) }) {
 			errs = append(errs, field.Duplicate(at.Child("matchLabelExpressions"), ""))
 		}
 		seen = append(seen, all)
@@ -116,8 +119,10 @@ func validateDriverName(name string, at *field.Path) (errs field.ErrorList) {
 	if len(name) > maxDriverName {
 		errs = append(errs, field.TooLong(at, name, maxDriverName))
 	}
-	for _, msg := range validation.IsDNS1123Subdomain(strings.ToLower(name)) {
-		errs = append(errs, field.Invalid(at, name, msg))
+	if name != "" {
+		for _, msg := range validation.IsDNS1123Subdomain(strings.ToLower(name)) {
+			errs = append(errs, field.Invalid(at, name, msg))
+		}
 	}
 	return errs
 }
@@ -128,12 +133,13 @@ func validateVolumeAttachment(a, old *storagev1.VolumeAttachment) (errs field.Er
 	source := a.Spec.Source
 	switch at := at.Child("source"); {
 	case source.InlineVolumeSpec == nil && source.PersistentVolumeName == nil:
-		errs = append(errs, field.Required(at, "must specify one of inlineVolumeSpec and persistentVolumeName"))
+		errs = append(errs, field.Required(at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"))
 	case source.InlineVolumeSpec != nil && source.PersistentVolumeName != nil:
 		errs = append(errs, field.Forbidden(at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"))
-	case source.PersistentVolumeName != nil && *source.PersistentVolumeName == "":
-		errs = append(errs, field.Required(at.Child("persistentVolumeName"), "must specify non empty persistentVolumeName"))
 	case source.PersistentVolumeName != nil:
+		if *source.PersistentVolumeName == "" {
+			errs = append(errs, field.Required(at.Child("persistentVolumeName"), "must specify non empty persistentVolumeName"))
+		}
 		for _, msg := range apivalidation.NameIsDNSSubdomain(*source.PersistentVolumeName, false) {
 			errs = append(errs, field.Invalid(at.Child("persistentVolumeName"), *source.PersistentVolumeName, msg))
 		}
@@ -152,21 +158,35 @@ func validateVolumeAttachment(a, old *storagev1.VolumeAttachment) (errs field.Er
 	if e := a.Status.AttachError; e != nil && len(e.Message) > maxErrorMessage {
 		errs = append(errs, field.TooLong(status.Child("attachError", "message"), e.Message, maxErrorMessage))
 	}
+	if e := a.Status.AttachError; e != nil {
+		if e.ErrorCode != nil && *e.ErrorCode < 0 {
+			errs = append(errs, field.Invalid(status.Child("attachError", "errorCode"), *e.ErrorCode, validation.InclusiveRangeError(0, 1<<31-1)))
+		}
+	}
 	if e := a.Status.DetachError; e != nil && len(e.Message) > maxErrorMessage {
 		errs = append(errs, field.TooLong(status.Child("detachError", "message"), e.Message, maxErrorMessage))
 	}
 	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(a.Spec, old.Spec, at)...)
+		errs = append(errs, fixed(a.Spec, old.Spec, at)...)
 	}
 	return errs
 }
 
 func validateVolumeAttributesClass(c, old *storagev1.VolumeAttributesClass) (errs field.ErrorList) {
-	errs = append(errs, validateDriverName(c.DriverName, field.NewPath("driverName"))...)
+	at := field.NewPath("driverName")
+	if c.DriverName == "" {
+		errs = append(errs, field.Required(at, ""))
+	} else {
+		for _, msg := range validation.IsQualifiedName(strings.ToLower(c.DriverName)) {
+			errs = append(errs, field.Invalid(at, strings.ToLower(c.DriverName), msg))
+		}
+	}
 	errs = append(errs, validateParameters(c.Parameters, false, field.NewPath("parameters"))...)
-	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(c.DriverName, old.DriverName, field.NewPath("driverName"))...)
-		errs = append(errs, apivalidation.ValidateImmutableField(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
+	if old != nil && c.DriverName != old.DriverName {
+		errs = append(errs, field.Forbidden(at, "updates to driverName are forbidden."))
+	}
+	if old != nil && !equality.Semantic.DeepEqual(c.Parameters, old.Parameters) {
+		errs = append(errs, field.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden."))
 	}
 	return errs
 }

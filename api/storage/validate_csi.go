@@ -15,7 +15,9 @@ import (
 
 func validateCSIDriver(d, old *storagev1.CSIDriver) (errs field.ErrorList) {
 	spec, at := &d.Spec, field.NewPath("spec")
-	errs = append(errs, validateDriverName(d.Name, field.NewPath("name"))...)
+	if len(d.Name) > maxDriverName {
+		errs = append(errs, field.TooLong(field.NewPath("name"), d.Name, maxDriverName))
+	}
 	if old != nil {
 		errs = append(errs, apivalidation.ValidateImmutableField(spec.AttachRequired, old.Spec.AttachRequired, at.Child("attachedRequired"))...)
 		errs = append(errs, apivalidation.ValidateImmutableField(spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, at.Child("volumeLifecycleModes"))...)
@@ -53,7 +55,7 @@ func validateCSIDriver(d, old *storagev1.CSIDriver) (errs field.ErrorList) {
 	for _, m := range spec.VolumeLifecycleModes {
 		if m != storagev1.VolumeLifecyclePersistent && m != storagev1.VolumeLifecycleEphemeral {
 			errs = append(errs, field.NotSupported(at.Child("volumeLifecycleModes"), m,
-				[]storagev1.VolumeLifecycleMode{storagev1.VolumeLifecycleEphemeral, storagev1.VolumeLifecyclePersistent}))
+				[]storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral}))
 		}
 	}
 	if spec.ServiceAccountTokenInSecrets != nil && len(spec.TokenRequests) == 0 {
@@ -85,11 +87,14 @@ func validateCSINode(n, old *storagev1.CSINode) (errs field.ErrorList) {
 		}
 		names[d.Name] = true
 		for j, key := range d.TopologyKeys {
+			if key == "" {
+				errs = append(errs, field.Required(at, ""))
+			}
 			if slices.Contains(d.TopologyKeys[:j], key) {
-				errs = append(errs, field.Duplicate(at.Child("topologyKeys"), key))
+				errs = append(errs, field.Duplicate(at, key))
 			}
 			for _, msg := range validation.IsQualifiedName(key) {
-				errs = append(errs, field.Invalid(at.Child("topologyKeys"), key, msg))
+				errs = append(errs, field.Invalid(at, key, msg))
 			}
 		}
 	}
@@ -98,11 +103,11 @@ func validateCSINode(n, old *storagev1.CSINode) (errs field.ErrorList) {
 	}
 	// A driver comes and goes as a whole; only what it can take may change.
 	for _, was := range old.Spec.Drivers {
-		for i, d := range n.Spec.Drivers {
+		for _, d := range n.Spec.Drivers {
 			now := d
 			now.Allocatable, was.Allocatable = nil, nil
 			if d.Name == was.Name && !equality.Semantic.DeepEqual(now, was) {
-				errs = append(errs, field.Invalid(at.Index(i), d, "field is immutable"))
+				errs = append(errs, field.Invalid(at, now, "field is immutable"))
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 // Package direct is the client for the parts that run in the server's own process.
 // Reads and views are the server's memory itself; writes go through the registry as they
-// would over HTTP: authorized, admitted, validated. Only the bytes are left out.
+// would over HTTP: authorized, admitted, validated, and written into the audit trail. Only the bytes are left out.
+// Views are not requests: nothing of them is in the trail.
 package direct
 
 import (
@@ -24,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/registry"
@@ -34,6 +36,8 @@ import (
 type Server struct {
 	Registry *registry.Registry
 	Authz    authz.Authorizer
+	// Audit is the audit trail; nil: nothing is written down.
+	Audit *audit.Trail
 	// Resources are all built-in ones that are served.
 	Resources map[schema.GroupVersionResource]*api.Info
 
@@ -70,26 +74,33 @@ var _ client.Client = (*Client)(nil)
 // As makes a client that acts as a user.
 func (s *Server) As(user authenticationv1.UserInfo) *Client { return &Client{s, user} }
 
-func (c *Client) request(ctx context.Context, verb string, r client.Resource, namespace, name, subresource string) (registry.Request, error) {
+// request judges a request; over must be called on its act, with how it went, even where there is an error.
+func (c *Client) request(ctx context.Context, verb string, r client.Resource, namespace, name, subresource string) (registry.Request, *act, error) {
 	i := c.server.find(r.GroupVersionResource)
 	if i == nil {
-		return registry.Request{}, apierrors.NewNotFound(r.GroupResource(), name)
+		return registry.Request{}, nil, apierrors.NewNotFound(r.GroupResource(), name)
 	}
 	a := authz.Attributes{User: c.user, Verb: verb, ResourceRequest: true, Group: r.Group, Version: r.Version, Resource: r.GroupVersionResource.Resource,
 		Subresource: subresource, Namespace: namespace, Name: name}
-	if d, reason, err := c.server.Authz.Authorize(ctx, a); d != authz.Allow {
+	e, err := c.begin(&a)
+	if err != nil {
+		return registry.Request{}, e, err
+	}
+	d, reason, err := c.server.Authz.Authorize(ctx, a)
+	e.judged(d, reason)
+	if d != authz.Allow {
 		if err != nil && reason == "" {
 			reason = err.Error()
 		}
 		denied := apierrors.NewForbidden(r.GroupResource(), name, fmt.Errorf("denied"))
 		denied.ErrStatus.Message = authz.Forbidden(a, reason)
-		return registry.Request{}, denied
+		return registry.Request{}, e, denied
 	}
 	q := registry.Request{Info: i, Namespace: namespace, Name: name, Subresource: subresource, User: c.user, Manager: manager(c.user.Username)}
 	if !i.Namespaced {
 		q.Namespace = ""
 	}
-	return q, nil
+	return q, e, nil
 }
 
 // manager is the name of the component that a user stands for, as its user agent would say it over HTTP.
@@ -106,8 +117,9 @@ func manager(user string) string {
 }
 
 // Get reads the newest state.
-func (c *Client) Get(ctx context.Context, r client.Resource, namespace, name string) (client.Object, error) {
-	q, err := c.request(ctx, "get", r, namespace, name, "")
+func (c *Client) Get(ctx context.Context, r client.Resource, namespace, name string) (got client.Object, err error) {
+	q, e, err := c.request(ctx, "get", r, namespace, name, "")
+	defer func() { e.over(q.Info, got, err) }()
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +134,9 @@ func (c *Client) Get(ctx context.Context, r client.Resource, namespace, name str
 }
 
 // List reads the newest state.
-func (c *Client) List(ctx context.Context, r client.Resource, namespace string, s client.Selection) ([]client.Object, string, error) {
-	q, err := c.request(ctx, "list", r, namespace, "", "")
+func (c *Client) List(ctx context.Context, r client.Resource, namespace string, s client.Selection) (objs []client.Object, _ string, err error) {
+	q, e, err := c.request(ctx, "list", r, namespace, "", "")
+	defer func() { e.over(nil, nil, err) }()
 	if err != nil {
 		return nil, "", err
 	}
@@ -136,7 +149,7 @@ func (c *Client) List(ctx context.Context, r client.Resource, namespace string, 
 		return nil, "", err
 	}
 	items, revision := c.server.Registry.State.List(q.Info.Stored, f)
-	objs, err := objects(q.Info, items, partial(r))
+	objs, err = objects(q.Info, items, partial(r))
 	return objs, strconv.FormatUint(revision, 10), err
 }
 
@@ -175,11 +188,13 @@ func filter(s client.Selection) (f watch.Filter, err error) {
 }
 
 // Create stores obj or asks a subresource.
-func (c *Client) Create(ctx context.Context, r client.Resource, namespace, name, subresource string, obj client.Object) (client.Object, error) {
-	q, err := c.request(ctx, "create", r, namespace, name, subresource)
+func (c *Client) Create(ctx context.Context, r client.Resource, namespace, name, subresource string, obj client.Object) (stored client.Object, err error) {
+	q, e, err := c.request(ctx, "create", r, namespace, name, subresource)
+	defer func() { e.over(q.Info, stored, err) }()
 	if err != nil {
 		return nil, err
 	}
+	e.object(q.Info, obj)
 	obj = obj.DeepCopyObject().(client.Object)
 	if answer := c.server.Registry.Creator(q.Info.Resource, subresource); answer != nil {
 		got, err := answer(ctx, q, obj)
@@ -194,11 +209,13 @@ func (c *Client) Create(ctx context.Context, r client.Resource, namespace, name,
 }
 
 // Update replaces an object or a part of it.
-func (c *Client) Update(ctx context.Context, r client.Resource, subresource string, obj client.Object) (client.Object, error) {
-	q, err := c.request(ctx, "update", r, obj.GetNamespace(), obj.GetName(), subresource)
+func (c *Client) Update(ctx context.Context, r client.Resource, subresource string, obj client.Object) (stored client.Object, err error) {
+	q, e, err := c.request(ctx, "update", r, obj.GetNamespace(), obj.GetName(), subresource)
+	defer func() { e.over(q.Info, stored, err) }()
 	if err != nil {
 		return nil, err
 	}
+	e.object(q.Info, obj)
 	return c.change(ctx, q, registry.Replace(obj))
 }
 
@@ -210,11 +227,13 @@ func (c *Client) change(ctx context.Context, q registry.Request, change registry
 }
 
 // Patch applies a JSON, merge or strategic merge patch.
-func (c *Client) Patch(ctx context.Context, r client.Resource, namespace, name, subresource string, t types.PatchType, patch []byte) (client.Object, error) {
-	q, err := c.request(ctx, "patch", r, namespace, name, subresource)
+func (c *Client) Patch(ctx context.Context, r client.Resource, namespace, name, subresource string, t types.PatchType, patch []byte) (stored client.Object, err error) {
+	q, e, err := c.request(ctx, "patch", r, namespace, name, subresource)
+	defer func() { e.over(q.Info, stored, err) }()
 	if err != nil {
 		return nil, err
 	}
+	e.sent(patch)
 	return c.change(ctx, q, func(_ context.Context, old api.Object) (api.Object, error) {
 		doc, err := json.Marshal(old)
 		if err != nil {
@@ -252,8 +271,9 @@ func (c *Client) Patch(ctx context.Context, r client.Resource, namespace, name, 
 }
 
 // Delete deletes an object.
-func (c *Client) Delete(ctx context.Context, r client.Resource, namespace, name string, o metav1.DeleteOptions) error {
-	q, err := c.request(ctx, "delete", r, namespace, name, "")
+func (c *Client) Delete(ctx context.Context, r client.Resource, namespace, name string, o metav1.DeleteOptions) (err error) {
+	q, e, err := c.request(ctx, "delete", r, namespace, name, "")
+	defer func() { e.over(nil, nil, err) }()
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,8 @@ func (v *Volumes) content(ctx context.Context, pod *corev1.Pod, vol *corev1.Volu
 			if renew, err = v.token(ctx, files, pod, p.ServiceAccountToken, def); err == nil && (next.IsZero() || renew.Before(next)) {
 				next = renew
 			}
+		case p.ClusterTrustBundle != nil:
+			err = v.trust(ctx, files, p.ClusterTrustBundle, def)
 		default:
 			err = fmt.Errorf("a projected source has a type that this node does not support")
 		}

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -130,7 +132,26 @@ func TestWriteIsAtomic(t *testing.T) {
 type sources struct {
 	maps    map[string]map[string]string
 	secrets map[string]map[string][]byte
+	bundles []*certificatesv1.ClusterTrustBundle
 	tokens  int
+}
+
+func (s *sources) TrustBundle(_ context.Context, name string) (*certificatesv1.ClusterTrustBundle, error) {
+	for _, b := range s.bundles {
+		if b.Name == name {
+			return b, nil
+		}
+	}
+	return nil, nil
+}
+
+func (s *sources) TrustBundles(_ context.Context, signer string) (out []*certificatesv1.ClusterTrustBundle, _ error) {
+	for _, b := range s.bundles {
+		if b.Spec.SignerName == signer {
+			out = append(out, b)
+		}
+	}
+	return out, nil
 }
 
 func (s *sources) ConfigMap(_ context.Context, _, name string) (*corev1.ConfigMap, error) {
@@ -192,6 +213,49 @@ func TestContent(t *testing.T) {
 			}
 			if s := strings.Join(got, ", "); s != tt.want {
 				t.Errorf("got %q, want %q", s, tt.want)
+			}
+		})
+	}
+}
+
+// TestTrust: certificates are in the file once each, of the bundles that the volume means.
+func TestTrust(t *testing.T) {
+	anchor := func(s string) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte(s)}))
+	}
+	bundle := func(name, signer, color string, anchors ...string) *certificatesv1.ClusterTrustBundle {
+		b := &certificatesv1.ClusterTrustBundle{ObjectMeta: v1.ObjectMeta{Name: name, Labels: map[string]string{"color": color}}}
+		b.Spec.SignerName, b.Spec.TrustBundle = signer, "said before\n"+strings.Join(anchors, "said between\n")
+		return b
+	}
+	src := &sources{bundles: []*certificatesv1.ClusterTrustBundle{bundle("own", "", "red", anchor("b"), anchor("a"), anchor("b")),
+		bundle("x:1", "x", "red", anchor("c")), bundle("x:2", "x", "blue", anchor("c"), anchor("d"))}}
+	red := &v1.LabelSelector{MatchLabels: map[string]string{"color": "red"}}
+	tests := map[string]struct {
+		p    corev1.ClusterTrustBundleProjection
+		want string
+	}{
+		"by name":                {corev1.ClusterTrustBundleProjection{Name: ptr.To("own")}, anchor("a") + anchor("b")},
+		"by labels":              {corev1.ClusterTrustBundleProjection{SignerName: ptr.To("x"), LabelSelector: red}, anchor("c")},
+		"all of a signer":        {corev1.ClusterTrustBundleProjection{SignerName: ptr.To("x"), LabelSelector: &v1.LabelSelector{}}, anchor("c") + anchor("d")},
+		"no selector takes none": {corev1.ClusterTrustBundleProjection{SignerName: ptr.To("x")}, `error: no clustertrustbundles of signer "x" have the labels`},
+		"none, but it may":       {corev1.ClusterTrustBundleProjection{SignerName: ptr.To("x"), Optional: ptr.To(true)}, ""},
+		"another name":           {corev1.ClusterTrustBundleProjection{Name: ptr.To("other")}, `error: clustertrustbundle "other" not found`},
+		"another, but it may":    {corev1.ClusterTrustBundleProjection{Name: ptr.To("other"), Optional: ptr.To(true)}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.p.Path = "ca.pem"
+			v := New(t.TempDir(), src, func() time.Time { return noon })
+			files, _, err := v.content(t.Context(), &corev1.Pod{}, &corev1.Volume{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{ClusterTrustBundle: &tt.p}}}}})
+			got := string(files["ca.pem"].data)
+			if err != nil {
+				got = "error: " + err.Error()
+			} else if len(files) != 1 {
+				t.Errorf("files %v", files)
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}

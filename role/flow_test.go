@@ -1,0 +1,152 @@
+package role_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/flow"
+)
+
+const flowGroup = "/apis/flowcontrol.apiserver.k8s.io/v1"
+
+// TestFlow: a client that floods a real server is told to come again later, and nobody else notices.
+func TestFlow(t *testing.T) {
+	p, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	admin := p.as(t, "admin")
+	ns, other := p.namespace(t), p.namespace(t)
+	flood, user := p.as(t, p.token(t, ns)), p.as(t, p.token(t, other))
+	must := func(a answer, code int) answer {
+		t.Helper()
+		if a.code != code {
+			t.Errorf("HTTP %d, want %d: %s", a.code, code, a.body)
+		}
+		return a
+	}
+	t.Run("the default objects are there, and requests say of which they were", func(t *testing.T) {
+		uids := map[string]string{}
+		for _, kind := range []string{"flowschemas", "prioritylevelconfigurations"} {
+			list := into[metav1.PartialObjectMetadataList](t, admin.do(t, "GET", flowGroup+"/"+kind, ""), 200)
+			var names []string
+			for _, o := range list.Items {
+				names = append(names, o.Name)
+				uids[kind+"/"+o.Name] = string(o.UID)
+				if o.Annotations[flowcontrolv1.AutoUpdateAnnotationKey] != "true" {
+					t.Errorf("%s %s: annotations %v", kind, o.Name, o.Annotations)
+				}
+			}
+			want := []string{"catch-all", "exempt", "global-default", "leader-election", "node-high", "system", "workload-high", "workload-low"}
+			if kind == "flowschemas" {
+				want = []string{"catch-all", "exempt", "global-default", "kube-controller-manager", "kube-scheduler", "kube-system-service-accounts", "probes", "service-accounts", "system-leader-election", "system-node-high", "system-nodes"}
+			}
+			if !slices.Equal(names, want) {
+				t.Errorf("%s: %q", kind, names)
+			}
+		}
+		for schema, who := range map[string]caller{"exempt exempt": admin, "service-accounts workload-low": user} {
+			schema, level, _ := strings.Cut(schema, " ")
+			h := who.do(t, "GET", "/api/v1/namespaces/"+other+"/pods", "").header
+			if h.Get("X-Kubernetes-PF-FlowSchema-UID") != uids["flowschemas/"+schema] || h.Get("X-Kubernetes-PF-PriorityLevel-UID") != uids["prioritylevelconfigurations/"+level] {
+				t.Errorf("%s: got headers %v", schema, h)
+			}
+		}
+	})
+	t.Run("what users changed stays, what is mandatory is put right", func(t *testing.T) {
+		change := func(kind, name, patch string) {
+			t.Helper()
+			must(admin.do(t, "PATCH", flowGroup+"/"+kind+"/"+name, patch, "Content-Type: application/merge-patch+json"), 200)
+		}
+		change("flowschemas", "service-accounts", `{"metadata":{"annotations":{"apf.kubernetes.io/autoupdate-spec":"false"}},"spec":{"matchingPrecedence":8888}}`)
+		change("flowschemas", "global-default", `{"spec":{"matchingPrecedence":9990}}`)
+		change("flowschemas", "kube-scheduler", `{"metadata":{"annotations":{"apf.kubernetes.io/autoupdate-spec":null}},"spec":{"matchingPrecedence":801}}`)
+		change("prioritylevelconfigurations", "catch-all", `{"metadata":{"annotations":{"apf.kubernetes.io/autoupdate-spec":"false"}}}`)
+		must(admin.do(t, "DELETE", flowGroup+"/flowschemas/probes", ""), 200)
+		for range 2 { // the second time there is nothing to do
+			if err := flow.Ensure(t.Context(), p.Client("system:apiserver", "system:masters")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, want := range map[string]string{"service-accounts": "8888 false", "global-default": "9900 true", "kube-scheduler": "801 false", "probes": "2 true"} {
+			o := into[flowcontrolv1.FlowSchema](t, admin.do(t, "GET", flowGroup+"/flowschemas/"+name, ""), 200)
+			if got := fmt.Sprint(o.Spec.MatchingPrecedence, " ", o.Annotations[flowcontrolv1.AutoUpdateAnnotationKey]); got != want {
+				t.Errorf("%s: got %s, want %s", name, got, want)
+			}
+		}
+		o := into[flowcontrolv1.PriorityLevelConfiguration](t, admin.do(t, "GET", flowGroup+"/prioritylevelconfigurations/catch-all", ""), 200)
+		if *o.Spec.Limited.NominalConcurrencyShares != 5 || o.Annotations[flowcontrolv1.AutoUpdateAnnotationKey] != "true" {
+			t.Errorf("catch-all: %d shares, %v", *o.Spec.Limited.NominalConcurrencyShares, o.Annotations)
+		}
+	})
+	t.Run("a flood", func(t *testing.T) {
+		must(admin.do(t, "POST", flowGroup+"/prioritylevelconfigurations", text("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", "dam",
+			`"spec":{"type":"Limited","limited":{"nominalConcurrencyShares":1,"lendablePercent":0,"borrowingLimitPercent":0,"limitResponse":{"type":"Queue","queuing":{"queues":1,"handSize":1,"queueLengthLimit":2}}}}`)), 201)
+		must(admin.do(t, "POST", flowGroup+"/flowschemas", text("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", "dam",
+			fmt.Sprintf(`"spec":{"matchingPrecedence":50,"priorityLevelConfiguration":{"name":"dam"},"rules":[{"subjects":[{"kind":"ServiceAccount","serviceAccount":{"namespace":%q,"name":"default"}}],"resourceRules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"clusterScope":true,"namespaces":["*"]}]}]}`, ns))), 201)
+		for _, who := range []string{ns, other} {
+			must(admin.do(t, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", text("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", who,
+				`"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"}`, fmt.Sprintf(`"subjects":[{"kind":"ServiceAccount","namespace":%q,"name":"default"}]`, who))), 201)
+		}
+		for n := range 4 { // a list of them is worth all seats of the level
+			must(admin.do(t, "POST", "/api/v1/namespaces/"+ns+"/configmaps", text("v1", "ConfigMap", fmt.Sprint("big-", n), fmt.Sprintf(`"data":{"k":%q}`, strings.Repeat("x", 900<<10)))), 201)
+		}
+		var served, refused atomic.Int64
+		var over atomic.Bool
+		var all sync.WaitGroup
+		for range 16 {
+			all.Go(func() {
+				for until := time.Now().Add(10 * time.Second); !over.Load() && time.Now().Before(until); {
+					a := flood.do(t, "GET", "/api/v1/configmaps", "")
+					switch {
+					case a.code == 200:
+						served.Add(1)
+					case a.code == 429 && a.header.Get("Retry-After") == "1" && a.status().Reason == metav1.StatusReasonTooManyRequests:
+						refused.Add(1)
+						time.Sleep(20 * time.Millisecond) // or this process has no time for the others
+					default:
+						t.Errorf("HTTP %d, %v", a.code, a.header)
+						return
+					}
+				}
+			})
+		}
+		for until := time.Now().Add(10 * time.Second); refused.Load() < 20 && time.Now().Before(until); time.Sleep(time.Millisecond) {
+		}
+		for n := range 15 { // somebody else, meanwhile
+			name := fmt.Sprint("c-", n)
+			must(user.do(t, "POST", "/api/v1/namespaces/"+other+"/configmaps", text("v1", "ConfigMap", name)), 201)
+			must(user.do(t, "GET", "/api/v1/namespaces/"+other+"/configmaps/"+name, ""), 200)
+		}
+		over.Store(true)
+		all.Wait()
+		if served.Load() == 0 || refused.Load() < 20 {
+			t.Errorf("of the flood %d were served, %d sent away", served.Load(), refused.Load())
+		}
+		must(flood.do(t, "GET", "/api/v1/namespaces/"+other+"/configmaps", ""), 200)
+		metrics := string(must(admin.do(t, "GET", "/metrics", ""), 200).body)
+		if !strings.Contains(metrics, `apiserver_flowcontrol_rejected_requests_total{flow_schema="dam",priority_level="dam",reason="queue-full"}`) ||
+			!strings.Contains(metrics, `apiserver_flowcontrol_current_executing_seats{priority_level="dam"} 0`) {
+			t.Error("the metrics do not say so")
+		}
+	})
+	t.Run("watches keep no seat", func(t *testing.T) {
+		for range 6 { // the level has three
+			flood.watch(t, "/api/v1/namespaces/"+ns+"/secrets")
+		}
+		must(flood.do(t, "GET", "/api/v1/namespaces/"+ns+"/secrets", ""), 200)
+	})
+}
