@@ -7,7 +7,9 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -252,6 +254,9 @@ const DefinitionsKey = "apiextensions.k8s.io/customresourcedefinitions"
 func (i *Info) GVK() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: i.Group, Version: i.Version, Kind: i.Kind}
 }
+
+// SelectableFields are the names of Fields.
+func (i *Info) SelectableFields() []string { return slices.Sorted(maps.Keys(i.Fields)) }
 
 // AllVerbs are those of an ordinary resource, in discovery's order.
 var AllVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}

@@ -122,6 +122,9 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return nil, invalid(err)
 		}
 		if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != i.GVK() {
+			if i.Custom != nil { // Source: what Kubernetes 1.37 does
+				return nil, apierrors.NewInvalid(gvk.GroupKind(), q.Name, becomes(gvk, i.GVK()))
+			}
 			return nil, wrongKind(i, gvk)
 		}
 		if len(strict) > 0 && level == metav1.FieldValidationStrict {
@@ -134,4 +137,15 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		// one that it was applied to, and is applied again on a conflict.
 		return obj, nil
 	})
+}
+
+// becomes is what is wrong with a custom resource's object that is to be of another kind or version.
+func becomes(got, want schema.GroupVersionKind) (errs field.ErrorList) {
+	if got.Kind != want.Kind {
+		errs = append(errs, field.Invalid(field.NewPath("kind"), got.Kind, "must be "+want.Kind))
+	}
+	if got.GroupVersion() != want.GroupVersion() {
+		errs = append(errs, field.Invalid(field.NewPath("apiVersion"), got.GroupVersion().String(), "must be "+want.GroupVersion().String()))
+	}
+	return errs
 }

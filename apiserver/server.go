@@ -231,6 +231,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		r = r.WithContext(ctx)
 	}
 	if t.subresource != "" && !known(t) {
+		if t.info.Custom != nil { // Source: what Kubernetes 1.37 does
+			return apierrors.NewNotFound(t.info.GroupResource(), t.name)
+		}
 		return notFoundPath()
 	}
 	if !offers(t) {

@@ -155,9 +155,12 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 		if head, err = listHead(i.ListKind, i.GVK().GroupVersion().String(), l); err != nil {
 			return err
 		}
-		prefix := len(api.JSONPrefix(i)) // items of a list do not repeat what they are
+		if i.Custom != nil && l.next == "" { // whose lists say so
+			head = bytes.Replace(head, []byte(`"metadata":{"`), []byte(`"metadata":{"continue":"","`), 1)
+		}
+		prefix := len(api.JSONPrefix(i)) // items of a list do not repeat what they are, unless they are custom resources
 		cut := func(dst []byte, at int, err error) ([]byte, error) {
-			if err != nil {
+			if err != nil || i.Custom != nil {
 				return dst, err
 			}
 			n := copy(dst[at+1:], dst[at+prefix:])

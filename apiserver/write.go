@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,9 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 	}
 	if err != nil {
 		summary := "<empty>"
+		if i.Custom != nil {
+			return i.GVK(), apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", i.Kind, err, beginning(shown)))
+		}
 		if len(shown) > 30 {
 			summary = fmt.Sprintf("%x ...", shown[:30])
 		} else if len(shown) > 0 {
@@ -118,6 +122,9 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 		return i.GVK(), apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", i.Kind, err, summary))
 	}
 	got := *gvk
+	if got.Kind == "" && i.Custom != nil { // which have no type of their own that says it
+		return got, apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): Object 'Kind' is missing in '%s' (%s)", i.Kind, data, beginning(shown)))
+	}
 	if got.Kind == "" {
 		got.Kind = i.Kind
 	}
@@ -125,6 +132,21 @@ func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, er
 		got.Group, got.Version = i.Group, i.Version
 	}
 	return got, nil
+}
+
+// beginning is how errors about custom resources show a body: as text where it is an object.
+func beginning(data []byte) string {
+	verb, more := "%x", ""
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		verb = "%s"
+	}
+	switch {
+	case len(data) == 0:
+		return "<empty>"
+	case len(data) > 30:
+		data, more = data[:30], " ..."
+	}
+	return fmt.Sprintf(verb, data) + more
 }
 
 // decode reads a body, of which the object keeps nothing, into a new object of info's kind.
@@ -147,13 +169,16 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 		if err != nil {
 			return nil, err
 		}
-		if gvk != i.GVK() {
+		if gvk != i.GVK() && (i.Custom == nil || gvk.Kind == i.Kind) {
 			return nil, wrongKind(i, gvk)
 		}
 		obj = i.New()
 		strict, err := read(i, media, obj, data)
 		if err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, err))
+		}
+		if gvk != i.GVK() {
+			return nil, apierrors.NewInvalid(gvk.GroupKind(), obj.GetName(), becomes(gvk, i.GVK()))
 		}
 		if err := report(i, strict, level, warn); err != nil {
 			return nil, err
@@ -348,7 +373,14 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {
-		return apierrors.NewInvalid(i.GVK().GroupKind(), obj.GetName(), field.ErrorList{
+		if obj.GetName() != q.Name {
+			return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.Name))
+		}
+		kind := i.GVK().GroupKind()
+		if i.Custom != nil || i.StoreKey == api.DefinitionsKey { // Source: what Kubernetes 1.37 does
+			kind.Kind = i.Resource
+		}
+		return apierrors.NewInvalid(kind, obj.GetName(), field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 	}
 	if err := s.change(w, r, t, q, f, replace); !registry.CreatesOnUpdate(t.info) || !apierrors.IsNotFound(err) {

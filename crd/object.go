@@ -2,6 +2,7 @@ package crd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -40,7 +41,10 @@ func (v *version) receive(obj api.Object) (strict []error, err error) {
 // was stored, metadata that cannot be is dropped too.
 func shape(obj map[string]any, s *structural.Structural, stored bool) (unknown []string, err error) {
 	ferr, unknown := objectmeta.CoerceWithOptions(nil, obj, s, true, objectmeta.CoerceOptions{DropInvalidFields: stored, ReturnUnknownFieldPaths: !stored})
-	if ferr != nil {
+	switch {
+	case ferr != nil && ferr.Field == "metadata":
+		return nil, errors.New(ferr.Detail)
+	case ferr != nil:
 		return nil, ferr
 	}
 	if _, ok := obj["metadata"].(map[string]any); !ok {

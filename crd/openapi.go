@@ -31,7 +31,7 @@ func (v *version) openapi(v2 bool) (any, error) {
 	gvk := v.info.GVK()
 	s.AddExtension("x-kubernetes-group-version-kind", []any{map[string]any{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind}})
 	if fields := v.selectableFields(); len(fields) > 0 {
-		s.AddExtension("x-kubernetes-selectable-fields", fields)
+		s.AddExtension("x-kubernetes-selectable-fields", fields) // in lists too
 	}
 	return s, nil
 }
@@ -66,39 +66,54 @@ func (v *version) published(v2 bool, metadata string) (*spec.Schema, error) {
 	}
 	if v2 {
 		s = openapiv2.ToStructuralOpenAPIV2(s)
+		withoutDefaults.Visit(s)
 	}
 	out := s.ToKubeOpenAPI()
-	embedded(out, metadata)
-	object(out, metadata)
+	within(out, v2, metadata)
+	object(out, metadata, typeDocs["apiVersion"], typeDocs["kind"])
 	return out, nil
 }
 
-// embedded adds to objects within an object what every object has.
-func embedded(s *spec.Schema, metadata string) {
+// withoutDefaults takes the defaults out of a schema, which OpenAPI 2 does not show.
+var withoutDefaults = structural.Visitor{Structural: func(s *structural.Structural) bool {
+	had := s.Default.Object != nil
+	s.Default.Object = nil
+	return had
+}}
+
+// within adds to objects within an object what every object has, and says of numbers that may be strings that they may.
+func within(s *spec.Schema, v2 bool, metadata string) {
 	if is, _ := s.Extensions.GetBool("x-kubernetes-embedded-resource"); is && s.Type.Contains("object") {
-		object(s, metadata)
+		object(s, metadata, "apiVersion defines the versioned schema of this representation of an object. More info: "+conventions+"#resources",
+			"kind is a string value representing the type of this object. In CamelCase. More info: "+conventions+"#types-kinds")
+		s.Required = append(s.Required, "kind", "apiVersion")
+	}
+	if is, _ := s.Extensions.GetBool("x-kubernetes-int-or-string"); is && !v2 && len(s.AnyOf) == 0 && len(s.AllOf) == 0 {
+		s.AnyOf = []spec.Schema{{SchemaProps: spec.SchemaProps{Type: []string{"integer"}}}, {SchemaProps: spec.SchemaProps{Type: []string{"string"}}}}
 	}
 	for name, p := range s.Properties {
-		embedded(&p, metadata)
+		within(&p, v2, metadata)
 		s.Properties[name] = p
 	}
 	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
-		embedded(s.AdditionalProperties.Schema, metadata)
+		within(s.AdditionalProperties.Schema, v2, metadata)
 	}
 	if s.Items != nil && s.Items.Schema != nil {
-		embedded(s.Items.Schema, metadata)
+		within(s.Items.Schema, v2, metadata)
 	}
 }
+
+const conventions = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
 
 var typeDocs, partialDocs = metav1.TypeMeta{}.SwaggerDoc(), metav1.PartialObjectMetadata{}.SwaggerDoc()
 
 // object adds apiVersion, kind and metadata.
-func object(s *spec.Schema, metadata string) {
+func object(s *spec.Schema, metadata, apiVersion, kind string) {
 	if s.Properties == nil {
 		s.Properties = map[string]spec.Schema{}
 	}
-	s.Properties["apiVersion"] = *spec.StringProperty().WithDescription(typeDocs["apiVersion"])
-	s.Properties["kind"] = *spec.StringProperty().WithDescription(typeDocs["kind"])
+	s.Properties["apiVersion"] = *spec.StringProperty().WithDescription(apiVersion)
+	s.Properties["kind"] = *spec.StringProperty().WithDescription(kind)
 	meta := spec.RefSchema(metadata).WithDescription(partialDocs["metadata"])
 	if strings.HasPrefix(metadata, "#/components/") { // beside a reference nothing else counts
 		meta = (&spec.Schema{}).WithDescription(partialDocs["metadata"])

@@ -278,7 +278,7 @@ func TestApplyTyped(t *testing.T) {
 	target := "t"
 	must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Apply(ctx, autoscalingapply.HorizontalPodAutoscaler("h", ns).WithSpec(
 		autoscalingapply.HorizontalPodAutoscalerSpec().WithMaxReplicas(3).WithTargetCPUUtilizationPercentage(50).
-			WithScaleTargetRef(autoscalingapply.CrossVersionObjectReference().WithKind("Deployment").WithName(target))), opts("old", false)))(t)
+			WithScaleTargetRef(autoscalingapply.CrossVersionObjectReference().WithKind("ReplicationController").WithName(target))), opts("old", false)))(t)
 	h := must(p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
 	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"maxReplicas":4}}`)
 	patch := func(force bool) error {
@@ -296,7 +296,7 @@ func TestApplyTyped(t *testing.T) {
 		`old Apply autoscaling/v1 {"f:spec":{"f:scaleTargetRef":{},"f:targetCPUUtilizationPercentage":{}}}`)
 	a := must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Get(ctx, "h", metav1.GetOptions{}))(t)
 	// The older version's manager goes on in the newer one, and takes away there what it set before.
-	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"Deployment","name":"t"}}}`)
+	body = []byte(`{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{"scaleTargetRef":{"kind":"ReplicationController","name":"t"}}}`)
 	_, err = p.typed.AutoscalingV2().HorizontalPodAutoscalers(ns).Patch(ctx, "h", types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: "old"})
 	if err != nil {
 		t.Fatal(err)

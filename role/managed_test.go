@@ -82,7 +82,7 @@ func TestManagedFields(t *testing.T) {
 	// Two versions: the fields of the one that an entry is in.
 	target := "target"
 	a := must(p.typed.AutoscalingV1().HorizontalPodAutoscalers(ns).Create(ctx, &autoscalingv1.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "h"},
-		Spec: autoscalingv1.HorizontalPodAutoscalerSpec{ScaleTargetRef: autoscalingv1.CrossVersionObjectReference{Kind: "Deployment", Name: target},
+		Spec: autoscalingv1.HorizontalPodAutoscalerSpec{ScaleTargetRef: autoscalingv1.CrossVersionObjectReference{Kind: "ReplicationController", Name: target},
 			MaxReplicas: 3, TargetCPUUtilizationPercentage: ptr.To[int32](50)}}, metav1.CreateOptions{FieldManager: "old"}))(t)
 	if got := owners(a); !strings.Contains(got, `"f:targetCPUUtilizationPercentage":{}`) {
 		t.Errorf("in v1: %s", got)

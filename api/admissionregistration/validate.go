@@ -233,10 +233,6 @@ func validateConditions(list []admissionv1.MatchCondition, at *field.Path) (errs
 
 // validateRule checks which requests are meant. Source: type comments of Rule.
 func validateRule(r *admissionv1.RuleWithOperations, subresources bool, at *field.Path) (errs field.ErrorList) {
-	errs = append(errs, oneOrMany(r.APIGroups, "API groups", true, at.Child("apiGroups"))...)
-	errs = append(errs, oneOrMany(r.APIVersions, "API versions", false, at.Child("apiVersions"))...)
-	errs = append(errs, validateResources(r.Resources, subresources, at.Child("resources"))...)
-	errs = append(errs, supported(r.Scope, scopes, at.Child("scope"))...)
 	ops := at.Child("operations")
 	if len(r.Operations) == 0 {
 		errs = append(errs, field.Required(ops, ""))
@@ -247,6 +243,10 @@ func validateRule(r *admissionv1.RuleWithOperations, subresources bool, at *fiel
 	for i := range r.Operations {
 		errs = append(errs, supported(&r.Operations[i], operations, ops.Index(i))...)
 	}
+	errs = append(errs, oneOrMany(r.APIGroups, "API groups", true, at.Child("apiGroups"))...)
+	errs = append(errs, oneOrMany(r.APIVersions, "API versions", false, at.Child("apiVersions"))...)
+	errs = append(errs, validateResources(r.Resources, subresources, at.Child("resources"))...)
+	errs = append(errs, supported(r.Scope, scopes, at.Child("scope"))...)
 	return errs
 }
 

@@ -71,6 +71,7 @@ func prepare(d, old *definition) {
 // leave is what the first deletion does: the definition stays until its objects are gone.
 // Source: apiextensions/v1, CustomResourceCleanupFinalizer and Terminating.
 func leave(d *definition, now metav1.Time) {
+	d.Generation-- // its spec is as it was
 	if !slices.Contains(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer) {
 		d.Finalizers = append(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer)
 	}

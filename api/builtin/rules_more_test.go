@@ -101,10 +101,10 @@ webhooks[0].clientConfig.url: Invalid value: "q=1": query parameters are not per
 		"with one we speak":     {doc: hook("name: a.b.c, sideEffects: None, admissionReviewVersions: [v9], clientConfig: {url: 'https://h'}"), want: `webhooks[0].admissionReviewVersions: Invalid value: ["v9"]: must include at least one of v1, v1beta1`},
 		"half a minute at most": {doc: hook(good + ", timeoutSeconds: 31, clientConfig: {url: 'https://h'}"), want: `webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds`},
 		"a star stands alone": {doc: hook(good + ", clientConfig: {url: 'https://h'}, rules: [{operations: ['*', CREATE], apiGroups: ['*', a], apiVersions: ['*', v1], resources: ['*/*', pods]}]"),
-			want: `webhooks[0].rules[0].apiGroups: Invalid value: ["*","a"]: if '*' is present, must not specify other API groups
+			want: `webhooks[0].rules[0].operations: Invalid value: ["*","CREATE"]: if '*' is present, must not specify other operations
+webhooks[0].rules[0].apiGroups: Invalid value: ["*","a"]: if '*' is present, must not specify other API groups
 webhooks[0].rules[0].apiVersions: Invalid value: ["*","v1"]: if '*' is present, must not specify other API versions
-webhooks[0].rules[0].resources: Invalid value: ["*/*","pods"]: if '*/*' is present, must not specify other resources
-webhooks[0].rules[0].operations: Invalid value: ["*","CREATE"]: if '*' is present, must not specify other operations`},
+webhooks[0].rules[0].resources: Invalid value: ["*/*","pods"]: if '*/*' is present, must not specify other resources`},
 
 		"a good policy":        {doc: policy("{" + match + ", validations: [{expression: 'true'}]}")},
 		"it matches something": {doc: policy("{validations: [{expression: 'true'}]}"), want: `spec.matchConstraints: Required value`},
@@ -131,7 +131,7 @@ func TestFlowControlRules(t *testing.T) {
 		"more hands than queues": {doc: level("{type: Limited, limited: {limitResponse: {type: Queue, queuing: {queues: 4, handSize: 8}}}}"), want: `spec.limited.limitResponse.queuing.handSize: Invalid value: 8: should not be greater than queues (4)`},
 		"too much entropy":       {doc: level("{type: Limited, limited: {limitResponse: {type: Queue, queuing: {queues: 10000000, handSize: 9}}}}"), want: `spec.limited.limitResponse.queuing.handSize: Invalid value: 9: required entropy bits of deckSize 10000000 and handSize 9 should not be greater than 60`},
 		"only one is exempt":     {doc: level("{type: Exempt}"), want: `spec.type: Invalid value: "Exempt": must be "Exempt" if and only if name is "exempt"`},
-		"limited needs limits":   {doc: level("{type: Limited}"), want: `spec.limited: Required value: must not be empty when type is Limited`},
+		"limited needs limits":   {doc: level("{type: Limited}"), want: `spec.limited: Required value`},
 		"a level is named":       {doc: schema("{priorityLevelConfiguration: {name: ''}}"), want: `spec.priorityLevelConfiguration.name: Required value: must reference a priority level`},
 		"a precedence too high":  {doc: schema("{priorityLevelConfiguration: {name: p}, matchingPrecedence: 10001}"), want: `spec.matchingPrecedence: Invalid value: 10001: must not be greater than 10000`},
 		"a subject of its kind":  {doc: schema("{priorityLevelConfiguration: {name: p}, rules: [{subjects: [{kind: User}], nonResourceRules: [{verbs: [get], nonResourceURLs: [healthz]}]}]}"), want: "spec.rules[0].subjects[0].user: Required value: user is required when subject kind is 'User'\nspec.rules[0].nonResourceRules[0].nonResourceURLs[0]: Invalid value: \"healthz\": must start with slash"},
@@ -152,7 +152,7 @@ func TestDeviceRules(t *testing.T) {
 		"no count with all":      {doc: claim("{requests: [{name: g, exactly: {deviceClassName: c, allocationMode: All, count: 2}}]}"), want: `spec.devices.requests[0].exactly.count: Invalid value: 2: must not be specified when allocationMode is 'All'`},
 		"a constraint on nobody": {doc: claim("{constraints: [{requests: [x], matchAttribute: a.io/b}]}"), want: `spec.devices.constraints[0].requests[0]: Invalid value: "x": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'`},
 		"a claim stays": {old: claim("{requests: []}"), doc: claim("{requests: [{name: gpu, exactly: {deviceClassName: c}}]}"),
-			want: `spec: Invalid value: {"devices":{"requests":[{"name":"gpu","exactly":{"deviceClassName":"c","allocationMode":"ExactCount","count":1}}]}}: field is immutable`},
+			want: `spec: Invalid value: null: field is immutable`},
 		"reserved before allocated": {status: true, old: claim("{}"), doc: claim("{}") + "\nstatus: {reservedFor: [{resource: pods, name: p, uid: u}]}", want: "status.reservedFor: Forbidden: may not be specified when `allocated` is not set"},
 		"devices of a node":         {doc: slice("{driver: d.io, nodeName: n1, pool: {name: n1, resourceSliceCount: 1}, devices: [{name: d0, attributes: {model: {string: x}}}]}")},
 		"devices of nobody":         {doc: slice("{driver: d.io, pool: {name: n1, resourceSliceCount: 1}}"), want: "spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"},

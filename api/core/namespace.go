@@ -57,8 +57,8 @@ var Namespace = api.Define(api.Resource[*corev1.Namespace]{
 })
 
 func validateNamespace(n, _ *corev1.Namespace) (errs field.ErrorList) {
-	for i, f := range n.Spec.Finalizers {
-		path := field.NewPath("spec", "finalizers").Index(i)
+	for _, f := range n.Spec.Finalizers {
+		path := field.NewPath("spec", "finalizers")
 		for _, msg := range validation.IsQualifiedName(string(f)) {
 			errs = append(errs, field.Invalid(path, string(f), msg))
 		}

@@ -15,7 +15,16 @@ import (
 // ReplicationController keeps a number of pods alive; ReplicaSet's older sibling.
 var ReplicationController = api.Define(api.Resource[*corev1.ReplicationController]{
 	Version: "v1", Plural: "replicationcontrollers", Short: []string{"rc"}, Categories: []string{"all"},
-	Scope: api.Namespaced, Key: "controllers",
+	Scope: api.Namespaced,
+	Warnings: func(r, old *corev1.ReplicationController) (list []string) {
+		if old == nil {
+			list = NameWarning(r.Name, UsedInNames)
+		}
+		if t := r.Spec.Template; t != nil {
+			list = append(list, Warnings(&t.Spec, field.NewPath("spec", "template", "spec"))...)
+		}
+		return list
+	}, Key: "controllers",
 	Default: func(c *corev1.ReplicationController) {
 		OrNew(&c.Spec.Replicas, int32(1))
 		if t := c.Spec.Template; t != nil {

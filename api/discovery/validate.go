@@ -41,7 +41,9 @@ func validateEndpointSlice(s, old *discoveryv1.EndpointSlice) (errs field.ErrorL
 	errs = append(errs, validateEndpoints(s.Endpoints, s.AddressType, field.NewPath("endpoints"))...)
 	errs = append(errs, validatePorts(s.Ports, field.NewPath("ports"))...)
 	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, at)...)
+		if s.AddressType != old.AddressType {
+			errs = append(errs, field.Invalid(at, nil, apivalidation.FieldImmutableErrorMsg))
+		}
 	}
 	return errs
 }
@@ -72,7 +74,7 @@ func validateEndpoints(list []discoveryv1.Endpoint, kind discoveryv1.AddressType
 func validateEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType, at *field.Path) (errs field.ErrorList) {
 	addresses := at.Child("addresses")
 	if len(e.Addresses) == 0 {
-		errs = append(errs, field.Required(addresses, "must contain at least 1 address"))
+		errs = append(errs, field.Required(addresses, ""))
 	} else if len(e.Addresses) > maxAddresses {
 		errs = append(errs, field.TooMany(addresses, len(e.Addresses), maxAddresses))
 	}

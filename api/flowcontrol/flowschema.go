@@ -31,7 +31,7 @@ var FlowSchema = api.Define(api.Resource[*flowcontrolv1.FlowSchema]{
 	Columns: []api.Column[*flowcontrolv1.FlowSchema]{
 		{Name: "PriorityLevel", Help: flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"],
 			Show: func(s *flowcontrolv1.FlowSchema) any { return s.Spec.PriorityLevelConfiguration.Name }},
-		{Name: "MatchingPrecedence", Type: "integer", Help: flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["matchingPrecedence"],
+		{Name: "MatchingPrecedence", Help: flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["matchingPrecedence"],
 			Show: func(s *flowcontrolv1.FlowSchema) any { return int64(s.Spec.MatchingPrecedence) }},
 		{Name: "DistinguisherMethod", Help: flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["distinguisherMethod"], Show: func(s *flowcontrolv1.FlowSchema) any {
 			if s.Spec.DistinguisherMethod == nil {

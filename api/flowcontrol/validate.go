@@ -42,7 +42,7 @@ func validateFlowSchema(s, _ *flowcontrolv1.FlowSchema) (errs field.ErrorList) {
 		errs = append(errs, field.Invalid(precedence, spec.MatchingPrecedence, "only the schema named 'exempt' may have matchingPrecedence 1"))
 	}
 	if m := spec.DistinguisherMethod; m != nil && m.Type != flowcontrolv1.FlowDistinguisherMethodByUserType && m.Type != flowcontrolv1.FlowDistinguisherMethodByNamespaceType {
-		errs = append(errs, field.NotSupported(at.Child("distinguisherMethod", "type"), m.Type,
+		errs = append(errs, field.NotSupported(at.Child("distinguisherMethod", "type"), m,
 			[]flowcontrolv1.FlowDistinguisherMethodType{flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType}))
 	}
 	level := at.Child("priorityLevelConfiguration", "name")
@@ -243,7 +243,7 @@ func validatePriorityLevel(l, _ *flowcontrolv1.PriorityLevelConfiguration) (errs
 	switch spec.Type {
 	case flowcontrolv1.PriorityLevelEnablementExempt:
 		if spec.Limited != nil {
-			errs = append(errs, field.Forbidden(at.Child("limited"), "must be nil if the type is not Limited"))
+			errs = append(errs, field.Forbidden(at.Child("limited"), ""))
 		}
 		if e := spec.Exempt; e != nil {
 			at := at.Child("exempt")
@@ -254,13 +254,15 @@ func validatePriorityLevel(l, _ *flowcontrolv1.PriorityLevelConfiguration) (errs
 		}
 	case flowcontrolv1.PriorityLevelEnablementLimited:
 		if spec.Exempt != nil {
-			errs = append(errs, field.Forbidden(at.Child("exempt"), "must be nil if the type is Limited"))
+			errs = append(errs, field.Forbidden(at.Child("exempt"), ""))
 		}
 		if spec.Limited == nil {
-			errs = append(errs, field.Required(at.Child("limited"), "must not be empty when type is Limited"))
+			errs = append(errs, field.Required(at.Child("limited"), ""))
 		} else {
 			errs = append(errs, validateLimited(spec.Limited, at.Child("limited"))...)
 		}
+	case "":
+		errs = append(errs, field.Required(at.Child("type"), ""))
 	default:
 		errs = append(errs, field.NotSupported(at.Child("type"), spec.Type,
 			[]flowcontrolv1.PriorityLevelEnablement{flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited}))
@@ -316,14 +318,20 @@ func validateLimited(l *flowcontrolv1.LimitedPriorityLevelConfiguration, at *fie
 	switch l.LimitResponse.Type {
 	case flowcontrolv1.LimitResponseTypeReject:
 		if l.LimitResponse.Queuing != nil {
-			errs = append(errs, field.Forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited"))
+			errs = append(errs, field.Forbidden(at.Child("queuing"), ""))
 		}
 	case flowcontrolv1.LimitResponseTypeQueue:
 		if l.LimitResponse.Queuing == nil {
-			return append(errs, field.Required(at.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited"))
+			return append(errs, field.Required(at.Child("queuing"), ""))
 		}
 		errs = append(errs, validateQueuing(l.LimitResponse.Queuing, at.Child("queuing"))...)
 	default:
+		if l.LimitResponse.Queuing != nil {
+			errs = append(errs, field.Forbidden(at.Child("queuing"), ""))
+		}
+		if l.LimitResponse.Type == "" {
+			return append(errs, field.Required(at.Child("type"), ""))
+		}
 		errs = append(errs, field.NotSupported(at.Child("type"), l.LimitResponse.Type,
 			[]flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject}))
 	}

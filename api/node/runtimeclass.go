@@ -32,7 +32,9 @@ func validateRuntimeClass(c, old *nodev1.RuntimeClass) (errs field.ErrorList) {
 		}
 	}
 	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(c.Handler, old.Handler, handler)...)
+		if c.Handler != old.Handler {
+			errs = append(errs, field.Invalid(handler, nil, apivalidation.FieldImmutableErrorMsg))
+		}
 	}
 	if c.Overhead != nil {
 		errs = append(errs, validateOverhead(c.Overhead.PodFixed, field.NewPath("overhead"))...)

@@ -23,7 +23,7 @@ func defaultRuntimeClass(c *nodev1.RuntimeClass) {
 // validateOverhead checks the amounts that are added to each pod of the class.
 func validateOverhead(list corev1.ResourceList, path *field.Path) (errs field.ErrorList) {
 	for name, q := range list {
-		at := path.Child("podFixed").Key(string(name))
+		at := path.Child("limits").Key(string(name))
 		for _, msg := range validation.IsQualifiedName(string(name)) {
 			errs = append(errs, field.Invalid(at, string(name), msg))
 		}
@@ -55,7 +55,7 @@ func validateTolerations(list []corev1.Toleration, path *field.Path) (errs field
 			}
 		case corev1.TolerationOpExists:
 			if t.Value != "" {
-				errs = append(errs, field.Invalid(at.Child("operator"), t, "value must be empty when `operator` is 'Exists'"))
+				errs = append(errs, field.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'"))
 			}
 		default:
 			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))

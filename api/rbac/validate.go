@@ -15,7 +15,7 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool, path *field.Path)
 	for i, r := range rules {
 		at := path.Index(i)
 		if len(r.Verbs) == 0 {
-			errs = append(errs, field.Required(at.Child("verbs"), "verbs must contain at least one value"))
+			errs = append(errs, field.Required(at.Child("verbs"), ""))
 		}
 		if len(r.NonResourceURLs) > 0 {
 			if namespaced {
@@ -74,6 +74,11 @@ func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced b
 }
 
 func validateSubject(s rbacv1.Subject, namespaced bool, path *field.Path) (errs field.ErrorList) {
+	switch s.Kind {
+	case rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind:
+	default:
+		errs = append(errs, field.NotSupported(path.Child("kind"), s.Kind, []string{rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind}))
+	}
 	if s.Name == "" {
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	}
@@ -88,7 +93,7 @@ func validateSubject(s rbacv1.Subject, namespaced bool, path *field.Path) (errs 
 	case rbacv1.UserKind, rbacv1.GroupKind:
 		group = rbacv1.GroupName
 	default:
-		return append(errs, field.NotSupported(path.Child("kind"), s.Kind, []string{rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind}))
+		return errs
 	}
 	if s.APIGroup != group {
 		errs = append(errs, field.NotSupported(path.Child("apiGroup"), s.APIGroup, []string{group}))
@@ -104,7 +109,7 @@ func validateSameRole(ref, old rbacv1.RoleRef) field.ErrorList {
 	if ref == old {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "cannot change roleRef")}
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "field is immutable")}
 }
 
 // bindingColumns are Role and, with -o wide, who it is bound to.

@@ -8,6 +8,8 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 )
 
+var doc = resourcev1.DeviceTaint{}.SwaggerDoc()
+
 // DeviceTaintRule puts a taint on every device that it selects.
 var DeviceTaintRule = api.Define(api.Resource[*resourcev1.DeviceTaintRule]{
 	Group: group, Version: version, StoredAs: "v1beta2", Plural: "devicetaintrules", Scope: api.Cluster,
@@ -19,6 +21,17 @@ var DeviceTaintRule = api.Define(api.Resource[*resourcev1.DeviceTaintRule]{
 	},
 	Validate:     validateDeviceTaintRule,
 	GenerationOf: func(r *resourcev1.DeviceTaintRule) any { return &r.Spec },
+	Columns: []api.Column[*resourcev1.DeviceTaintRule]{
+		{Name: "Key", Help: doc["key"], Show: func(r *resourcev1.DeviceTaintRule) any { return r.Spec.Taint.Key }},
+		{Name: "Value", Help: doc["value"], Show: func(r *resourcev1.DeviceTaintRule) any { return r.Spec.Taint.Value }},
+		{Name: "Effect", Help: doc["effect"], Show: func(r *resourcev1.DeviceTaintRule) any { return string(r.Spec.Taint.Effect) }},
+		{Name: "TimeAdded", Help: doc["timeAdded"], Show: func(r *resourcev1.DeviceTaintRule) any {
+			if r.Spec.Taint.TimeAdded == nil {
+				return "<unknown>"
+			}
+			return api.Age(*r.Spec.Taint.TimeAdded)
+		}},
+	},
 	Status: &api.Status[*resourcev1.DeviceTaintRule]{
 		Copy:     func(dst, src *resourcev1.DeviceTaintRule) { dst.Status = src.Status },
 		Validate: validateDeviceTaintRuleStatus,

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"slices"
 	"strings"
 
@@ -16,7 +17,10 @@ import (
 func validateResourceClaim(c, old *resourcev1.ResourceClaim) field.ErrorList {
 	at := field.NewPath("spec")
 	if old != nil {
-		return apivalidation.ValidateImmutableField(c.Spec, old.Spec, at)
+		if !equality.Semantic.DeepEqual(c.Spec, old.Spec) {
+			return field.ErrorList{field.Invalid(at, nil, apivalidation.FieldImmutableErrorMsg)}
+		}
+		return nil
 	}
 	return validateClaimSpec(&c.Spec, at)
 }

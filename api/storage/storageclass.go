@@ -36,7 +36,7 @@ var StorageClass = api.Define(api.Resource[*storagev1.StorageClass]{
 			}
 			return string(*c.VolumeBindingMode)
 		}},
-		{Name: "AllowVolumeExpansion", Type: "boolean", Help: storagev1.StorageClass{}.SwaggerDoc()["allowVolumeExpansion"],
+		{Name: "AllowVolumeExpansion", Help: storagev1.StorageClass{}.SwaggerDoc()["allowVolumeExpansion"],
 			Show: func(c *storagev1.StorageClass) any { return is(c.AllowVolumeExpansion) }},
 		{Name: "Age"},
 	},

@@ -24,11 +24,8 @@ var StorageVersionMigration = api.Define(api.Resource[*storagemigrationv1.Storag
 	},
 	Validate: func(m, old *storagemigrationv1.StorageVersionMigration) (errs field.ErrorList) {
 		path := field.NewPath("spec", "resource")
-		if old != nil {
-			return apivalidation.ValidateImmutableField(m.Spec.Resource, old.Spec.Resource, path)
-		}
 		if m.Spec.Resource.Resource == "" {
-			errs = append(errs, field.Required(path.Child("resource"), "resource is required"))
+			errs = append(errs, field.Required(path.Child("resource"), "resource is required to be set"))
 		} else {
 			for _, text := range validation.IsDNS1035Label(m.Spec.Resource.Resource) {
 				errs = append(errs, field.Invalid(path.Child("resource"), m.Spec.Resource.Resource, text))
@@ -39,9 +36,11 @@ var StorageVersionMigration = api.Define(api.Resource[*storagemigrationv1.Storag
 				errs = append(errs, field.Invalid(path.Child("group"), g, text))
 			}
 		}
+		if old != nil {
+			errs = append(errs, apivalidation.ValidateImmutableField(m.Spec, old.Spec, field.NewPath("spec"))...)
+		}
 		return errs
 	},
-	GenerationOf: func(m *storagemigrationv1.StorageVersionMigration) any { return &m.Spec },
 	Status: &api.Status[*storagemigrationv1.StorageVersionMigration]{
 		Copy: func(dst, src *storagemigrationv1.StorageVersionMigration) { dst.Status = *src.Status.DeepCopy() },
 		Validate: func(m, _ *storagemigrationv1.StorageVersionMigration) field.ErrorList {

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -92,6 +93,7 @@ func (m *models) customModel(k kind) any {
 		return s
 	}
 	docs := metav1.List{}.SwaggerDoc()
+	maps.Copy(docs, metav1.TypeMeta{}.SwaggerDoc())
 	property := func(name, kind string) doc { return doc{"type": kind, "description": docs[name]} }
 	items := doc{"type": "array", "items": m.refKind(kindOf(i, false)),
 		"description": fmt.Sprintf("List of %s. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md", i.Resource)}
@@ -100,7 +102,15 @@ func (m *models) customModel(k kind) any {
 		meta = doc{"allOf": []doc{meta}}
 	}
 	meta["description"] = docs["metadata"]
-	return doc{"type": "object", "description": i.ListKind + " is a list of " + i.Kind, "required": []string{"items"},
+	out := doc{"type": "object", "description": i.ListKind + " is a list of " + i.Kind, "required": []string{"items"},
 		"x-kubernetes-group-version-kind": []doc{{"group": i.Group, "version": i.Version, "kind": i.ListKind}},
 		"properties":                      doc{"apiVersion": property("apiVersion", "string"), "kind": property("kind", "string"), "metadata": meta, "items": items}}
+	if fields := i.SelectableFields(); len(fields) > 0 {
+		var list []doc
+		for _, f := range fields {
+			list = append(list, doc{"fieldPath": f})
+		}
+		out["x-kubernetes-selectable-fields"] = list
+	}
+	return out
 }
