@@ -53,6 +53,9 @@ func PodSecurity(namespaces client.TypedView[*corev1.Namespace], pods client.Typ
 				a.Warn(text)
 			}
 		}
+		for key, text := range answer.AuditAnnotations {
+			a.Note("pod-security.kubernetes.io/"+key, text)
+		}
 		switch {
 		case answer.Allowed:
 			return nil

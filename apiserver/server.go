@@ -210,6 +210,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	}
 	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),
 		FieldManager: t.query.Get("fieldManager"), FieldValidation: t.query.Get("fieldValidation")}
+	if e := eventOf(w); e.Writes() {
+		q.Annotate = e.Annotate
+	}
 	if !t.info.Namespaced {
 		q.Namespace = ""
 	}

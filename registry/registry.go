@@ -41,7 +41,8 @@ type Request struct {
 	User        authenticationv1.UserInfo
 	Manager     string // whom metadata.managedFields names for the write
 	DryRun      bool
-	Warn        func(text string) // hands a warning to the client; may be nil
+	Warn        func(text string)       // hands a warning to the client; may be nil
+	Annotate    func(key, value string) // notes something for the audit trail; may be nil
 
 	// FieldManager and FieldValidation are as the client said them, for those who are asked about the request.
 	FieldManager, FieldValidation string
@@ -109,7 +110,7 @@ func (r *Registry) Connect(ctx context.Context, req Request, with runtime.Object
 // attributes are what admission is asked about.
 func (q Request) attributes(op admission.Operation, obj, old api.Object) *admission.Attributes {
 	return &admission.Attributes{Operation: op, Info: q.Info, Namespace: q.Namespace, Name: q.Name, Subresource: q.Subresource, Object: obj, Old: old,
-		User: q.User, DryRun: q.DryRun, Warn: q.warn, FieldManager: q.FieldManager, FieldValidation: q.FieldValidation, System: q.system}
+		User: q.User, DryRun: q.DryRun, Warn: q.warn, FieldManager: q.FieldManager, FieldValidation: q.FieldValidation, System: q.system, Annotate: q.Annotate}
 }
 
 // Creator gives who answers creates of a subresource or virtual resource, behind admission, or nil.

@@ -274,6 +274,18 @@ func TestAudit(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
+	t.Run("what admission notes", func(t *testing.T) {
+		if a := admin.do(t, "PATCH", "/api/v1/namespaces/"+ns, `{"metadata":{"labels":{"pod-security.kubernetes.io/audit":"restricted"}}}`, "Content-Type: application/merge-patch+json"); a.code != 200 {
+			t.Fatalf("HTTP %d: %s", a.code, a.body)
+		}
+		if a := admin.do(t, "POST", core+"/pods", text("v1", "Pod", "loose", podSpec), "Audit-ID: noted"); a.code != 201 {
+			t.Fatalf("HTTP %d: %s", a.code, a.body)
+		}
+		e := p.events(t, "noted")
+		if got := e[len(e)-1].Annotations["pod-security.kubernetes.io/audit-violations"]; !strings.Contains(got, "would violate PodSecurity") {
+			t.Errorf("%v", e[len(e)-1].Annotations)
+		}
+	})
 	t.Run("parts in the process", func(t *testing.T) {
 		joe := p.Client("joe")
 		if _, err := joe.Get(t.Context(), client.Pods.Resource, ns, "x"); err == nil {

@@ -97,6 +97,9 @@ func (c *Client) request(ctx context.Context, verb string, r client.Resource, na
 		return registry.Request{}, e, denied
 	}
 	q := registry.Request{Info: i, Namespace: namespace, Name: name, Subresource: subresource, User: c.user, Manager: manager(c.user.Username)}
+	if e != nil {
+		q.Annotate = e.Annotate
+	}
 	if !i.Namespaced {
 		q.Namespace = ""
 	}
