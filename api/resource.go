@@ -52,6 +52,8 @@ type Resource[T Object] struct {
 	// Verbs it has; default: all of create delete deletecollection get list patch update watch.
 	Verbs []string
 
+	// Deprecated is a warning that comes with every answer; "": none.
+	Deprecated string
 	// AnyFinalizer: the names of finalizers need not say whose they are.
 	AnyFinalizer bool
 
@@ -185,6 +187,7 @@ type Info struct {
 	Short, Categories, Verbs []string
 	Namespaced               bool
 	Relaxed, Virtual         bool
+	Deprecated               string
 	OwnedFinalizers          bool // their names say whose they are
 	Life                     time.Duration
 	StoredAs                 string // see StoredVersion
@@ -274,7 +277,7 @@ func Define[T Object](r Resource[T]) *Info {
 		GroupVersionResource: schema.GroupVersionResource{Group: r.Group, Version: r.Version, Resource: r.Plural},
 		Kind:                 r.Kind, ListKind: r.List, Singular: r.Singular,
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
-		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Subresources: r.Subresources,
+		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Deprecated: r.Deprecated, Subresources: r.Subresources,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
 		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,

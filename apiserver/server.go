@@ -208,6 +208,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 			return err
 		}
 	}
+	if text := t.info.Deprecated; text != "" {
+		warner(w)(text)
+	}
 	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),
 		FieldManager: t.query.Get("fieldManager"), FieldValidation: t.query.Get("fieldValidation")}
 	if e := eventOf(w); e.Writes() {

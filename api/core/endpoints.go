@@ -14,10 +14,8 @@ import (
 // Endpoints lists a Service's addresses; deprecated since 1.33 in favour of EndpointSlice.
 var Endpoints = api.Define(api.Resource[*corev1.Endpoints]{
 	Version: "v1", Plural: "endpoints", Singular: "endpoints", Short: []string{"ep"}, Scope: api.Namespaced,
-	Warnings: func(_, _ *corev1.Endpoints) []string {
-		return []string{"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
-	},
-	Key: "services/endpoints", List: "EndpointsList",
+	Deprecated: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+	Key:        "services/endpoints", List: "EndpointsList",
 	Default: func(e *corev1.Endpoints) {
 		for i := range e.Subsets {
 			for j := range e.Subsets[i].Ports {
