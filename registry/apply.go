@@ -39,13 +39,10 @@ func (r *Registry) Apply(ctx context.Context, req Request, c Configuration) (obj
 	for try := 0; ; try++ {
 		_, _, err = r.current(ctx, req)
 		if err == nil {
-			if obj, err = r.Update(ctx, req, change); !apierrors.IsNotFound(err) || try >= patchRetries {
+			if obj, err = r.Update(ctx, req, change); !missing(req, err) || try >= patchRetries {
 				return obj, false, err
 			}
-			if _, _, there := r.current(ctx, req); there == nil {
-				return nil, false, err // something else was not found
-			}
-			continue
+			continue // it went meanwhile
 		}
 		if !apierrors.IsNotFound(err) || req.Subresource != "" {
 			return nil, false, err
@@ -61,6 +58,16 @@ func (r *Registry) Apply(ctx context.Context, req Request, c Configuration) (obj
 			return obj, true, err
 		}
 	}
+}
+
+// missing tells whether the error says that the request's own object is not there, and nothing else.
+func missing(req Request, err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
+		return false
+	}
+	d := status.Status().Details
+	return d != nil && d.Name == req.Name && d.Kind == req.Info.Resource && d.Group == req.Info.Group
 }
 
 // merge is what old becomes; nil: what is made.
