@@ -42,6 +42,8 @@ type Services struct {
 
 	backends atomic.Pointer[map[schema.GroupVersion]*Backend]
 	work     sync.WaitGroup
+
+	publishing sync.Mutex
 }
 
 // Reason is why an API service is not available: a word for programs, a sentence for people.
@@ -80,24 +82,17 @@ func (s *Services) Run(ctx context.Context) error {
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
 	defer s.work.Wait()
-	learned := make(chan struct{}, 1)
 	for {
 		s.follow()
 		for _, b := range *s.backends.Load() {
 			if b.due(s.Now()) {
-				s.work.Go(func() {
-					if s.look(ctx, b) {
-						poke(learned)
-					}
-				})
+				s.work.Go(func() { s.look(ctx, b) })
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-		case <-learned:
-			s.publish()
 		case <-tick.C:
 		}
 	}
@@ -142,6 +137,8 @@ func (s *Services) follow() {
 
 // publish tells what others serve, the most important group first.
 func (s *Services) publish() {
+	s.publishing.Lock() // what is told last is newest
+	defer s.publishing.Unlock()
 	var out []Version
 	for _, b := range *s.backends.Load() {
 		out = append(out, b.version())
@@ -152,17 +149,18 @@ func (s *Services) publish() {
 	s.Publish(out)
 }
 
-// look finds out whether a backend answers and what it serves, and writes that into its object. It tells whether something
-// is to be published.
-func (s *Services) look(ctx context.Context, b *Backend) bool {
+// look finds out whether a backend answers and what it serves, shows it in discovery, and then writes it into its object.
+func (s *Services) look(ctx context.Context, b *Backend) {
 	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	found, err := b.ask(within)
 	if ctx.Err() != nil {
 		b.put(s.Now(), nil, err)
-		return false
+		return
 	}
-	changed := b.put(s.Now(), found, err)
+	if b.put(s.Now(), found, err) {
+		s.publish()
+	}
 	c := apiregistrationv1.APIServiceCondition{Type: apiregistrationv1.Available, Status: apiregistrationv1.ConditionTrue, Reason: "Passed", Message: "all checks passed"}
 	if err != nil {
 		r := b.reason(err)
@@ -171,7 +169,6 @@ func (s *Services) look(ctx context.Context, b *Backend) bool {
 	if err := s.write(ctx, b, c); err != nil {
 		s.Log.Warn("availability not written", "object", b.name, "err", err)
 	}
-	return changed
 }
 
 // write puts the condition into the backend's object, if it says something else.
