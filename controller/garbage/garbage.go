@@ -30,7 +30,12 @@ type collector struct {
 
 	mu    sync.RWMutex
 	kinds []*kind // places are kept by those that are gone
+	// unknown are the keys of objects by their owners' kinds that are not followed, or not yet.
+	unknown map[schema.GroupKind]map[string]bool
 }
+
+// mostUnknown bounds how many objects are looked at again when a kind of owners comes to be known.
+const mostUnknown = 100000
 
 // kind is one resource that is followed.
 type kind struct {
@@ -43,7 +48,7 @@ type kind struct {
 // Run collects until ctx ends. resources are all that are served beside custom ones and that may be watched, each once (in one
 // version); owners of other kinds count as being there. Events are left out: they have no owners.
 func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
-	c := &collector{env: env, queue: controller.NewQueue(), graph: newGraph()}
+	c := &collector{env: env, queue: controller.NewQueue(), graph: newGraph(), unknown: map[schema.GroupKind]map[string]bool{}}
 	for _, r := range resources {
 		if r.GroupVersionResource.Resource != "events" {
 			c.follow(ctx, r)
@@ -72,7 +77,12 @@ func (c *collector) follow(ctx context.Context, r client.Resource) {
 	c.mu.Lock()
 	i := len(c.kinds)
 	c.kinds = append(c.kinds, &kind{Resource: r, view: v, end: end})
+	waiting := c.unknown[schema.GroupKind{Group: r.Group, Kind: r.Kind}]
+	delete(c.unknown, schema.GroupKind{Group: r.Group, Kind: r.Kind})
 	c.mu.Unlock()
+	for k := range waiting { // whose owner was taken for there
+		c.queue.Add(k)
+	}
 	v.Subscribe(ctx, func(ch client.Change) { c.changed(i, ch) })
 }
 
@@ -236,7 +246,7 @@ func (c *collector) look(ctx context.Context, k string) (View, bool) {
 		return View{}, false
 	}
 	for _, ref := range o.GetOwnerReferences() {
-		v.Owners = append(v.Owners, c.owner(ctx, o, ref))
+		v.Owners = append(v.Owners, c.owner(ctx, k, o, ref))
 	}
 	if slices.ContainsFunc(v.Owners, func(w Owner) bool { return w.State == Waiting }) {
 		v.Dependents = c.dependents(o)
@@ -245,12 +255,14 @@ func (c *collector) look(ctx context.Context, k string) (View, bool) {
 }
 
 // owner finds out what has become of an owner.
-func (c *collector) owner(ctx context.Context, o client.Object, ref metav1.OwnerReference) Owner {
+func (c *collector) owner(ctx context.Context, self string, o client.Object, ref metav1.OwnerReference) Owner {
 	w := Owner{Ref: ref, State: Unknown}
 	i := c.find(&ref)
 	if i < 0 {
 		if c.graph.wasSeen(ref.UID) { // before its kind went
 			w.State = Absent
+		} else {
+			c.await(self, ref)
 		}
 		return w
 	}
@@ -281,6 +293,23 @@ func (c *collector) owner(ctx context.Context, o client.Object, ref metav1.Owner
 		w.Err = err
 	}
 	return w
+}
+
+// await lets an object be looked at again when its owner's kind is followed.
+func (c *collector) await(self string, ref metav1.OwnerReference) {
+	of := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.ContainsFunc(c.kinds, func(k *kind) bool { return !k.gone && k.Group == of.Group && k.Kind == of.Kind }) { // by now
+		c.queue.Add(self)
+		return
+	}
+	if c.unknown[of] == nil {
+		c.unknown[of] = map[string]bool{}
+	}
+	if len(c.unknown[of]) < mostUnknown {
+		c.unknown[of][self] = true
+	}
 }
 
 // elsewhere tells whether the owner is in another namespace, where it can own nothing of ours.
