@@ -25,7 +25,7 @@ func controllers() []controllerRules {
 		c("certificate-controller",
 			rule("delete get list watch", "certificates.k8s.io", "certificatesigningrequests"),
 			rule("update", "certificates.k8s.io", "certificatesigningrequests/status certificatesigningrequests/approval"),
-			rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+			rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"), // ours approves those that are a node's own
 			rule("sign", "certificates.k8s.io", "signers", "kubernetes.io/legacy-unknown", "kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kube-apiserver-client"),
 			rule("create", "authorization.k8s.io", "subjectaccessreviews"), events()),
 		c("clusterrole-aggregation-controller", rule("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")),

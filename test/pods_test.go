@@ -76,7 +76,7 @@ spec:
 	for _, step := range []struct{ what, script, want string }{
 		{"init container, then sidecar", "cat /shared/order", "first\nsidecar\n"},
 		{"environment", "echo $CPU $NODE", "200 " + c.Name + "\n"},
-		{"downward API", "cat /about/labels", "app=\"all\"\ntier=\"test\""},
+		{"downward API", "cat /about/labels", "app=\"all\"\ntier=\"test\"\ntopology.kubernetes.io/region=\"local\"\ntopology.kubernetes.io/zone=\"local\""},
 		{"namespace of the account", "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace", "default"},
 	} {
 		if got := in(step.script); got != step.want {
