@@ -7,14 +7,14 @@ import (
 
 // Finalizers of volumes and claims that pods may still use; controller/volumeprotection takes them away.
 const (
-	ClaimProtection  = "kubernetes.io/pvc-protection"
-	VolumeProtection = "kubernetes.io/pv-protection"
+	claimProtection  = "kubernetes.io/pvc-protection"
+	volumeProtection = "kubernetes.io/pv-protection"
 )
 
 // StorageObjectInUseProtection lets no claim go while a pod uses it, and no volume while it is bound.
 // Source: Kubernetes documentation, Persistent Volumes, Storage Object in Use Protection.
 func StorageObjectInUseProtection() Plugin {
-	finalizers := map[string]string{"persistentvolumeclaims": ClaimProtection, "persistentvolumes": VolumeProtection}
+	finalizers := map[string]string{"persistentvolumeclaims": claimProtection, "persistentvolumes": volumeProtection}
 	return Plugin{Name: "StorageObjectInUseProtection", Mutate: func(_ context.Context, a *Attributes) error {
 		f := finalizers[a.Resource()]
 		if a.Operation == Create && f != "" && !slices.Contains(a.Object.GetFinalizers(), f) {

@@ -191,13 +191,11 @@ func (o *objects) synced(ctx context.Context, key objectKey) (client.View, error
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		if err := h.view.WaitSynced(ctx); err != nil {
-			return nil, fmt.Errorf("failed to sync %s cache: timed out waiting for the condition", lower(key.kind))
+			return nil, fmt.Errorf("failed to sync %s cache: timed out waiting for the condition", strings.ToLower(key.kind))
 		}
 	}
 	return h.view, nil
 }
-
-func lower(kind string) string { return strings.ToLower(kind) }
 
 // ConfigMap implements volume.Source.
 func (k *Kubelet) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
