@@ -74,8 +74,9 @@ type Server struct {
 	member     *member    // of the servers' own etcd; nil: the store is another
 	identity   string     // among several servers
 	wellness   wellness
-	news       *client.Recorder       // of what happens to admission itself
-	measures   []prometheus.Collector // of parts that are made before the API
+	news       *client.Recorder              // of what happens to admission itself
+	measures   []prometheus.Collector        // of parts that are made before the API
+	runs       []func(context.Context) error // what follows files for as long as the server runs
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -269,6 +270,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return custom.Run(ctx, func() { close(served) }) })
 	g.Go(func() error { return others.Run(ctx) })
 	g.Go(func() error { return toOthers.Run(ctx, s.Log) })
+	for _, run := range s.runs {
+		g.Go(func() error { return run(ctx) })
+	}
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
