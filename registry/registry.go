@@ -453,7 +453,11 @@ func class(i *api.Info) store.Class {
 
 // invalid is the 422 of a failed validation.
 func invalid(i *api.Info, name string, errs field.ErrorList) error {
-	return apierrors.NewInvalid(i.GVK().GroupKind(), name, api.Plainly(errs))
+	kind := i.GVK().GroupKind()
+	if i.Stored != i && kind.Kind == i.Stored.Kind { // events and autoscalers of their second group or version: what they are stored as
+		kind.Group = i.Stored.Group
+	}
+	return apierrors.NewInvalid(kind, name, api.Plainly(errs))
 }
 
 // unavailable is what a client is told when the store did not answer.
