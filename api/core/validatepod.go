@@ -102,13 +102,13 @@ func validatePodClaims(list []corev1.PodResourceClaim, path *field.Path) (errs f
 		}
 		switch claim, template := c.ResourceClaimName, c.ResourceClaimTemplateName; {
 		case claim != nil && template != nil:
-			errs = append(errs, field.Invalid(at, GoNames(c), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
+			errs = append(errs, field.Invalid(at, api.GoNames(c), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
 		case claim != nil:
 			errs = append(errs, each(at.Child("resourceClaimName"), *claim, api.DNSSubdomain(*claim))...)
 		case template != nil:
 			errs = append(errs, each(at.Child("resourceClaimTemplateName"), *template, api.DNSSubdomain(*template))...)
 		default:
-			errs = append(errs, field.Invalid(at, GoNames(c), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+			errs = append(errs, field.Invalid(at, api.GoNames(c), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
 		}
 	}
 	return errs

@@ -49,7 +49,7 @@ func validatePodIPs(s *corev1.PodStatus, status *field.Path) (errs field.ErrorLi
 		errs = append(errs, validation.IsValidIPForLegacyField(status.Child("podIPs").Index(i), ip.IP, false, nil)...)
 	}
 	if s.PodIP == "" && len(s.PodIPs) > 0 && s.PodIPs[0].IP == "" {
-		errs = append(errs, field.Invalid(status.Child("podIPs"), GoNames(s.PodIPs), "podIP and podIPs must either both be set or both be unset"))
+		errs = append(errs, field.Invalid(status.Child("podIPs"), api.GoNames(s.PodIPs), "podIP and podIPs must either both be set or both be unset"))
 	}
 	hosts := status.Child("hostIPs")
 	if len(s.HostIPs) > 0 && s.HostIPs[0].IP != s.HostIP {

@@ -9,6 +9,8 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 var allAccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod}
@@ -81,7 +83,7 @@ func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 		}
 		errs = append(errs, Immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 		if old.Spec.NodeAffinity != nil && !same(v.Spec.NodeAffinity, old.Spec.NodeAffinity) {
-			errs = append(errs, field.Invalid(field.NewPath("nodeAffinity"), GoNames(v.Spec.NodeAffinity), "field is immutable, except for updating from beta label to GA"))
+			errs = append(errs, field.Invalid(field.NewPath("nodeAffinity"), api.GoNames(v.Spec.NodeAffinity), "field is immutable, except for updating from beta label to GA"))
 		}
 	}
 	return errs
