@@ -47,6 +47,9 @@ type Request struct {
 	// FieldManager and FieldValidation are as the client said them, for those who are asked about the request.
 	FieldManager, FieldValidation string
 
+	// Patched: the object is one that a patch was applied to, not one that a client sent.
+	Patched bool
+
 	system  bool // the write is the server's own doing: no manager gets its fields
 	applied bool // the object has the managedFields that the write leaves
 }
@@ -174,7 +177,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 		return nil, err
 	}
 	if a.Altered && i.Namespaced && obj.GetNamespace() != req.Namespace {
-		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		return nil, otherNamespace()
 	}
 	asked := obj.GetGeneration()
 	r.stamp(req, obj)   // uid, creationTimestamp, generation
@@ -222,7 +225,7 @@ func identify(req *Request, obj api.Object) error {
 			obj.SetNamespace(req.Namespace)
 		case req.Namespace:
 		default:
-			return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+			return otherNamespace()
 		}
 		if req.Namespace == "" {
 			return apierrors.NewBadRequest("an empty namespace may not be set during creation")
@@ -458,6 +461,11 @@ func invalid(i *api.Info, name string, errs field.ErrorList) error {
 		kind.Group = i.Stored.Group
 	}
 	return apierrors.NewInvalid(kind, name, api.Plainly(errs))
+}
+
+// otherNamespace is what a client is told whose object names another namespace than its request.
+func otherNamespace() error {
+	return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 }
 
 // unavailable is what a client is told when the store did not answer.
