@@ -30,11 +30,18 @@ func Main(args []string) int {
 		return kubectl(args[1:])
 	case "etcd":
 		return etcd(args[1:])
+	case "kube-apiserver":
+		return apiserver(args[1:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := command()
 	root.SetArgs(args[1:])
+	return execute(ctx, root)
+}
+
+// execute runs a command line and returns the exit code.
+func execute(ctx context.Context, root *cobra.Command) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	var code exitCode
 	switch {
@@ -43,7 +50,7 @@ func Main(args []string) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintf(os.Stderr, "lighter: %v\n", err)
+	fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
 	var wrong usageError
 	if errors.As(err, &wrong) || cmd == root {
 		fmt.Fprintf(os.Stderr, "see '%s --help'\n", cmd.CommandPath())

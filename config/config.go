@@ -61,6 +61,10 @@ type Server struct {
 	Backup           Backup  `json:"backup,omitempty"`
 	Audit            Audit   `json:"audit,omitempty"`
 
+	// ListenOnly keeps the API from being served at any address but Listen's.
+	ListenOnly bool  `json:"listenOnly,omitempty"`
+	Given      Given `json:"given,omitempty"`
+
 	Authentication Authentication `json:"authentication,omitempty"`
 	Authorization  Authorization  `json:"authorization,omitempty"`
 	// CertificateLife is how long certificates are good that this server signs, of its own parts and of nodes; default 8760h, a year. They
@@ -125,6 +129,17 @@ type AuditTo struct {
 	ThrottleQPS    int    `json:"batchThrottleQPS,omitempty"`
 	ThrottleBurst  int    `json:"batchThrottleBurst,omitempty"`
 	InitialBackoff string `json:"initialBackoff,omitempty"`
+}
+
+// Given are certificates and keys that somebody else looks after, in PEM files. Names and meanings are kube-apiserver's.
+type Given struct {
+	Cert     string `json:"tlsCertFile,omitempty"` // of the API, read again when it changes; default: our own authority's
+	Key      string `json:"tlsPrivateKeyFile,omitempty"`
+	ClientCA string `json:"clientCAFile,omitempty"` // further authorities of clients' certificates
+	// Issuer is who issues service account tokens; default https://kubernetes.default.svc.<domain>.
+	Issuer    string   `json:"serviceAccountIssuer,omitempty"`
+	TokenKey  string   `json:"serviceAccountSigningKeyFile,omitempty"` // signs them; default: a key of our own
+	TokenKeys []string `json:"serviceAccountKeyFiles,omitempty"`       // verify them; default: TokenKey
 }
 
 // Authentication is who may say who asks, beside the cluster itself.
@@ -321,6 +336,12 @@ func (c *Config) check() error {
 	}
 	if _, port, err := net.SplitHostPort(c.Server.Listen); err != nil || port == "" {
 		bad("listen", c.Server.Listen, "host:port, such as 127.0.0.1:6443")
+	}
+	if g := c.Server.Given; (g.Cert == "") != (g.Key == "") {
+		bad("tls-cert-file", g.Cert, "--tls-private-key-file beside it, and not the one without the other")
+	}
+	if g := c.Server.Given; g.TokenKey == "" && len(g.TokenKeys) > 0 {
+		bad("service-account-key-file", strings.Join(g.TokenKeys, ","), "--service-account-signing-key-file beside it")
 	}
 	if !slices.Contains([]string{"embedded", "etcd", "memory"}, c.Server.Store) {
 		bad("store", c.Server.Store, "embedded, etcd or memory")

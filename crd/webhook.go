@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"sync"
@@ -130,6 +131,7 @@ func (w Webhooks) post(ctx context.Context, c *apiextensionsv1.WebhookClientConf
 	if err != nil {
 		return err
 	}
+	req.URL.Path = path.Join("/", req.URL.Path) // as kube-apiserver's client has it: test environments give "https://host//path"
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	res, err := client.Do(req)

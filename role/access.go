@@ -30,7 +30,13 @@ func view[T client.Object](s *Server, k client.Kind[T]) client.TypedView[T] {
 // access makes the judges: who is asking, and may they.
 func (s *Server) access(ctx context.Context) (err error) {
 	pods, nodes := view(s, client.Pods), view(s, client.Nodes)
-	issuer := "https://kubernetes.default.svc." + s.Config.Server.Domain
+	if err := s.useGiven(); err != nil {
+		return err
+	}
+	issuer := s.Config.Server.Given.Issuer
+	if issuer == "" {
+		issuer = "https://kubernetes.default.svc." + s.Config.Server.Domain
+	}
 	s.tokens, err = authn.NewTokens(issuer, nil, s.PKI.TokenSigner(), nil, authn.Views{ServiceAccounts: view(s, client.ServiceAccounts), Pods: pods,
 		Secrets: view(s, client.Secrets), Nodes: nodes})
 	if err != nil {
@@ -72,7 +78,7 @@ func (s *Server) authenticators(issuer string) error {
 		}
 		s.bearer = append(s.bearer, authn.NewWebhook(server, c.Webhook.Version, s.tokens.Audiences(), config.Duration(c.Webhook.CacheTTL), log, metrics))
 	}
-	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.PKI.CA.Pool()), s.bearer))
+	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.clientPool()), s.bearer))
 	return nil
 }
 

@@ -80,8 +80,17 @@ func (s *Server) local() (out []aggregate.Local) {
 
 // clientAuthorities are those whose client certificates are looked at.
 func (s *Server) clientAuthorities() *x509.CertPool {
-	pool := s.PKI.CA.Pool().Clone()
+	pool := s.clientPool()
 	pool.AddCert(s.PKI.Proxy.Cert)
+	return pool
+}
+
+// clientPool are those whose client certificates say who asks.
+func (s *Server) clientPool() *x509.CertPool {
+	pool := s.PKI.CA.Pool().Clone()
+	for _, c := range s.clients {
+		pool.AddCert(c)
+	}
 	return pool
 }
 
@@ -93,7 +102,7 @@ func (s *Server) extensionAuthentication(ctx context.Context, c client.Client) e
 		return string(data)
 	}
 	want := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "extension-apiserver-authentication"}, Data: map[string]string{
-		"client-ca-file":                     string(s.PKI.CA.PEM),
+		"client-ca-file":                     string(s.PKI.CA.PEM) + string(s.clientsPEM),
 		"requestheader-client-ca-file":       string(s.PKI.Proxy.PEM),
 		"requestheader-allowed-names":        list(pki.FrontProxyUser),
 		"requestheader-username-headers":     list(authn.RemoteUser),

@@ -74,6 +74,9 @@ type Server struct {
 	member     *member    // of the servers' own etcd; nil: the store is another
 	identity   string     // among several servers
 	wellness   wellness
+	given      *pki.Given                    // the API's certificate that somebody else looks after
+	clients    []*x509.Certificate           // further authorities of clients
+	clientsPEM []byte                        // the same
 	keeper     pki.Keeper                    // of all that is renewed while the server runs
 	news       *client.Recorder              // of what happens to admission itself
 	measures   []prometheus.Collector        // of parts that are made before the API
@@ -249,7 +252,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(certs.serving), ClientCAs: s.clientAuthorities(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.serving(certs), ClientCAs: s.clientAuthorities(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
@@ -361,6 +364,14 @@ func (s *Server) compact(ctx context.Context) error {
 	}
 }
 
+// serving is what the API shows: the user's own certificate, or ours.
+func (s *Server) serving(certs certificateSet) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if s.given != nil {
+		return s.given.GetCertificate
+	}
+	return s.withCA(certs.serving)
+}
+
 // withCA shows the authority behind the server's certificate, so that nodes that join can recognize it by their token.
 func (s *Server) withCA(serving *pki.Rotating) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -385,7 +396,7 @@ func (s *Server) listen() (out []net.Listener, err error) {
 		return nil, err
 	}
 	addrs := []string{s.Config.Server.Listen}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() && s.address.IsValid() && !s.address.IsLoopback() {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() && !s.Config.Server.ListenOnly && s.address.IsValid() && !s.address.IsLoopback() {
 		addrs = append(addrs, net.JoinHostPort(s.address.String(), port))
 	}
 	for _, a := range slices.Compact(addrs) {

@@ -28,6 +28,9 @@ const (
 
 // rotateTokens replaces the key that signs service account tokens. Tokens of before stay good.
 func (s *Server) rotateTokens(ctx context.Context) error {
+	if file := s.Config.Server.Given.TokenKey; file != "" {
+		return fmt.Errorf("tokens are signed with the key in %s: replace it there and start again", file)
+	}
 	key, public, err := s.PKI.NewTokens()
 	if err != nil {
 		return err
@@ -62,6 +65,11 @@ func (s *Server) rotateTokens(ctx context.Context) error {
 
 // useTokenKeys has tokens signed and verified with the keys that there are by now.
 func (s *Server) useTokenKeys(ctx context.Context) error {
+	if signer, keys, err := s.givenTokenKeys(); err != nil {
+		return err
+	} else if signer != nil {
+		return s.tokens.Use(signer, keys)
+	}
 	var further []crypto.PublicKey
 	for _, k := range s.PKI.TokenKeys() {
 		further = append(further, k.Public)

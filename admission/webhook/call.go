@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,7 +48,7 @@ func (w *Webhooks) caller(c *admissionv1.WebhookClientConfig) (*caller, error) {
 	case c.URL != nil:
 		fmt.Fprintf(sum, "u %q", *c.URL)
 	case c.Service != nil:
-		fmt.Fprintf(sum, "s %q %q %d %q", c.Service.Namespace, c.Service.Name, port(c.Service), path(c.Service))
+		fmt.Fprintf(sum, "s %q %q %d %q", c.Service.Namespace, c.Service.Name, port(c.Service), pathOf(c.Service))
 	default:
 		return nil, errors.New("webhook configuration must have either service or URL")
 	}
@@ -79,7 +80,7 @@ func port(s *admissionv1.ServiceReference) int32 {
 	return *s.Port
 }
 
-func path(s *admissionv1.ServiceReference) string {
+func pathOf(s *admissionv1.ServiceReference) string {
 	if s.Path == nil {
 		return ""
 	}
@@ -106,7 +107,7 @@ func (w *Webhooks) newCaller(c *admissionv1.WebhookClientConfig) (*caller, error
 	}
 	s := *c.Service
 	t.ServerName = s.Name + "." + s.Namespace + ".svc"
-	out.url = "https://" + net.JoinHostPort(t.ServerName, strconv.Itoa(int(port(&s)))) + path(&s)
+	out.url = "https://" + net.JoinHostPort(t.ServerName, strconv.Itoa(int(port(&s)))) + pathOf(&s)
 	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		addresses, err := w.Addresses(s.Namespace, s.Name, port(&s))
 		if err != nil {
@@ -133,6 +134,7 @@ func (c *caller) ask(ctx context.Context, timeout time.Duration, body []byte) ([
 	if err != nil {
 		return nil, err
 	}
+	u.Path = path.Join("/", u.Path) // as kube-apiserver's client has it: test environments give "https://host//path"
 	q := u.Query()
 	q.Set("timeout", timeout.String())
 	u.RawQuery = q.Encode()
