@@ -80,6 +80,7 @@ var rooms = []room{
 	{"api", "", "", "what each resource is: no state, no server"},
 	{"store", "", "store/storetest", "keys, bytes and revisions: no objects"},
 	{"store/encrypt", "store", "store/...", "lies above an engine: values change on their way"},
+	{"store/forms", "store", "store/...", "lies above an engine: values change on their way"},
 	{"store/storetest", "store/memory", "store/...", "the contract's tests; memory is the model that engines are compared with"},
 	{"pki", "", "", "certificates: nothing of ours"},
 	{"cel", "", "", "expressions: nothing of ours"},

@@ -26,6 +26,8 @@ import (
 
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/apiextensions"
+	"github.com/lighter-k8s/lighter/api/apiregistration"
 	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/apiserver"
 	"github.com/lighter-k8s/lighter/apiserver/h2"
@@ -43,6 +45,7 @@ import (
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/embedded"
 	"github.com/lighter-k8s/lighter/store/etcd"
+	"github.com/lighter-k8s/lighter/store/forms"
 	"github.com/lighter-k8s/lighter/store/memory"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -124,7 +127,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 			return nil, errors.Join(err, s.store.Close())
 		}
 	}
-	s.store = s.encryption.store
+	s.store = upstreamForms(s.encryption.store, c.Server.Store == "etcd")
 	s.state = watch.New(s.store, log, time.Now, infos)
 	if err := s.state.Load(ctx); err != nil {
 		return nil, errors.Join(err, s.store.Close())
@@ -176,6 +179,13 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
 	}
 	return s, nil
+}
+
+// upstreamForms keeps what upstream keeps as JSON in that form, where upstream may go on with the store.
+func upstreamForms(s store.Store, write bool) store.Store {
+	return forms.New(s, write,
+		forms.Form{Prefix: watch.Prefix + apiextensions.CustomResourceDefinition.StoreKey + "/", In: apiextensions.FromKept, Out: apiextensions.ToKept},
+		forms.Form{Prefix: watch.Prefix + apiregistration.APIService.StoreKey + "/", In: apiregistration.FromKept, Out: apiregistration.ToKept})
 }
 
 // Serve runs a control plane alone until ctx ends. ready is called when it may be used.

@@ -148,7 +148,8 @@ func TestOperator(t *testing.T) {
 			"/registry/sites.example.org/websites/default/shop":                                   `{"apiVersion":"sites.example.org/v1"`,
 			"/registry/deployments/default/shop":                                                  "k8s\x00",
 			"/registry/namespaces/default":                                                        "k8s\x00",
-			"/registry/apiextensions.k8s.io/customresourcedefinitions/websites.sites.example.org": `{"`,
+			"/registry/apiextensions.k8s.io/customresourcedefinitions/websites.sites.example.org": `{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1beta1"`,
+			"/registry/apiregistration.k8s.io/apiservices/v1.":                                    `{"`,
 		} {
 			got, err := etcd.Get(t.Context(), key)
 			if err != nil {
