@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -151,7 +150,7 @@ type serviceToken struct {
 }
 
 // AuthenticateToken finds the service account of a token made for one of the audiences (nil: the API server's).
-// It returns nil, nil, nil for what is not a JSON Web Token. A token's signature is verified once; what it is
+// It returns nil, nil, nil for what is not a JSON Web Token, and for those of other issuers. A token's signature is verified once; what it is
 // bound to is looked up each time, so that deleting the pod, the secret or the account ends it at once.
 func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []string) (*authenticationv1.UserInfo, []string, error) {
 	if !isJWT(token) {
@@ -163,6 +162,9 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 	key := sha256.Sum256([]byte(token))
 	known, ok := t.verified.get(key)
 	if !ok {
+		if issuer := issuerOf(token); issuer != t.issuer && issuer != secretIssuer {
+			return nil, nil, nil
+		}
 		known = &serviceToken{}
 		accept := func() error {
 			if known.Issuer == secretIssuer {
@@ -171,22 +173,17 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 			return t.acceptable(&known.claims)
 		}
 		if err := parse(token, t.ring.Load().keys, &known.claims, accept); err != nil {
-			return nil, nil, err
+			return nil, nil, ownTokenError{err}
 		}
 		known.user = known.userInfo()
 		t.verified.put(key, known)
 	}
 	if err := t.live(&known.claims, token, time.Now()); err != nil {
-		return nil, nil, err
+		return nil, nil, ownTokenError{err}
 	}
-	var common []string
-	for _, a := range known.Audiences {
-		if slices.Contains(wanted, a) {
-			common = append(common, a)
-		}
-	}
+	common := intersect(known.Audiences, wanted)
 	if common == nil {
-		return nil, nil, fmt.Errorf("token is for %q, not for %q", known.Audiences, wanted)
+		return nil, nil, ownTokenError{fmt.Errorf("token is for %q, not for %q", known.Audiences, wanted)}
 	}
 	return known.user, common, nil
 }

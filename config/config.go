@@ -60,6 +60,9 @@ type Server struct {
 	Encrypt          Encrypt `json:"encrypt,omitempty"`
 	Backup           Backup  `json:"backup,omitempty"`
 	Audit            Audit   `json:"audit,omitempty"`
+
+	Authentication Authentication `json:"authentication,omitempty"`
+	Authorization  Authorization  `json:"authorization,omitempty"`
 	// CertificateLife is how long certificates are good that this server signs, of its own parts and of nodes; default 8760h, a year. They
 	// are renewed at two thirds of it.
 	CertificateLife string `json:"certificateLife,omitempty"`
@@ -122,6 +125,37 @@ type AuditTo struct {
 	ThrottleQPS    int    `json:"batchThrottleQPS,omitempty"`
 	ThrottleBurst  int    `json:"batchThrottleBurst,omitempty"`
 	InitialBackoff string `json:"initialBackoff,omitempty"`
+}
+
+// Authentication is who may say who asks, beside the cluster itself.
+type Authentication struct {
+	// File is an AuthenticationConfiguration (apiserver.config.k8s.io): issuers of tokens, and what nobody may ask for. It is read again when
+	// it changes.
+	File    string `json:"configFile,omitempty"`
+	Webhook Hook   `json:"webhook,omitempty"`
+}
+
+// Hook is a server that says whose a token is.
+type Hook struct {
+	ConfigFile string `json:"configFile,omitempty"` // kubeconfig; "": none
+	Version    string `json:"version,omitempty"`    // of TokenReview: v1beta1 (default, as upstream) or v1
+	CacheTTL   string `json:"cacheTTL,omitempty"`   // how long an answer counts; default 2m
+}
+
+// Authorization is who judges requests, in which order.
+type Authorization struct {
+	// File is an AuthorizationConfiguration (apiserver.config.k8s.io), read again when it changes. What follows counts without one only.
+	File    string    `json:"configFile,omitempty"`
+	Modes   []string  `json:"modes,omitempty"` // Node, RBAC, Webhook; default Node, RBAC
+	Webhook JudgeHook `json:"webhook,omitempty"`
+}
+
+// JudgeHook is the server of the mode Webhook.
+type JudgeHook struct {
+	ConfigFile      string `json:"configFile,omitempty"` // kubeconfig
+	Version         string `json:"version,omitempty"`    // of SubjectAccessReview: v1beta1 (default, as upstream) or v1
+	AuthorizedTTL   string `json:"cacheAuthorizedTTL,omitempty"`
+	UnauthorizedTTL string `json:"cacheUnauthorizedTTL,omitempty"`
 }
 
 // Interval is the time between two backups; 0: none.
@@ -257,6 +291,14 @@ func (c *Config) Complete() error {
 	fill(&s.Audit.Webhook.ThrottleQPS, 10)
 	fill(&s.Audit.Webhook.ThrottleBurst, 15)
 	fill(&s.Audit.Webhook.InitialBackoff, "10s")
+	fill(&s.Authentication.Webhook.Version, "v1beta1")
+	fill(&s.Authentication.Webhook.CacheTTL, "2m")
+	fill(&s.Authorization.Webhook.Version, "v1beta1")
+	fill(&s.Authorization.Webhook.AuthorizedTTL, "5m")
+	fill(&s.Authorization.Webhook.UnauthorizedTTL, "30s")
+	if len(s.Authorization.Modes) == 0 && s.Authorization.File == "" {
+		s.Authorization.Modes = []string{"Node", "RBAC"}
+	}
 	n := &c.Node
 	if n.Name == "" {
 		host, err := os.Hostname()
@@ -330,6 +372,7 @@ func (c *Config) check() error {
 			bad(knob, fmt.Sprint(n), "at least 1")
 		}
 	}
+	errs = append(errs, c.Server.checkAccess()...)
 	if c.Server.Backup.Keep < 1 {
 		bad("backup-keep", fmt.Sprint(c.Server.Backup.Keep), "at least 1")
 	}

@@ -74,9 +74,10 @@ type Server struct {
 	member     *member    // of the servers' own etcd; nil: the store is another
 	identity   string     // among several servers
 	wellness   wellness
-	keeper     pki.Keeper             // of all that is renewed while the server runs
-	news       *client.Recorder       // of what happens to admission itself
-	measures   []prometheus.Collector // of parts that are made before the API
+	keeper     pki.Keeper                    // of all that is renewed while the server runs
+	news       *client.Recorder              // of what happens to admission itself
+	measures   []prometheus.Collector        // of parts that are made before the API
+	runs       []func(context.Context) error // what follows files for as long as the server runs
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -270,6 +271,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return others.Run(ctx) })
 	g.Go(func() error { return certs.run(ctx, s.Log) })
 	g.Go(func() error { return s.keepTokenKeys(ctx) })
+	for _, run := range s.runs {
+		g.Go(func() error { return run(ctx) })
+	}
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
