@@ -258,8 +258,15 @@ func validateProjected(sources []corev1.VolumeProjection, path *field.Path) (err
 			}
 			claim(r.Path, r.Path, in.Child("path"))
 		}
-		if s.PodCertificate != nil {
-			one("podCertificate")
+		if r := s.PodCertificate; r != nil {
+			in := one("podCertificate")
+			errs = append(errs, validatePodCertificate(r, in)...)
+			for _, p := range []struct{ field, path string }{{"credentialBundlePath", r.CredentialBundlePath}, {"keyPath", r.KeyPath}, {"certificateChainPath", r.CertificateChainPath}} {
+				if p.path != "" {
+					errs = append(errs, localFile(p.path, in.Child(p.field))...)
+					claim(p.path, p.path, in.Child(p.field))
+				}
+			}
 		}
 		if n == 0 {
 			errs = append(errs, field.Required(at, "must specify a volume type"))
