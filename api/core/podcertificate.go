@@ -33,10 +33,10 @@ func validatePodCertificate(p *corev1.PodCertificateProjection, at *field.Path) 
 	if domain == "kubernetes.io" {
 		most = 24 * 60 * 60
 	}
-	if s := p.MaxExpirationSeconds; s == nil {
-		errs = append(errs, field.Required(at.Child("maxExpirationSeconds"), ""))
-	} else if *s < 60*60 || *s > most {
-		errs = append(errs, field.Invalid(at.Child("maxExpirationSeconds"), *s, fmt.Sprintf("must be in the range [3600, %d]", most)))
+	if s := p.MaxExpirationSeconds; s != nil && *s < 60*60 {
+		errs = append(errs, field.Invalid(at.Child("maxExpirationSeconds"), *s, "if provided, maxExpirationSeconds must be >= 3600"))
+	} else if s != nil && *s > most {
+		errs = append(errs, field.Invalid(at.Child("maxExpirationSeconds"), *s, fmt.Sprintf("if provided, maxExpirationSeconds must be <= %d", most)))
 	}
 	if p.CredentialBundlePath == "" && p.KeyPath == "" && p.CertificateChainPath == "" {
 		errs = append(errs, field.Required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))

@@ -160,9 +160,6 @@ func defaultVolume(v *corev1.VolumeSource) {
 			if s.ServiceAccountToken != nil {
 				OrNew(&s.ServiceAccountToken.ExpirationSeconds, 60*60)
 			}
-			if s.PodCertificate != nil {
-				OrNew(&s.PodCertificate.MaxExpirationSeconds, 24*60*60)
-			}
 		}
 	case v.Ephemeral != nil:
 		if t := v.Ephemeral.VolumeClaimTemplate; t != nil {
