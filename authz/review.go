@@ -11,6 +11,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Review answers a SubjectAccessReview's spec; for a SelfSubjectAccessReview the caller fills in user, groups, UID and extra
@@ -20,6 +22,16 @@ func Review(ctx context.Context, a Authorizer, s authorizationv1.SubjectAccessRe
 	out := authorizationv1.SubjectAccessReviewStatus{Allowed: d == Allow, Denied: d == Deny, Reason: reason}
 	if err != nil {
 		out.EvaluationError = err.Error()
+	}
+	if r := s.ResourceAttributes; r != nil { // a selector that cannot be read narrows nothing
+		for _, bad := range []struct {
+			name string
+			is   bool
+		}{{"fieldSelector", badFields(r.FieldSelector)}, {"labelSelector", badLabels(r.LabelSelector)}} {
+			if bad.is {
+				out.EvaluationError = strings.TrimPrefix(out.EvaluationError+"; spec.resourceAttributes."+bad.name+" ignored due to parse error", "; ")
+			}
+		}
 	}
 	return out
 }
@@ -63,6 +75,9 @@ func fieldSelector(s *authorizationv1.FieldSelectorAttributes) string {
 		return ""
 	}
 	if s.RawSelector != "" {
+		if badFields(s) {
+			return ""
+		}
 		return s.RawSelector
 	}
 	var parts []string
@@ -74,6 +89,22 @@ func fieldSelector(s *authorizationv1.FieldSelectorAttributes) string {
 	return strings.Join(parts, ",")
 }
 
+func badFields(s *authorizationv1.FieldSelectorAttributes) bool {
+	if s == nil || s.RawSelector == "" {
+		return false
+	}
+	_, err := fields.ParseSelector(s.RawSelector)
+	return err != nil
+}
+
+func badLabels(s *authorizationv1.LabelSelectorAttributes) bool {
+	if s == nil || s.RawSelector == "" {
+		return false
+	}
+	_, err := labels.Parse(s.RawSelector)
+	return err != nil
+}
+
 var escape = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `=`, `\=`)
 
 func labelSelector(s *authorizationv1.LabelSelectorAttributes) string {
@@ -81,6 +112,9 @@ func labelSelector(s *authorizationv1.LabelSelectorAttributes) string {
 		return ""
 	}
 	if s.RawSelector != "" {
+		if badLabels(s) {
+			return ""
+		}
 		return s.RawSelector
 	}
 	var all []v1.LabelSelectorRequirement
