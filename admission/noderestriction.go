@@ -6,15 +6,18 @@ import (
 	"slices"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/lighter-k8s/lighter/client"
 )
 
 // NodeRestriction holds what a kubelet writes to its own node and its own pods, where the node authorizer cannot
 // tell by the request alone. Source: Kubernetes documentation, Admission Control, NodeRestriction.
-func NodeRestriction() Plugin {
+func NodeRestriction(views NodeRestrictionViews) Plugin {
 	return Plugin{Name: "NodeRestriction", Validate: func(_ context.Context, a *Attributes) error {
 		node, ok := strings.CutPrefix(a.User.Username, "system:node:")
 		if !ok || !slices.Contains(a.User.Groups, "system:nodes") {
@@ -44,6 +47,10 @@ func NodeRestriction() Plugin {
 			if a.Namespace != corev1.NamespaceNodeLease || a.Name != "" && a.Name != node || l != nil && l.Name != node {
 				return refuse("can only access node lease with the same name as the requesting node")
 			}
+		case "podcertificaterequests.certificates.k8s.io":
+			if a.Operation == Create {
+				return restrictCertificate(a.Object.(*certificatesv1.PodCertificateRequest), node, views, refuse)
+			}
 		case "csinodes.storage.k8s.io":
 			if a.Name != "" && a.Name != node {
 				return refuse("can only access CSINode with the same name as the requesting node")
@@ -51,6 +58,36 @@ func NodeRestriction() Plugin {
 		}
 		return nil
 	}}
+}
+
+// NodeRestrictionViews are what a node's request for a pod's certificate is held against.
+type NodeRestrictionViews struct {
+	Pods            client.TypedView[*corev1.Pod]
+	Nodes           client.TypedView[*corev1.Node]
+	ServiceAccounts client.TypedView[*corev1.ServiceAccount]
+}
+
+// restrictCertificate lets a node ask for certificates of the pods that it runs alone, as the accounts that they run as: signers believe
+// what the request says of them. Source: KEP-4317.
+func restrictCertificate(r *certificatesv1.PodCertificateRequest, node string, views NodeRestrictionViews, refuse func(string, ...any) error) error {
+	pod, ok := views.Pods.Get(r.Namespace, r.Spec.PodName)
+	at, known := views.Nodes.Get("", node)
+	account, has := views.ServiceAccounts.Get(r.Namespace, r.Spec.ServiceAccountName)
+	switch {
+	case string(r.Spec.NodeName) != node:
+		return refuse("PodCertificateRequest.Spec.NodeName=%q, which is not the requesting node %q", r.Spec.NodeName, node)
+	case !ok || pod.UID != r.Spec.PodUID:
+		return refuse("PodCertificateRequest is for pod %s/%s with UID %q, which does not exist", r.Namespace, r.Spec.PodName, r.Spec.PodUID)
+	case pod.Spec.NodeName != node:
+		return refuse("PodCertificateRequest is for pod %s/%s, which does not run on node %q", r.Namespace, pod.Name, node)
+	case pod.Annotations[corev1.MirrorPodAnnotationKey] != "":
+		return refuse("PodCertificateRequest is for pod %s/%s, which is a mirror pod", r.Namespace, pod.Name)
+	case pod.Spec.ServiceAccountName != r.Spec.ServiceAccountName || !has || account.UID != r.Spec.ServiceAccountUID:
+		return refuse("PodCertificateRequest is for service account %q with UID %q, which is not that of pod %s/%s", r.Spec.ServiceAccountName, r.Spec.ServiceAccountUID, r.Namespace, pod.Name)
+	case !known || at.UID != r.Spec.NodeUID:
+		return refuse("PodCertificateRequest is for node %q with UID %q, which does not exist", node, r.Spec.NodeUID)
+	}
+	return nil
 }
 
 func restrictPod(a *Attributes, node string, refuse func(string, ...any) error) error {

@@ -74,6 +74,7 @@ func controllers() []controllerRules {
 			rule("get list update watch", "core", "persistentvolumeclaims"), rule("update", "core", "persistentvolumeclaims/status"), rule("create delete get list watch", "core", "pods"),
 			rule(read, "storage.k8s.io", "storageclasses"), rule(read, "core", "nodes"), rule("watch", "core", "events"), events(),
 			rule("create delete get update", "core", "endpoints"), rule("create delete get", "core", "services"), rule("get", "core", "secrets")),
+		c("podcertificaterequestcleaner", rule("delete get list watch", "certificates.k8s.io", "podcertificaterequests"), events()),
 		c("pod-garbage-collector", rule("delete list watch", "core", "pods"), rule("get list", "core", "nodes"), rule("patch", "core", "pods/status")),
 		c("pv-protection-controller", rule("get list update watch", "core", "persistentvolumes"), events()),
 		c("pvc-protection-controller", rule("get list update watch", "core", "persistentvolumeclaims"), rule(read, "core", "pods"), events()),

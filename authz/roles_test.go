@@ -272,7 +272,7 @@ func TestDefaults(t *testing.T) {
 			}
 		}
 	}
-	want := append(strings.Fields(clusterRoleNames), "system:controller:cloud-node-controller") // ours alone
+	want := append(strings.Fields(clusterRoleNames), "system:controller:podcertificaterequestcleaner", "system:controller:cloud-node-controller") // the latter is ours alone
 	slices.Sort(want)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {

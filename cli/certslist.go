@@ -84,7 +84,7 @@ func printCertificates(out io.Writer, all []pki.Entry, now time.Time, wide bool)
 	}
 	fmt.Fprintln(t, head)
 	for _, e := range all {
-		ends, left, renewed := "never", "", "on demand"
+		ends, left, renewed := "never", "", "-"
 		if e.Ends != nil {
 			if ends, left = e.Ends.Format(time.DateTime), span(e.Ends.Sub(now)); e.Ended(now) {
 				left = "ended"
@@ -92,9 +92,6 @@ func printCertificates(out io.Writer, all []pki.Entry, now time.Time, wide bool)
 		}
 		if e.Renewed != nil {
 			renewed = span(max(0, e.Renewed.Sub(now)))
-		}
-		if e.Kind == "retired token key" {
-			renewed = "-"
 		}
 		subject := e.Subject
 		switch {

@@ -85,6 +85,7 @@ var (
 	MutatingAdmissionPolicyBindings   = cluster[*admissionregistrationv1.MutatingAdmissionPolicyBinding]("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings")
 
 	ClusterTrustBundles        = cluster[*certificatesv1.ClusterTrustBundle]("certificates.k8s.io", "v1", "clustertrustbundles")
+	PodCertificateRequests     = namespaced[*certificatesv1.PodCertificateRequest]("certificates.k8s.io", "v1", "podcertificaterequests")
 	CertificateSigningRequests = cluster[*certificatesv1.CertificateSigningRequest]("certificates.k8s.io", "v1", "certificatesigningrequests")
 	TokenReviews               = cluster[*authenticationv1.TokenReview]("authentication.k8s.io", "v1", "tokenreviews")
 	SubjectAccessReviews       = cluster[*authorizationv1.SubjectAccessReview]("authorization.k8s.io", "v1", "subjectaccessreviews")

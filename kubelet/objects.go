@@ -27,10 +27,14 @@ type objects struct {
 	uses map[types.UID]map[objectKey]bool
 }
 
-// objectKey names an object or, with the kind ofSigner, the trust bundles of the signer of that name.
+// objectKey names an object or, with the kind ofSigner, the trust bundles of the signer of that name, with requestsOfNode the certificate requests of
+// the node.
 type objectKey struct{ kind, namespace, name string }
 
-const ofSigner = "ClusterTrustBundles"
+const (
+	ofSigner       = "ClusterTrustBundles"
+	requestsOfNode = "PodCertificateRequests" // of the node of the name
+)
 
 // view is what is seen under the key.
 func (k objectKey) view() (client.Resource, client.Selection) {
@@ -42,6 +46,8 @@ func (k objectKey) view() (client.Resource, client.Selection) {
 		return client.ClusterTrustBundles.Resource, s
 	case ofSigner:
 		return client.ClusterTrustBundles.Resource, client.Selection{Fields: "spec.signerName=" + k.name}
+	case requestsOfNode:
+		return client.PodCertificateRequests.Resource, client.Selection{Fields: "spec.nodeName=" + k.name}
 	}
 	return client.ConfigMaps.Resource, s
 }
@@ -78,6 +84,9 @@ func references(pod *corev1.Pod) map[objectKey]bool {
 				}
 				if s.Secret != nil {
 					add("Secret", s.Secret.Name)
+				}
+				if s.PodCertificate != nil && pod.Spec.NodeName != "" {
+					out[objectKey{requestsOfNode, "", pod.Spec.NodeName}] = true
 				}
 				if b := s.ClusterTrustBundle; b != nil && b.Name != nil {
 					out[objectKey{"ClusterTrustBundle", "", *b.Name}] = true

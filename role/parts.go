@@ -31,6 +31,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/job"
 	"github.com/lighter-k8s/lighter/controller/namespace"
 	"github.com/lighter-k8s/lighter/controller/node"
+	"github.com/lighter-k8s/lighter/controller/podcertificate"
 	"github.com/lighter-k8s/lighter/controller/podgc"
 	"github.com/lighter-k8s/lighter/controller/replicaset"
 	"github.com/lighter-k8s/lighter/controller/replicationcontroller"
@@ -139,6 +140,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"job-controller", job.Run},
 		{"cronjob-controller", cronjob.Run},
 		{"token-cleaner", bootstraptoken.Run},
+		{"podcertificaterequestcleaner", podcertificate.Run},
 		{"disruption-controller", disruption.Run},
 		{"ttl-after-finished-controller", ttlafterfinished.Run},
 		{"resourcequota-controller", func(ctx context.Context, env controller.Env) error { return resourcequota.Run(ctx, env, o.resources) }},

@@ -21,7 +21,7 @@ const tokenKeysKey = watch.Prefix + "lighter/tokens/servers/"
 
 const (
 	// adoptWithin is how long a server waits before it signs with a key that it has told the others of.
-	adoptWithin = 10 * time.Second
+	adoptWithin = 5 * time.Second
 	// tokensKept is how long tokens live at most by what pods get; whoever asks for longer ones gets those that end with their key.
 	tokensKept = 366 * 24 * time.Hour
 )

@@ -34,7 +34,7 @@ func (v *Volumes) content(ctx context.Context, pod *corev1.Pod, vol *corev1.Volu
 	}
 	var next time.Time
 	def := mode(s.Projected.DefaultMode)
-	for _, p := range s.Projected.Sources {
+	for n, p := range s.Projected.Sources {
 		var err error
 		switch {
 		case p.ConfigMap != nil:
@@ -46,6 +46,11 @@ func (v *Volumes) content(ctx context.Context, pod *corev1.Pod, vol *corev1.Volu
 		case p.ServiceAccountToken != nil:
 			var renew time.Time
 			if renew, err = v.token(ctx, files, pod, p.ServiceAccountToken, def); err == nil && (next.IsZero() || renew.Before(next)) {
+				next = renew
+			}
+		case p.PodCertificate != nil:
+			var renew time.Time
+			if renew, err = v.certificate(ctx, files, pod, certificateKey{pod.UID, vol.Name, n}, p.PodCertificate, def); err == nil && (next.IsZero() || renew.Before(next)) {
 				next = renew
 			}
 		case p.ClusterTrustBundle != nil:
@@ -206,6 +211,7 @@ func (v *Volumes) token(ctx context.Context, files map[string]file, pod *corev1.
 
 // forget drops the tokens of a pod.
 func (v *Volumes) forget(uid string) {
+	v.certificates.forget(uid)
 	v.tokens.mu.Lock()
 	defer v.tokens.mu.Unlock()
 	maps.DeleteFunc(v.tokens.held, func(k tokenKey, _ token) bool { return string(k.pod) == uid })

@@ -28,6 +28,10 @@ type Source interface {
 	TrustBundles(ctx context.Context, signer string) ([]*certificatesv1.ClusterTrustBundle, error)
 	// Token makes a token for the pod's service account; audience "" is the API server's.
 	Token(ctx context.Context, pod *corev1.Pod, audience string, seconds int64) (token string, expires time.Time, err error)
+	// RequestCertificate asks a signer for a certificate for the pod and returns the request's name; stub is a signing request in DER.
+	// CertificateRequest returns nil when the request is gone; it may wait a moment for an answer.
+	RequestCertificate(ctx context.Context, pod *corev1.Pod, p *corev1.PodCertificateProjection, stub []byte) (name string, err error)
+	CertificateRequest(ctx context.Context, pod *corev1.Pod, name string) (*certificatesv1.PodCertificateRequest, error)
 	// Field and Resource are downward API values; container "" is only right where the ref names one.
 	Field(pod *corev1.Pod, path string) (string, error)
 	Resource(pod *corev1.Pod, ref *corev1.ResourceFieldSelector) (string, error)
@@ -39,11 +43,13 @@ type Volumes struct {
 	source Source
 	now    func() time.Time
 	tokens tokens
+
+	certificates certificates
 }
 
 // New keeps volumes in dir/<pod UID>/volumes.
 func New(dir string, source Source, now func() time.Time) *Volumes {
-	return &Volumes{dir: dir, source: source, now: now, tokens: tokens{held: map[tokenKey]token{}}}
+	return &Volumes{dir: dir, source: source, now: now, tokens: tokens{held: map[tokenKey]token{}}, certificates: certificates{held: map[certificateKey]*certificate{}}}
 }
 
 // Error tells which volume could not be set up.
