@@ -56,6 +56,9 @@ type Selection struct {
 	Namespace string // "" is all; List takes it as an argument instead
 	Labels    string // a label selector
 	Fields    string // a field selector, such as "spec.nodeName=n1"
+	// Unhurried lets a View tell a subscriber some milliseconds late, many changes at once: who hears of every write of
+	// the cluster, and of each alone, costs a good part of it.
+	Unhurried bool
 }
 
 // View is the live, read-only set of a resource's objects, as a reader of the

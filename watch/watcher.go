@@ -124,6 +124,9 @@ func (w *Watcher) Poke() {
 	}
 }
 
+// Ready tells whether Wake is ready.
+func (w *Watcher) Ready() bool { return len(w.wake) > 0 }
+
 // Wake is ready to receive when there may be events that Take has not given yet.
 func (w *Watcher) Wake() <-chan struct{} { return w.wake }
 

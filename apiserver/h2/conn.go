@@ -63,6 +63,7 @@ type conn struct {
 	late      *time.Timer // starts handlers whose bodies take long to come
 	lateArmed bool
 	unstarted int
+	turn      turn
 }
 
 // leaving is how far a connection is on its way to its end. RFC 9113, section 6.8.
@@ -112,8 +113,16 @@ func (c *conn) serve() {
 	err := c.greet()
 	if err == nil {
 		c.watchIdle()
-		err = c.read()
+		if err = c.read(); errors.Is(err, errPassed) {
+			<-c.turn.over // who reads after this one closes
+			return
+		}
 	}
+	c.close(err)
+}
+
+// close is the end of the connection, for the reader: err is why it does not read on.
+func (c *conn) close(err error) {
 	c.mu.Lock()
 	if c.idle != nil {
 		c.idle.Stop()

@@ -23,6 +23,9 @@ func (c *conn) read() error {
 		var f http2.Frame
 		head, err := c.framer.ReadFrameHeader()
 		if err == nil {
+			if head.Type == http2.FrameHeaders {
+				c.waited()
+			}
 			f, err = c.framer.ReadFrameForHeader(head)
 		}
 		broken := err != nil && head.Type == http2.FrameHeaders // and its block was not decoded
@@ -44,6 +47,9 @@ func (c *conn) read() error {
 		}
 		if err != nil {
 			return err
+		}
+		if !c.serveTaken() {
+			return errPassed
 		}
 	}
 }
@@ -69,7 +75,7 @@ func (c *conn) startLate() {
 	c.lateArmed = false
 	if c.unstarted > 0 {
 		for _, st := range c.streams {
-			st.start()
+			st.start(false)
 		}
 	}
 }

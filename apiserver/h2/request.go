@@ -53,9 +53,10 @@ func (c *conn) request(f *http2.HeadersFrame) error {
 		return c.refuse(id, http2.ErrCodeProtocol)
 	}
 	c.streams[id] = st
+	c.came()
 	c.unstarted++
 	if ends || !st.in.asked || st.in.declared < 0 || st.in.declared > shortBody {
-		st.start()
+		st.start(true)
 	}
 	return nil
 }

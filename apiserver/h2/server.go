@@ -35,6 +35,7 @@ type Server struct {
 	streams    int // at once on a connection
 	headerList int // bytes of a request's header fields
 	workers    workers
+	guard      guard
 	held       atomic.Int64 // bytes of buffers that wait to be written, of all connections
 	date       atomic.Pointer[date]
 

@@ -38,13 +38,16 @@ var (
 	errClosed = errors.New("http2: the stream is over")
 )
 
-// start has a worker run the handler. c.mu is held.
-func (st *stream) start() {
+// start has a worker run the handler, or the reader if it is the one who calls and takes it. c.mu is held.
+func (st *stream) start(reader bool) {
 	if st.started || st.err != nil {
 		return
 	}
 	st.started = true
 	st.c.unstarted--
+	if reader && st.remote && st.c.takes(st) {
+		return
+	}
 	st.c.server.workers.do(st)
 }
 
@@ -118,7 +121,7 @@ func (st *stream) received() {
 	if st.local {
 		delete(st.c.streams, st.id)
 	}
-	st.start()
+	st.start(true)
 	st.cond.Broadcast()
 }
 

@@ -172,6 +172,8 @@ func (c *conn) flush() {
 		if c.waiting() >= pendingMost/2 {
 			c.write()
 		}
+	case len(c.streams) == 0: // nobody else has anything to say
+		c.write()
 	default:
 		c.phase = due
 		c.mu.Unlock()

@@ -29,7 +29,7 @@ func (s *Server) View(r client.Resource, sel client.Selection) client.View {
 	if err != nil {
 		panic(err)
 	}
-	v := &view{server: s, resource: r, info: s.Resources[r.GroupVersionResource], filter: f, partial: partial(r)}
+	v := &view{server: s, resource: r, info: s.Resources[r.GroupVersionResource], filter: f, partial: partial(r), unhurried: sel.Unhurried}
 	if v.info == nil && !strings.Contains(r.Group, ".") {
 		panic(fmt.Sprintf("direct: no resource %s", r.GroupVersionResource))
 	}
@@ -38,11 +38,12 @@ func (s *Server) View(r client.Resource, sel client.Selection) client.View {
 
 // view is a filter on the state; it has no memory of its own.
 type view struct {
-	server   *Server
-	resource client.Resource
-	info     *api.Info // nil: a custom resource, whose record changes
-	filter   watch.Filter
-	partial  bool // metadata alone is wanted
+	server    *Server
+	resource  client.Resource
+	info      *api.Info // nil: a custom resource, whose record changes
+	filter    watch.Filter
+	partial   bool // metadata alone is wanted
+	unhurried bool
 }
 
 // record is what is viewed as it is now; nil: it is not there.
@@ -199,6 +200,12 @@ func (v *view) follow(ctx context.Context, f func(client.Change)) {
 			for _, e := range events {
 				v.tell(&told, e, f)
 			}
+			if v.unhurried && !w.Ready() {
+				select {
+				case <-time.After(unhurriedFor):
+				case <-ctx.Done():
+				}
+			}
 			if len(told.since) > toldMost {
 				if now, ok := w.Snapshot(); ok {
 					told.base = now
@@ -212,6 +219,9 @@ func (v *view) follow(ctx context.Context, f func(client.Change)) {
 
 // againAfter is when a custom resource is looked for again that is not there.
 const againAfter = 50 * time.Millisecond
+
+// unhurriedFor is how long changes are gathered for a subscriber who does not mind.
+const unhurriedFor = 10 * time.Millisecond
 
 // told is what a subscriber was told, to tell it the difference after a gap: a snapshot that is shared with the
 // present, and the changes since.

@@ -73,7 +73,7 @@ func Run(ctx context.Context, env controller.Env, resources []client.Resource) e
 // follow begins to look at a resource.
 func (c *collector) follow(ctx context.Context, r client.Resource) {
 	ctx, end := context.WithCancel(ctx)
-	v := client.ViewOf{View: c.env.Client.View(ctx, r, client.Selection{}), Resource: r}
+	v := client.ViewOf{View: c.env.Client.View(ctx, r, client.Selection{Unhurried: true}), Resource: r}
 	c.mu.Lock()
 	i := len(c.kinds)
 	c.kinds = append(c.kinds, &kind{Resource: r, view: v, end: end})
