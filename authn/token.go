@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"crypto"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +56,7 @@ type Tokens struct {
 	keys      map[string]verifier
 	views     Views
 	verified  cache[*serviceToken]
+	foreign   seen // tokens of other issuers
 }
 
 // NewTokens makes tokens signed with key (ECDSA P-256 or RSA), and accepts those that it or one of the further
@@ -66,7 +66,7 @@ func NewTokens(issuer string, audiences []string, key crypto.Signer, further []c
 		audiences = []string{issuer}
 	}
 	t := &Tokens{issuer: issuer, audiences: audiences, key: key, views: views,
-		keys: map[string]verifier{}, verified: cache[*serviceToken]{limit: 8192}}
+		keys: map[string]verifier{}, verified: cache[*serviceToken]{limit: 8192}, foreign: newSeen(8192)}
 	for i, public := range append([]crypto.PublicKey{key.Public()}, further...) {
 		v, err := newVerifier(public)
 		if err != nil {
@@ -138,10 +138,14 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 	if wanted == nil {
 		wanted = t.audiences
 	}
-	key := sha256.Sum256([]byte(token))
+	if t.foreign.has(token) {
+		return nil, nil, nil
+	}
+	key := keyOf(token)
 	known, ok := t.verified.get(key)
 	if !ok {
 		if issuer := issuerOf(token); issuer != t.issuer && issuer != secretIssuer {
+			t.foreign.add(token)
 			return nil, nil, nil
 		}
 		known = &serviceToken{}
