@@ -10,11 +10,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/lighter-k8s/lighter/client"
 )
 
 // NodeRestriction holds what a kubelet writes to its own node and its own pods, where the node authorizer cannot
-// tell by the request alone. Source: Kubernetes documentation, Admission Control, NodeRestriction.
-func NodeRestriction() Plugin {
+// tell by the request alone. pods is where the pod of an eviction is looked up. Source: Kubernetes documentation, Admission Control,
+// NodeRestriction.
+func NodeRestriction(pods client.TypedView[*corev1.Pod]) Plugin {
 	return Plugin{Name: "NodeRestriction", Validate: func(_ context.Context, a *Attributes) error {
 		node, ok := strings.CutPrefix(a.User.Username, "system:node:")
 		if !ok || !slices.Contains(a.User.Groups, "system:nodes") {
@@ -34,7 +37,11 @@ func NodeRestriction() Plugin {
 				return refuse("node %q cannot update labels through pod status", node)
 			}
 		case "pods/eviction":
-			if a.Old != nil && a.Old.(*corev1.Pod).Spec.NodeName != node {
+			pod, ok := pods.Get(a.Namespace, a.Name)
+			if !ok {
+				return apierrors.NewNotFound(corev1.Resource("pods"), a.Name)
+			}
+			if pod.Spec.NodeName != node {
 				return refuse("node %s can only evict pods with spec.nodeName set to itself", node)
 			}
 		case "nodes", "nodes/status":

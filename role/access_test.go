@@ -21,11 +21,14 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/config"
@@ -384,5 +387,40 @@ func TestBadAccessFiles(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestNodesEvictTheirOwn: a kubelet evicts pods of its own node, whatever it says of itself in the request.
+func TestNodesEvictTheirOwn(t *testing.T) {
+	p := api(t)
+	ns := p.namespace(t)
+	for name, node := range map[string]string{"mine": "evict-1", "theirs": "evict-2", "nobodys": ""} {
+		spec := strings.Replace(podSpec, `"spec":{`, fmt.Sprintf(`"spec":{"nodeName":%q,`, node), 1)
+		if a := p.as(t, "admin").do(t, "POST", "/api/v1/namespaces/"+ns+"/pods", text("v1", "Pod", name, spec)); a.code != 201 {
+			t.Fatalf("HTTP %d %s", a.code, a.body)
+		}
+	}
+	// A budget that covers their pod, which runs, allows one disruption.
+	budget, err := p.typed.PolicyV1().PodDisruptionBudgets(ns).Create(t.Context(), &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "b"},
+		Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromInt32(0)), Selector: &metav1.LabelSelector{}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	budget.Status = policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1, CurrentHealthy: 1, ExpectedPods: 1, ObservedGeneration: budget.Generation}
+	if _, err := p.typed.PolicyV1().PodDisruptionBudgets(ns).UpdateStatus(t.Context(), budget, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.as(t, "admin").do(t, "PATCH", "/api/v1/namespaces/"+ns+"/pods/theirs/status", `{"status":{"phase":"Running"}}`, "Content-Type: application/merge-patch+json"); a.code != 200 {
+		t.Fatalf("HTTP %d %s", a.code, a.body)
+	}
+	for name, code := range map[string]int{"theirs": 403, "nobodys": 403, "none": 404, "mine": 201} {
+		a := p.as(t, "admin").do(t, "POST", "/api/v1/namespaces/"+ns+"/pods/"+name+"/eviction", text("policy/v1", "Eviction", name),
+			"Impersonate-User: system:node:evict-1", "Impersonate-Group: system:nodes")
+		if a.code != code {
+			t.Errorf("%s: HTTP %d, want %d: %s", name, a.code, code, a.body)
+		}
+	}
+	if budget, err = p.typed.PolicyV1().PodDisruptionBudgets(ns).Get(t.Context(), "b", metav1.GetOptions{}); err != nil || budget.Status.DisruptionsAllowed != 1 {
+		t.Errorf("an eviction that was refused took from the budget: %+v, %v", budget.Status, err)
 	}
 }

@@ -31,7 +31,7 @@ func (s *Server) admission(infos []*api.Info, reg *registry.Registry) (admission
 		admission.NamespaceLifecycle(),
 		admission.LimitRanger(view(s, client.LimitRanges)),
 		admission.ServiceAccount(view(s, client.ServiceAccounts), s.state.Now),
-		admission.NodeRestriction(),
+		admission.NodeRestriction(view(s, client.Pods)),
 		admission.TaintNodesByCondition(),
 		security,
 		admission.Priority(view(s, client.PriorityClasses)),
