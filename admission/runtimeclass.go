@@ -51,6 +51,9 @@ func RuntimeClass(classes client.TypedView[*nodev1.RuntimeClass]) Plugin {
 			}
 		}
 		if len(spec.Overhead) > 0 && !equality.Semantic.DeepEqual(spec.Overhead, overhead) {
+			if len(overhead) == 0 {
+				return refuse("Pod Overhead set without corresponding RuntimeClass defined Overhead")
+			}
 			return refuse("Pod's Overhead doesn't match RuntimeClass's defined Overhead")
 		}
 		if len(overhead) > 0 {

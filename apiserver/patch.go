@@ -107,6 +107,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	invalid := func(err error) error {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})
 	}
+	q.Patched = true
 	return s.change(w, r, t, q, f, func(_ context.Context, old api.Object) (api.Object, error) {
 		doc, err := api.EncodeJSON(i, old)
 		if err != nil {

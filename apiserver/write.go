@@ -321,6 +321,11 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	if obj.GetNamespace() == "" && t.info.Namespaced {
 		obj.SetNamespace(q.Namespace)
 	}
+	if t.subresource == "" { // reviews say their group, and no kind: so upstream does
+		if errs := t.info.Validate(obj, nil); len(errs) > 0 {
+			return apierrors.NewInvalid(schema.GroupKind{Group: i.Group}, obj.GetName(), api.Plainly(errs))
+		}
+	}
 	got, err := c(r.Context(), q, obj)
 	if err != nil {
 		return err

@@ -31,9 +31,16 @@ const (
 // whether it is the right one, is known only here and told to the caller word by word.
 func (t *Tokens) Issue(account *corev1.ServiceAccount, r *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
 	out := r.DeepCopy()
-	if out.Name == "" {
-		out.Name = account.Name
+	switch {
+	case out.Namespace != "" && out.Namespace != account.Namespace:
+		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	case out.Name != "" && out.Name != account.Name:
+		return nil, apierrors.NewInvalid(requestKind, account.Name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "name"), out.Name, "must match the service account name if specified")})
+	case out.Spec.BoundObjectRef != nil && out.Spec.BoundObjectRef.Name == "":
+		return nil, apierrors.NewBadRequest("Name parameter required.")
 	}
+	out.Name = account.Name
 	out.Namespace = account.Namespace
 	if len(out.Spec.Audiences) == 0 {
 		out.Spec.Audiences = slices.Clone(t.audiences)
@@ -43,7 +50,7 @@ func (t *Tokens) Issue(account *corev1.ServiceAccount, r *authenticationv1.Token
 		out.Spec.ExpirationSeconds = &life
 	}
 	if errs := validate(out); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: authenticationv1.GroupName, Kind: "TokenRequest"}, out.Name, errs)
+		return nil, apierrors.NewInvalid(requestKind, r.Name, errs)
 	}
 	now, life := time.Now(), *out.Spec.ExpirationSeconds
 	c := claims{
@@ -58,13 +65,16 @@ func (t *Tokens) Issue(account *corev1.ServiceAccount, r *authenticationv1.Token
 	if life == watchedLife && c.Kubernetes.Pod != nil && !slices.ContainsFunc(out.Spec.Audiences, func(a string) bool { return !ours(a) }) {
 		c.Kubernetes.WarnAfter, c.Expiry = c.Expiry, now.Unix()+extendedLife
 	}
-	token, err := sign(t.key, t.signer, c)
+	by := t.ring.Load()
+	token, err := sign(by.key, by.signer, c)
 	if err != nil {
 		return nil, err
 	}
 	out.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: v1.NewTime(time.Unix(now.Unix()+life, 0))}
 	return out, nil
 }
+
+var requestKind = schema.GroupKind{Group: authenticationv1.GroupName, Kind: "TokenRequest"}
 
 func validate(r *authenticationv1.TokenRequest) (errs field.ErrorList) {
 	at := field.NewPath("spec", "expirationSeconds")

@@ -68,6 +68,22 @@ func newVerifier(key crypto.PublicKey) (verifier, error) {
 	return v, nil
 }
 
+// KeyID is how tokens name the key that signed them.
+func KeyID(key crypto.PublicKey) (string, error) {
+	v, err := newVerifier(key)
+	return v.id, err
+}
+
+// KeyOf is the key that a token says it is signed with; "": it says nothing. It may say what it likes.
+func KeyOf(token string) string {
+	var h header
+	first, _, _ := strings.Cut(token, ".")
+	if decode(first, &h, false) != nil {
+		return ""
+	}
+	return h.KeyID
+}
+
 func (v verifier) verify(signed string, signature []byte) bool {
 	hash := sha256.Sum256([]byte(signed))
 	switch key := v.key.(type) {

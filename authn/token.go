@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -51,9 +52,7 @@ type Views struct {
 type Tokens struct {
 	issuer    string
 	audiences []string
-	key       crypto.Signer
-	signer    verifier
-	keys      map[string]verifier
+	ring      atomic.Pointer[ring]
 	views     Views
 	verified  cache[*serviceToken]
 	foreign   seen // tokens of other issuers
@@ -65,19 +64,41 @@ func NewTokens(issuer string, audiences []string, key crypto.Signer, further []c
 	if len(audiences) == 0 {
 		audiences = []string{issuer}
 	}
-	t := &Tokens{issuer: issuer, audiences: audiences, key: key, views: views,
-		keys: map[string]verifier{}, verified: cache[*serviceToken]{limit: 8192}, foreign: newSeen(8192)}
+	t := &Tokens{issuer: issuer, audiences: audiences, views: views, verified: cache[*serviceToken]{limit: 8192}, foreign: newSeen(8192)}
+	return t, t.Use(key, further)
+}
+
+// Use has tokens signed with key from now on, and accepts what it or one of the further keys signed.
+func (t *Tokens) Use(key crypto.Signer, further []crypto.PublicKey) error {
+	r := &ring{key: key, keys: map[string]verifier{}}
 	for i, public := range append([]crypto.PublicKey{key.Public()}, further...) {
 		v, err := newVerifier(public)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if i == 0 {
-			t.signer = v
+			r.signer = v
 		}
-		t.keys[v.id] = v
+		r.keys[v.id] = v
 	}
-	return t, nil
+	old := t.ring.Swap(r)
+	if old == nil {
+		return nil
+	}
+	for id := range old.keys {
+		if _, ok := r.keys[id]; !ok {
+			t.verified.clear() // some of it may be of that key
+			break
+		}
+	}
+	return nil
+}
+
+// ring are the keys as of one moment.
+type ring struct {
+	key    crypto.Signer
+	signer verifier // of key
+	keys   map[string]verifier
 }
 
 // Audiences are the API server's own.
@@ -155,7 +176,7 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 			}
 			return t.acceptable(&known.claims)
 		}
-		if err := parse(token, t.keys, &known.claims, accept); err != nil {
+		if err := parse(token, t.ring.Load().keys, &known.claims, accept); err != nil {
 			return nil, nil, ownTokenError{err}
 		}
 		known.user = known.userInfo()

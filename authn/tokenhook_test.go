@@ -134,8 +134,8 @@ func TestWhoSeesTokens(t *testing.T) {
 		fmt.Fprintf(w, `{"kind":"TokenReview","apiVersion":%q,"status":{"authenticated":true,"user":{"username":"ann"}}}`, r.APIVersion)
 	})
 	bearer := Bearer{w.Tokens, Bootstrap{w.views.Secrets}, hook}
-	stale := w.Tokens.key
-	forged, err := sign(stale, w.Tokens.signer, map[string]any{"iss": w.Tokens.issuer, "aud": []string{"us"}, "exp": 1})
+	ring := w.Tokens.ring.Load()
+	forged, err := sign(ring.key, ring.signer, map[string]any{"iss": w.Tokens.issuer, "aud": []string{"us"}, "exp": 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,16 @@ func Review(ctx context.Context, a Authorizer, s authorizationv1.SubjectAccessRe
 	if err != nil {
 		out.EvaluationError = err.Error()
 	}
+	if r := s.ResourceAttributes; r != nil { // a selector that cannot be read narrows nothing
+		for _, bad := range []struct {
+			name string
+			is   bool
+		}{{"fieldSelector", badFields(r.FieldSelector)}, {"labelSelector", badLabels(r.LabelSelector)}} {
+			if bad.is {
+				out.EvaluationError = strings.TrimPrefix(out.EvaluationError+"; spec.resourceAttributes."+bad.name+" ignored due to parse error", "; ")
+			}
+		}
+	}
 	return out
 }
 
@@ -66,6 +76,9 @@ func fieldSelector(s *authorizationv1.FieldSelectorAttributes) string {
 		return ""
 	}
 	if s.RawSelector != "" {
+		if badFields(s) {
+			return ""
+		}
 		return s.RawSelector
 	}
 	var parts []string
@@ -77,6 +90,22 @@ func fieldSelector(s *authorizationv1.FieldSelectorAttributes) string {
 	return strings.Join(parts, ",")
 }
 
+func badFields(s *authorizationv1.FieldSelectorAttributes) bool {
+	if s == nil || s.RawSelector == "" {
+		return false
+	}
+	_, err := fields.ParseSelector(s.RawSelector)
+	return err != nil
+}
+
+func badLabels(s *authorizationv1.LabelSelectorAttributes) bool {
+	if s == nil || s.RawSelector == "" {
+		return false
+	}
+	_, err := labels.Parse(s.RawSelector)
+	return err != nil
+}
+
 var escape = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `=`, `\=`)
 
 func labelSelector(s *authorizationv1.LabelSelectorAttributes) string {
@@ -84,6 +113,9 @@ func labelSelector(s *authorizationv1.LabelSelectorAttributes) string {
 		return ""
 	}
 	if s.RawSelector != "" {
+		if badLabels(s) {
+			return ""
+		}
 		return s.RawSelector
 	}
 	var all []v1.LabelSelectorRequirement

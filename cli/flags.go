@@ -92,6 +92,7 @@ var serverKnobs = []knob{
 	text("cluster-domain", "cluster.local", "domain of cluster DNS", func(c *config.Config) *string { return &c.Server.Domain }),
 	text("node-ports", "30000-32767", "range of node ports, first-last", func(c *config.Config) *string { return &c.Server.NodePorts }),
 	text("load-balancer-cidr", "", "network that LoadBalancer Services get addresses from (default: the nodes' own addresses)", func(c *config.Config) *string { return &c.Server.LoadBalancerCIDR }),
+	text("certificate-life", "8760h", "how long certificates are good that this server signs, for its own parts and for nodes; they are renewed at two thirds of it", func(c *config.Config) *string { return &c.Server.CertificateLife }),
 	number("node-monitor-grace-seconds", 40, "how many seconds a node may be silent before it is NotReady; at least 11", func(c *config.Config) *int { return &c.Server.NodeMonitorGrace }),
 }
 

@@ -63,6 +63,9 @@ type Server struct {
 
 	Authentication Authentication `json:"authentication,omitempty"`
 	Authorization  Authorization  `json:"authorization,omitempty"`
+	// CertificateLife is how long certificates are good that this server signs, of its own parts and of nodes; default 8760h, a year. They
+	// are renewed at two thirds of it.
+	CertificateLife string `json:"certificateLife,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
 }
@@ -167,6 +170,12 @@ func (s *Server) Interval() time.Duration {
 	return 0
 }
 
+// LeafLife is how long certificates are good that this server signs; 0: as long as they are by default.
+func (s *Server) LeafLife() time.Duration {
+	d, _ := time.ParseDuration(s.CertificateLife) // checked
+	return d
+}
+
 // OwnStore tells whether the store is on disks that Lighter itself looks after.
 func (s *Server) OwnStore() bool { return s.Store == "embedded" || s.ClusterInit || s.Join != "" }
 
@@ -266,6 +275,7 @@ func (c *Config) Complete() error {
 	fill(&s.Domain, "cluster.local")
 	fill(&s.NodePorts, "30000-32767")
 	fill(&s.NodeMonitorGrace, 40)
+	fill(&s.CertificateLife, "8760h")
 	fill(&s.Backup.Keep, 5)
 	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
 	fill(&s.Audit.Log.Path, filepath.Join(c.DataDir, "server", "audit", "audit.log"))
@@ -380,6 +390,9 @@ func (c *Config) check() error {
 		if _, err := netip.ParsePrefix(p); err != nil {
 			bad("load-balancer-cidr", p, "a network, such as 192.168.7.0/24")
 		}
+	}
+	if d, err := time.ParseDuration(c.Server.CertificateLife); err != nil || d < 5*time.Second {
+		bad("certificate-life", c.Server.CertificateLife, "a time of at least 5s, such as 8760h for a year")
 	}
 	if c.Server.NodeMonitorGrace < 11 {
 		bad("node-monitor-grace-seconds", fmt.Sprint(c.Server.NodeMonitorGrace), "at least 11: a node reports every 10 seconds")

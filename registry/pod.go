@@ -31,6 +31,10 @@ func (r *Registry) bind(ctx context.Context, req Request, in runtime.Object) (ru
 	}
 	gk := corev1.SchemeGroupVersion.WithKind("Binding").GroupKind()
 	switch {
+	case b.Name != "" && b.Name != name:
+		return nil, apierrors.NewBadRequest("name in URL does not match name in Binding object")
+	case b.Namespace != "" && b.Namespace != req.Namespace:
+		return nil, otherNamespace()
 	case b.Target.Kind != "" && b.Target.Kind != "Node":
 		return nil, apierrors.NewInvalid(gk, name, field.ErrorList{field.NotSupported(field.NewPath("target", "kind"), b.Target.Kind, []string{"Node", "<empty>"})})
 	case b.Target.Name == "":
@@ -84,6 +88,12 @@ func setCondition(conditions []corev1.PodCondition, c corev1.PodCondition) []cor
 // Source: Kubernetes documentation, API-initiated Eviction.
 func (r *Registry) evict(ctx context.Context, req Request, in runtime.Object) (runtime.Object, error) {
 	e := in.(*policyv1.Eviction)
+	switch {
+	case e.Name != "" && e.Name != req.Name:
+		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	case e.Namespace != "" && e.Namespace != req.Namespace:
+		return nil, otherNamespace()
+	}
 	q := r.pods(req, req.Name)
 	_, old, err := r.current(ctx, q)
 	if err != nil {

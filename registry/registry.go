@@ -47,6 +47,9 @@ type Request struct {
 	// FieldManager and FieldValidation are as the client said them, for those who are asked about the request.
 	FieldManager, FieldValidation string
 
+	// Patched: the object is one that a patch was applied to, not one that a client sent.
+	Patched bool
+
 	system  bool // the write is the server's own doing: no manager gets its fields
 	applied bool // the object has the managedFields that the write leaves
 }
@@ -174,7 +177,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 		return nil, err
 	}
 	if a.Altered && i.Namespaced && obj.GetNamespace() != req.Namespace {
-		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		return nil, otherNamespace()
 	}
 	asked := obj.GetGeneration()
 	r.stamp(req, obj)   // uid, creationTimestamp, generation
@@ -222,7 +225,7 @@ func identify(req *Request, obj api.Object) error {
 			obj.SetNamespace(req.Namespace)
 		case req.Namespace:
 		default:
-			return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+			return otherNamespace()
 		}
 		if req.Namespace == "" {
 			return apierrors.NewBadRequest("an empty namespace may not be set during creation")
@@ -453,7 +456,16 @@ func class(i *api.Info) store.Class {
 
 // invalid is the 422 of a failed validation.
 func invalid(i *api.Info, name string, errs field.ErrorList) error {
-	return apierrors.NewInvalid(i.GVK().GroupKind(), name, api.Plainly(errs))
+	kind := i.GVK().GroupKind()
+	if i.Stored != i && kind.Kind == i.Stored.Kind { // events and autoscalers of their second group or version: what they are stored as
+		kind.Group = i.Stored.Group
+	}
+	return apierrors.NewInvalid(kind, name, api.Plainly(errs))
+}
+
+// otherNamespace is what a client is told whose object names another namespace than its request.
+func otherNamespace() error {
+	return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 }
 
 // unavailable is what a client is told when the store did not answer.

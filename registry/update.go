@@ -19,6 +19,7 @@ import (
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/certificates"
+	"github.com/lighter-k8s/lighter/api/core"
 	"github.com/lighter-k8s/lighter/api/equal"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/watch"
@@ -95,6 +96,9 @@ func (r *Registry) Update(ctx context.Context, req Request, change Change) (api.
 func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, old, obj api.Object) (api.Object, error) {
 	i := req.Info
 	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
+		if req.Patched {
+			return nil, invalid(i, req.Name, field.ErrorList{field.Invalid(field.NewPath("metadata", "uid"), uid, validation.FieldImmutableErrorMsg)})
+		}
 		return nil, apierrors.NewConflict(i.GroupResource(), req.Name,
 			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
 	}
@@ -102,7 +106,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), req.Name))
 	}
 	if i.Namespaced && obj.GetNamespace() != req.Namespace && obj.GetNamespace() != "" {
-		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+		return nil, otherNamespace()
 	}
 	gone := validation.ValidateImmutableField(obj.GetDeletionTimestamp(), old.GetDeletionTimestamp(), field.NewPath("metadata", "deletionTimestamp"))
 	if obj.GetDeletionTimestamp() == nil {
@@ -132,7 +136,9 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		errs = i.ValidateStatus(obj, old)
 	case "approval":
 		errs = certificates.ValidateApproval(obj.(*certificatesv1.CertificateSigningRequest), old.(*certificatesv1.CertificateSigningRequest))
-	case "binding", "finalize": // narrower than an update, and checked where they come in
+	case "finalize":
+		errs = core.ValidateFinalizers(obj.(*corev1.Namespace).Spec.Finalizers)
+	case "binding": // narrower than an update, and checked where it comes in
 	case "":
 		i.Prepare(obj, old)
 		fallthrough
@@ -218,7 +224,9 @@ var parts = map[string]func(dst, src api.Object){
 		dst.(*corev1.Namespace).Spec.Finalizers = src.(*corev1.Namespace).Spec.Finalizers
 	},
 	"approval": func(dst, src api.Object) {
-		certificates.CopyStatus(dst.(*certificatesv1.CertificateSigningRequest), src.(*certificatesv1.CertificateSigningRequest))
+		approved := src.(*certificatesv1.CertificateSigningRequest).DeepCopy()
+		approved.Status.Certificate = dst.(*certificatesv1.CertificateSigningRequest).Status.Certificate // the signer's alone
+		certificates.CopyStatus(dst.(*certificatesv1.CertificateSigningRequest), approved)
 	},
 	"ephemeralcontainers": func(dst, src api.Object) {
 		dst.(*corev1.Pod).Spec.EphemeralContainers = src.(*corev1.Pod).Spec.EphemeralContainers

@@ -31,9 +31,12 @@ func view[T client.Object](s *Server, k client.Kind[T]) client.TypedView[T] {
 func (s *Server) access(ctx context.Context) (err error) {
 	pods, nodes := view(s, client.Pods), view(s, client.Nodes)
 	issuer := "https://kubernetes.default.svc." + s.Config.Server.Domain
-	s.tokens, err = authn.NewTokens(issuer, nil, s.PKI.Tokens, nil, authn.Views{ServiceAccounts: view(s, client.ServiceAccounts), Pods: pods,
+	s.tokens, err = authn.NewTokens(issuer, nil, s.PKI.TokenSigner(), nil, authn.Views{ServiceAccounts: view(s, client.ServiceAccounts), Pods: pods,
 		Secrets: view(s, client.Secrets), Nodes: nodes})
 	if err != nil {
+		return err
+	}
+	if err := s.useTokenKeys(ctx); err != nil {
 		return err
 	}
 	if err := s.authenticators(issuer); err != nil {

@@ -88,22 +88,37 @@ func playSame(t *testing.T, server caller, f *sameFile) {
 				storeSame(t, server, all, one, f.Object)
 				defer tidy(t, server, one)
 			}
-			method, path, sent = "PUT", one, into[map[string]any](t, server.do(t, "GET", one, ""), http.StatusOK)
+			method, path = "PUT", one
+			if c.Sub == "scale" {
+				path += "/scale"
+			}
+			sent = into[map[string]any](t, server.do(t, "GET", path, ""), http.StatusOK)
+			if path = one; c.Sub != "" {
+				path += "/" + c.Sub
+			}
 		}
 		sent = clone(t, sent)
 		for _, p := range slices.Sorted(maps.Keys(c.Set)) {
 			sent = put(sent, p, c.Set[p]).(map[string]any)
 		}
-		body, kind := sent, "application/json"
+		var body any = sent
+		kind := "application/json"
 		switch c.Op {
 		case "", "update":
 		case "status":
 			path += "/status"
 		case "patch":
-			method, body, kind = "PATCH", map[string]any{}, "application/merge-patch+json"
+			method, kind = "PATCH", "application/merge-patch+json"
+			merge := map[string]any{}
 			for p, v := range c.Set {
-				body = put(body, p, v).(map[string]any)
+				merge = put(merge, p, v).(map[string]any)
 			}
+			body = merge
+		case "post":
+			method, body = "POST", c.Body
+			sent, _ = c.Body.(map[string]any)
+		case "send":
+			method, body, kind = "PATCH", c.Body, patches[c.As]
 		default:
 			t.Fatalf("%s: no operation is called %q", c.Name, c.Op)
 		}
@@ -117,7 +132,7 @@ func playSame(t *testing.T, server caller, f *sameFile) {
 			continue
 		}
 		tries = 0
-		got := sameCase{Name: c.Name, Source: c.Source, Op: c.Op, Set: c.Set, Strict: c.Strict, Differs: c.Differs}
+		got := sameCase{Name: c.Name, Source: c.Source, Op: c.Op, Sub: c.Sub, As: c.As, Body: c.Body, Set: c.Set, Strict: c.Strict, Differs: c.Differs}
 		for _, w := range a.header.Values("Warning") {
 			got.Warnings = append(got.Warnings, settle(strings.TrimPrefix(w, "299 - ")))
 		}
@@ -172,6 +187,10 @@ func storeSame(t *testing.T, server caller, all, one string, object map[string]a
 		t.Errorf("%s was said to be stored otherwise: %s", one, line(again))
 	}
 }
+
+// patches are the media types of the kinds of patch.
+var patches = map[string]string{"json": "application/json-patch+json", "merge": "application/merge-patch+json",
+	"strategic": "application/strategic-merge-patch+json", "apply": "application/apply-patch+yaml"}
 
 // show is a case's answer as a line.
 func show(t *testing.T, c sameCase) string {
@@ -265,7 +284,7 @@ var allocated = regexp.MustCompile(`^spec\.(clusterIPs?(\[\d\])?|healthCheckNode
 // volatile fields are other ones each time.
 func volatile(path string) bool {
 	switch path {
-	case "metadata", "metadata.uid", "metadata.creationTimestamp", "metadata.resourceVersion":
+	case "metadata", "metadata.uid", "metadata.creationTimestamp", "metadata.resourceVersion", "status.token", "status.expirationTimestamp":
 		return true
 	}
 	return strings.HasPrefix(path, "metadata.managedFields")
@@ -275,8 +294,10 @@ var (
 	stamp  = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 	random = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
 	where  = regexp.MustCompile(` in scheme "[^"]*"`) // a place in upstream's source
-	finger = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
-	suffix = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
+	// What changed, as a diff of the whole object: with upstream's internal names of fields, and its lines. Held up to there.
+	unified = regexp.MustCompile(`\n@@ -[\s\S]*`)
+	finger  = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
+	suffix  = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
 )
 
 // settle replaces what is another text each time.
@@ -288,6 +309,7 @@ func settle(s string) string {
 		return m
 	})
 	s = where.ReplaceAllString(s, "")
+	s = unified.ReplaceAllString(s, " <diff>")
 	s = finger.ReplaceAllString(s, "X509SHA256=<hash>")
 	return suffix.ReplaceAllString(random.ReplaceAllString(s, "<uid>"), "kube-api-access-<5>")
 }

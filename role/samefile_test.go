@@ -30,7 +30,10 @@ type sameFile struct {
 type sameCase struct {
 	Name     string         `json:"name"`
 	Source   string         `json:"source"`
-	Op       string         `json:"op"`  // "" is create; update and status write the stored object, patch sends Set as a merge patch
+	Op       string         `json:"op"`  // "" is create; update and status write the stored object, patch sends Set as a merge patch; post and send take Body
+	Sub      string         `json:"sub"` // the subresource that an update, patch, post or send is for
+	Body     any            `json:"body"`
+	As       string         `json:"as"`  // what kind of patch a send is: json, merge, strategic, apply
 	Set      map[string]any `json:"set"` // by path; null removes
 	Strict   bool           `json:"strict"`
 	Stored   map[string]any `json:"stored"` // by path; null: it is not there; whatever every answer adds stands in the first case alone
@@ -90,6 +93,9 @@ func (f sameFile) write(t *testing.T, name string) {
 		}
 		field("source", c.Source != "", c.Source)
 		field("op", c.Op != "", c.Op)
+		field("sub", c.Sub != "", c.Sub)
+		field("as", c.As != "", c.As)
+		field("body", c.Body != nil, c.Body)
 		field("set", len(c.Set) > 0, c.Set)
 		field("strict", c.Strict, true)
 		field("differs", c.Differs != "", c.Differs)

@@ -28,7 +28,7 @@ const (
 var (
 	reasons   = []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnauthorized}
 	actions   = []admissionv1.ValidationAction{admissionv1.Audit, admissionv1.Deny, admissionv1.Warn}
-	notFound  = []admissionv1.ParameterNotFoundActionType{admissionv1.AllowAction, admissionv1.DenyAction}
+	notFound  = []admissionv1.ParameterNotFoundActionType{admissionv1.DenyAction, admissionv1.AllowAction}
 	celName   = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)
 	celWords  = sets.New("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while")
 	patchKind = []admissionv1.PatchType{admissionv1.PatchTypeApplyConfiguration, admissionv1.PatchTypeJSONPatch}
@@ -148,14 +148,11 @@ func validateMatch(m *admissionv1.MatchResources, at *field.Path) (errs field.Er
 	}{{"resourceRules", m.ResourceRules}, {"excludeResourceRules", m.ExcludeResourceRules}} {
 		for i := range l.rules {
 			r, at := &l.rules[i], at.Child(l.name).Index(i)
-			errs = append(errs, validateRule(&r.RuleWithOperations, true, at)...)
 			names := sets.Set[string]{}
 			for j, n := range r.ResourceNames {
-				for _, msg := range apivalidation.NameIsDNSSubdomain(n, false) {
-					errs = append(errs, field.Invalid(at.Child("resourceNames").Index(j), n, msg))
-				}
 				errs = append(errs, unique(names, n, at.Child("resourceNames").Index(j))...)
 			}
+			errs = append(errs, validateRule(&r.RuleWithOperations, true, at)...)
 		}
 	}
 	return errs

@@ -57,7 +57,7 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 // prepare keeps the status in the system's hands, and notes each version that objects were ever stored in.
 func prepare(d, old *definition) {
 	if old == nil {
-		d.Status = apiextensionsv1.CustomResourceDefinitionStatus{Conditions: []apiextensionsv1.CustomResourceDefinitionCondition{}}
+		d.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
 	} else {
 		d.Status = *old.Status.DeepCopy()
 	}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -73,7 +74,7 @@ func Local(at metav1.Time) apiregistrationv1.APIServiceCondition {
 
 // validate holds an APIService against its fields' comments and what its name is made of.
 func validate(s, _ *apiregistrationv1.APIService) (errs field.ErrorList) {
-	if want := s.Spec.Version + "." + s.Spec.Group; s.Name != want {
+	if want := s.Spec.Version + "." + s.Spec.Group; s.Name != want && s.Name != "" && len(path.IsValidPathSegmentName(s.Name)) == 0 {
 		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), s.Name, fmt.Sprintf("must be `spec.version+\".\"+spec.group`: %q", want)))
 	}
 	spec := field.NewPath("spec")
@@ -81,6 +82,8 @@ func validate(s, _ *apiregistrationv1.APIService) (errs field.ErrorList) {
 		for _, msg := range utilvalidation.IsDNS1123Subdomain(s.Spec.Group) {
 			errs = append(errs, field.Invalid(spec.Child("group"), s.Spec.Group, msg))
 		}
+	} else if s.Spec.Version != "v1" {
+		errs = append(errs, field.Required(spec.Child("group"), "only v1 may have an empty group and it better be legacy kube"))
 	}
 	for _, msg := range utilvalidation.IsDNS1035Label(s.Spec.Version) {
 		errs = append(errs, field.Invalid(spec.Child("version"), s.Spec.Version, msg))
@@ -121,9 +124,9 @@ func validate(s, _ *apiregistrationv1.APIService) (errs field.ErrorList) {
 func validateStatus(s *apiregistrationv1.APIService) (errs field.ErrorList) {
 	known := map[apiregistrationv1.ConditionStatus]bool{apiregistrationv1.ConditionTrue: true, apiregistrationv1.ConditionFalse: true, apiregistrationv1.ConditionUnknown: true}
 	for n, c := range s.Status.Conditions {
-		path := field.NewPath("status", "conditions").Index(n)
+		at := field.NewPath("status", "conditions").Index(n)
 		if !known[c.Status] {
-			errs = append(errs, field.NotSupported(path.Child("status"), c.Status, []string{string(corev1.ConditionFalse), string(corev1.ConditionTrue), string(corev1.ConditionUnknown)}))
+			errs = append(errs, field.NotSupported(at.Child("status"), c.Status, []string{string(corev1.ConditionFalse), string(corev1.ConditionTrue), string(corev1.ConditionUnknown)}))
 		}
 	}
 	return append(validation.ValidateObjectMeta(&s.ObjectMeta, false, func(string, bool) []string { return nil }, field.NewPath("metadata")), errs...)

@@ -6,6 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // validateSpec checks who is asked about and what. Source: type comments of SubjectAccessReviewSpec.
@@ -21,10 +23,8 @@ func validateSpec(spec authorizationv1.SubjectAccessReviewSpec, meta *metav1.Obj
 func validateAttributes(r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes) (errs field.ErrorList) {
 	path := field.NewPath("spec")
 	switch {
-	case r != nil && n != nil:
-		errs = append(errs, field.Invalid(path.Child("nonResourceAttributes"), n, "cannot be specified in combination with resourceAttributes"))
-	case r == nil && n == nil:
-		errs = append(errs, field.Invalid(path.Child("resourceAttributes"), r, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	case r != nil && n != nil, r == nil && n == nil:
+		errs = append(errs, field.Invalid(path, api.GoNames(n), "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
 	}
 	if r != nil {
 		errs = append(errs, validateSelectors(r, path.Child("resourceAttributes"))...)
@@ -80,7 +80,7 @@ func validateLocal(r, _ *authorizationv1.LocalSubjectAccessReview) field.ErrorLi
 		errs = append(errs, field.Invalid(field.NewPath("spec.resourceAttributes.namespace"), r.Spec.ResourceAttributes.Namespace, "must match metadata.namespace"))
 	}
 	if r.Spec.NonResourceAttributes != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), r.Spec.NonResourceAttributes, "disallowed on this kind of request"))
+		errs = append(errs, field.Invalid(field.NewPath("spec.nonResourceAttributes"), api.GoNames(r.Spec.NonResourceAttributes), "disallowed on this kind of request"))
 	}
 	return errs
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -15,13 +14,6 @@ import (
 // spec.username, uid, groups and extra from the user who creates it.
 var CertificateSigningRequest = api.Define(api.Resource[*certificatesv1.CertificateSigningRequest]{
 	Group: group, Version: version, Plural: "certificatesigningrequests", Short: []string{"csr"}, Scope: api.Cluster,
-	Default: func(r *certificatesv1.CertificateSigningRequest) {
-		for i := range r.Status.Conditions {
-			if c := &r.Status.Conditions[i]; c.Status == "" {
-				c.Status = corev1.ConditionTrue
-			}
-		}
-	},
 	Prepare:  prepareRequest,
 	Validate: validateRequest,
 	Status: &api.Status[*certificatesv1.CertificateSigningRequest]{

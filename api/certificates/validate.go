@@ -151,16 +151,12 @@ func validateConditions(list []certificatesv1.CertificateSigningRequestCondition
 			errs = append(errs, field.Duplicate(at.Child("type"), c.Type))
 		}
 		seen[c.Type] = true
-		if other, ok := exclusive[c.Type]; ok && seen[other] {
-			errs = append(errs, field.Invalid(at.Child("type"), c.Type, fmt.Sprintf("%s and %s conditions are mutually exclusive", other, c.Type)))
-		}
+	}
+	if seen[certificatesv1.CertificateApproved] && seen[certificatesv1.CertificateDenied] {
+		errs = append(errs, field.Invalid(path, `{conditions[{"type": "Approved"}], conditions[{"type": "Denied"}]}`,
+			"must specify at most one of: `conditions[{\"type\": \"Approved\"}]`, `conditions[{\"type\": \"Denied\"}]`"))
 	}
 	return errs
-}
-
-var exclusive = map[certificatesv1.RequestConditionType]certificatesv1.RequestConditionType{
-	certificatesv1.CertificateApproved: certificatesv1.CertificateDenied,
-	certificatesv1.CertificateDenied:   certificatesv1.CertificateApproved,
 }
 
 // validateConditionChanges: a decision stays as it was made, and only an approver makes one.

@@ -28,10 +28,10 @@ func validateBundle(b, old *certificatesv1.ClusterTrustBundle) (errs field.Error
 			errs = append(errs, field.Invalid(name, b.Name, `ClusterTrustBundle without signer name must not have ":" in its name`))
 		}
 	} else {
-		errs = append(errs, validateSignerName(signer, at.Child("signerName"))...)
 		if want := strings.ReplaceAll(signer, "/", ":") + ":"; !strings.HasPrefix(b.Name, want) {
 			errs = append(errs, field.Invalid(name, b.Name, fmt.Sprintf("ClusterTrustBundle for signerName %s must be named with prefix %s", signer, want)))
 		}
+		errs = append(errs, validateSignerName(signer, at.Child("signerName"))...)
 	}
 	if old != nil {
 		errs = append(errs, apivalidation.ValidateImmutableField(b.Spec.SignerName, old.Spec.SignerName, at.Child("signerName"))...)

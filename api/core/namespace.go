@@ -56,6 +56,18 @@ var Namespace = api.Define(api.Resource[*corev1.Namespace]{
 		{Name: "Status", Help: "The status of the namespace", Show: func(n *corev1.Namespace) any { return string(n.Status.Phase) }}},
 })
 
+// ValidateFinalizers checks what finalize writes.
+func ValidateFinalizers(list []corev1.FinalizerName) (errs field.ErrorList) {
+	for i, f := range list {
+		path := field.NewPath("spec", "finalizers").Index(i)
+		errs = append(errs, each(path, string(f), validation.IsQualifiedName(string(f)))...)
+		if f != corev1.FinalizerKubernetes && !slices.Contains([]byte(f), '/') {
+			errs = append(errs, field.Invalid(path, string(f), "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
+}
+
 func validateNamespace(n, _ *corev1.Namespace) (errs field.ErrorList) {
 	for _, f := range n.Spec.Finalizers {
 		path := field.NewPath("spec", "finalizers")

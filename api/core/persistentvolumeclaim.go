@@ -26,7 +26,13 @@ var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClai
 		}
 	},
 	Validate: validateClaim,
-	Status:   &api.Status[*corev1.PersistentVolumeClaim]{Copy: func(dst, src *corev1.PersistentVolumeClaim) { dst.Status = src.Status }},
+	Status: &api.Status[*corev1.PersistentVolumeClaim]{
+		Copy: func(dst, src *corev1.PersistentVolumeClaim) {
+			dst.Status = src.Status
+			dst.Status.HealthStatus = nil // of a feature that is off
+		},
+		Validate: validateClaimStatus,
+	},
 	Columns: []api.Column[*corev1.PersistentVolumeClaim]{
 		{Name: "Status", Help: corev1.PersistentVolumeClaimStatus{}.SwaggerDoc()["phase"], Show: func(c *corev1.PersistentVolumeClaim) any {
 			return phaseOrTerminating(c, string(c.Status.Phase))

@@ -101,6 +101,7 @@ func copyPodStatus(dst, src *corev1.Pod) {
 		dst.Status.QOSClass = qos
 	}
 	s := &dst.Status
+	s.NodeAllocatableResourceClaimStatuses, s.VolumeHealth = nil, nil // of features that are off
 	switch {
 	case s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP):
 		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}

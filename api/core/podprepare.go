@@ -52,6 +52,16 @@ func add(s **metav1.LabelSelector, keys []string, op metav1.LabelSelectorOperato
 // of k8s.io/api and the list of feature gates.
 func DropDisabled(s *corev1.PodSpec) {
 	s.SchedulingGroup, s.EvictionResponders = nil, nil
+	items := func(list []corev1.KeyToPath) {
+		for i := range list {
+			list[i].User = nil
+		}
+	}
+	files := func(list []corev1.DownwardAPIVolumeFile) {
+		for i := range list {
+			list[i].User = nil
+		}
+	}
 	for i := range s.Volumes {
 		v := &s.Volumes[i].VolumeSource
 		switch {
@@ -59,15 +69,39 @@ func DropDisabled(s *corev1.PodSpec) {
 			v.EmptyDir.Mode = nil
 		case v.Secret != nil:
 			v.Secret.DefaultUser = nil
+			items(v.Secret.Items)
 		case v.ConfigMap != nil:
 			v.ConfigMap.DefaultUser = nil
+			items(v.ConfigMap.Items)
 		case v.DownwardAPI != nil:
 			v.DownwardAPI.DefaultUser = nil
+			files(v.DownwardAPI.Items)
 		case v.Projected != nil:
 			v.Projected.DefaultUser = nil
+			for _, s := range v.Projected.Sources {
+				switch {
+				case s.Secret != nil:
+					items(s.Secret.Items)
+				case s.ConfigMap != nil:
+					items(s.ConfigMap.Items)
+				case s.DownwardAPI != nil:
+					files(s.DownwardAPI.Items)
+				case s.ServiceAccountToken != nil:
+					s.ServiceAccountToken.User = nil
+				case s.ClusterTrustBundle != nil:
+					s.ClusterTrustBundle.User = nil
+				case s.PodCertificate != nil:
+					s.PodCertificate.User = nil
+				}
+			}
 		}
 	}
 	for c := range containers(s) {
+		if l := c.Lifecycle; l != nil && l.StopSignal != nil {
+			if l.StopSignal = nil; l.PostStart == nil && l.PreStop == nil {
+				c.Lifecycle = nil
+			}
+		}
 		for i := range c.VolumeMounts {
 			c.VolumeMounts[i].BindMountOptions = nil
 		}

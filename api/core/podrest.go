@@ -29,7 +29,7 @@ func validateResize(p, old *corev1.Pod) field.ErrorList {
 	spec := field.NewPath("spec")
 	errs := ValidatePodSpec(&p.Spec, spec)
 	if old.Status.QOSClass != "" && QOS(&p.Spec) != old.Status.QOSClass {
-		errs = append(errs, field.Invalid(spec, QOS(&p.Spec), "Pod QOS Class may not change as a result of resizing"))
+		errs = append(errs, field.Invalid(spec, old.Status.QOSClass, "Pod QOS Class may not change as a result of resizing"))
 	}
 	now := p.Spec.DeepCopy()
 	for _, list := range []struct {
@@ -44,8 +44,8 @@ func validateResize(p, old *corev1.Pod) field.ErrorList {
 			if list.name == "initContainers" && !isSidecar(was) {
 				continue
 			}
-			errs = append(errs, keepsAll(c.Resources.Limits, was.Resources.Limits, at.Child("limits"), "limits")...)
 			errs = append(errs, keepsAll(c.Resources.Requests, was.Resources.Requests, at.Child("requests"), "requests")...)
+			errs = append(errs, keepsAll(c.Resources.Limits, was.Resources.Limits, at.Child("limits"), "limits")...)
 			resetAmounts(&c.Resources, &was.Resources)
 			c.ResizePolicy = was.ResizePolicy
 		}
@@ -54,7 +54,7 @@ func validateResize(p, old *corev1.Pod) field.ErrorList {
 		resetAmounts(now.Resources, old.Spec.Resources)
 	}
 	if !same(now, &old.Spec) {
-		errs = append(errs, forbidChange(spec, "only cpu and memory resources are mutable", now, old.Spec)...)
+		errs = append(errs, field.Forbidden(spec, "only cpu and memory resources are mutable"))
 	}
 	return errs
 }

@@ -141,13 +141,15 @@ func defaultVolume(v *corev1.VolumeSource) {
 		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	}
 	mode := int32(0o644)
+	if v.Secret != nil { // one that has two sources is refused later, for the right reason
+		OrNew(&v.Secret.DefaultMode, mode)
+	}
+	if v.ConfigMap != nil {
+		OrNew(&v.ConfigMap.DefaultMode, mode)
+	}
 	switch {
 	case v.HostPath != nil:
 		OrNew(&v.HostPath.Type, corev1.HostPathUnset)
-	case v.Secret != nil:
-		OrNew(&v.Secret.DefaultMode, mode)
-	case v.ConfigMap != nil:
-		OrNew(&v.ConfigMap.DefaultMode, mode)
 	case v.DownwardAPI != nil:
 		OrNew(&v.DownwardAPI.DefaultMode, mode)
 		defaultDownward(v.DownwardAPI.Items)

@@ -32,9 +32,9 @@ func validatePodUpdate(p, old *corev1.Pod) (errs field.ErrorList) {
 		errs = append(errs, field.Invalid(spec.Child("activeDeadlineSeconds"), now, "must not update from a positive integer to nil value"))
 	}
 	errs = append(errs, addedTolerations(p.Spec.Tolerations, old.Spec.Tolerations, spec.Child("tolerations"))...)
-	for _, g := range p.Spec.SchedulingGates {
+	for i, g := range p.Spec.SchedulingGates {
 		if !slices.Contains(old.Spec.SchedulingGates, g) {
-			errs = append(errs, field.Forbidden(spec.Child("schedulingGates").Child(g.Name), "only deletion is allowed"))
+			errs = append(errs, field.Forbidden(spec.Child("schedulingGates").Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", g.Name)))
 		}
 	}
 	now := p.Spec.DeepCopy()
@@ -61,12 +61,7 @@ func imagesOnly(now, was []corev1.Container, path *field.Path) (errs field.Error
 	if len(now) != len(was) {
 		return field.ErrorList{field.Forbidden(path, "pod updates may not add or remove containers")}
 	}
-	for i := range now {
-		if now[i].Image == "" {
-			errs = append(errs, field.Required(path.Index(i).Child("image"), ""))
-		}
-	}
-	return errs
+	return nil // that each has one is said already
 }
 
 // addedTolerations lets tolerations grow in number, and those with a time change it.
@@ -172,6 +167,9 @@ func validateSpread(list []corev1.TopologySpreadConstraint, path *field.Path) (e
 				break
 			}
 		}
+		for i, key := range c.MatchLabelKeys {
+			errs = append(errs, metavalidation.ValidateLabelName(key, at.Child("matchLabelKeys").Index(i))...)
+		}
 		if c.MinDomains != nil {
 			if *c.MinDomains <= 0 {
 				errs = append(errs, field.Invalid(at.Child("minDomains"), c.MinDomains, "must be greater than zero"))
@@ -180,10 +178,11 @@ func validateSpread(list []corev1.TopologySpreadConstraint, path *field.Path) (e
 				errs = append(errs, field.Invalid(at.Child("minDomains"), c.MinDomains, fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, c.WhenUnsatisfiable)))
 			}
 		}
-		for name, p := range map[string]*corev1.NodeInclusionPolicy{"nodeAffinityPolicy": c.NodeAffinityPolicy, "nodeTaintsPolicy": c.NodeTaintsPolicy} {
-			if p != nil {
-				errs = append(errs, OneOf(*p, at.Child(name), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
-			}
+		if p := c.NodeAffinityPolicy; p != nil {
+			errs = append(errs, OneOf(*p, at.Child("nodeAffinityPolicy"), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
+		}
+		if p := c.NodeTaintsPolicy; p != nil {
+			errs = append(errs, OneOf(*p, at.Child("nodeTaintsPolicy"), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
 		}
 		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
 	}

@@ -40,12 +40,13 @@ spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between
 spec.containers[0].ports[0].protocol: Unsupported value: "tcp": supported values: "SCTP", "TCP", "UDP"
 spec.containers[0].imagePullPolicy: Unsupported value: "maybe": supported values: "Always", "IfNotPresent", "Never"
 spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"
-spec.dnsPolicy: Unsupported value: "Best": supported values: "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"`},
+spec.dnsPolicy: Unsupported value: "Best": supported values: "ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"`},
 		"mounts": {Pod, pod(`
     volumeMounts: [{name: lost, mountPath: /a}, {name: v, mountPath: /a, subPath: ../x}]
   volumes: [{name: v, emptyDir: {}, secret: {secretName: s}}]`), `
 spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type
 spec.containers[0].volumeMounts[0].name: Not found: "lost"
+spec.containers[0].volumeMounts[1].name: Not found: "v"
 spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique
 spec.containers[0].volumeMounts[1].subPath: Invalid value: "../x": must not contain '..'`},
 		"environment": {Pod, pod(`
@@ -66,7 +67,7 @@ spec.containers[0].env[3].valueFrom: Invalid value: "": may not be specified whe
 spec.containers[0].env[4].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.hostNetwork": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"
 spec.containers[0].env[5].valueFrom.fieldRef.fieldPath: Invalid value: "spec.what": error converting fieldPath: field label not supported: spec.what
 spec.containers[0].env[6].valueFrom.resourceFieldRef.resource: Unsupported value: "limits.x": supported values: "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"
-spec.containers[0].envFrom[0]: Invalid value: "": must specify one of: ` + "`configMapRef` or `secretRef`"},
+spec.containers[0].envFrom: Invalid value: "": must specify one of: ` + "`configMapRef` or `secretRef`"},
 		"probes": {Pod, pod(`
     livenessProbe: {}
     readinessProbe: {tcpSocket: {port: 0}, periodSeconds: -1, httpGet: {port: 1}}
@@ -77,7 +78,8 @@ spec.containers[0].readinessProbe.periodSeconds: Invalid value: -1: must be grea
 spec.containers[0].startupProbe.successThreshold: Invalid value: 2: must be 1`},
 		"resources": {Pod, pod(`
     resources: {requests: {cpu: 2, memory: -1, foo: 1}, limits: {cpu: 1}}`), `
-spec.containers[0].resources.requests: Invalid value: "foo": must be a standard resource for containers
+spec.containers[0].resources.requests[foo]: Invalid value: "foo": must be a standard resource type or fully qualified
+spec.containers[0].resources.requests[foo]: Invalid value: "foo": must be a standard resource for containers
 spec.containers[0].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0
 spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1`},
 		"tolerations": {Pod, pod(`
@@ -143,6 +145,7 @@ spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Gi}}`, `
 spec: Required value: must specify a volume type`},
 		"a quota": {ResourceQuota, `
 spec: {hard: {pods: 1500m, foo: 1, requests.cpu: 1}, scopes: [BestEffort, NotBestEffort]}`, `
+spec.hard[foo]: Invalid value: "foo": must be a standard resource type or fully qualified
 spec.hard[foo]: Invalid value: "foo": must be a standard resource for quota
 spec.hard[pods]: Invalid value: "1500m": must be an integer
 spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes`},
@@ -150,7 +153,7 @@ spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes`}
 		"a limit range": {LimitRange, `
 spec: {limits: [{type: Container, min: {cpu: 2}, max: {cpu: 1}, default: {cpu: 1}, defaultRequest: {cpu: 1}}, {type: Pod, default: {cpu: 1}}]}`, `
 spec.limits[0].defaultRequest[cpu]: Invalid value: "1": min value 2 is greater than default request value 1
-spec.limits[0].default[cpu]: Invalid value: "1": min value 2 is greater than default value 1
+spec.limits[0].default[cpu]: Invalid value: "2": min value 2 is greater than default value 1
 spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1
 spec.limits[1].default: Forbidden: may not be specified when ` + "`type`" + ` is 'Pod'`},
 		"taints": {Node, `
@@ -186,7 +189,7 @@ func TestValidationOfUpdates(t *testing.T) {
 		"a pod's node":                   {Pod, pod(``), pod("\n  nodeName: n"), `spec: Forbidden: ` + frozen},
 		"another container":              {Pod, pod(``), pod("\n  - {name: b, image: x}"), `spec.containers: Forbidden: pod updates may not add or remove containers`},
 		"a gate, taken":                  {Pod, pod("\n  schedulingGates: [{name: g}]"), pod(``), ``},
-		"a gate, added":                  {Pod, pod(``), pod("\n  schedulingGates: [{name: g}]"), `spec.schedulingGates.g: Forbidden: only deletion is allowed`},
+		"a gate, added":                  {Pod, pod(``), pod("\n  schedulingGates: [{name: g}]"), `spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'`},
 		"a gated pod's node selector":    {Pod, pod("\n  schedulingGates: [{name: g}]"), pod("\n  schedulingGates: [{name: g}]\n  nodeSelector: {a: b}"), ``},
 		"an ungated pod's node selector": {Pod, pod(``), pod("\n  nodeSelector: {a: b}"), `spec: Forbidden: ` + frozen},
 		"an immutable config map": {ConfigMap, "{immutable: true, data: {a: b}}", "{data: {a: c}}", `

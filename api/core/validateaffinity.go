@@ -39,7 +39,7 @@ func validateAffinityRules(a *corev1.Affinity, path *field.Path) (errs field.Err
 		for i, p := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 			in := at.Child(preferredRules).Index(i)
 			errs = append(errs, weight(p.Weight, in)...)
-			errs = append(errs, validateNodeTerm(&p.Preference, in.Child("preference"))...)
+			errs = append(errs, validateNodeTerm(&p.Preference, false, in.Child("preference"))...)
 		}
 	}
 	if p := a.PodAffinity; p != nil {
@@ -76,6 +76,18 @@ func validatePodTerm(t *corev1.PodAffinityTerm, path *field.Path) (errs field.Er
 	for _, name := range t.Namespaces {
 		errs = append(errs, each(path.Child("namespace"), name, apivalidation.ValidateNamespaceName(name, false))...)
 	}
+	for _, keys := range []struct {
+		name string
+		of   []string
+	}{{"matchLabelKeys", t.MatchLabelKeys}, {"mismatchLabelKeys", t.MismatchLabelKeys}} {
+		if at := path.Child(keys.name); len(keys.of) > 0 && t.LabelSelector == nil {
+			errs = append(errs, field.Forbidden(at, "must not be specified when labelSelector is not set"))
+		} else {
+			for i, key := range keys.of {
+				errs = append(errs, metavalidation.ValidateLabelName(key, at.Index(i))...)
+			}
+		}
+	}
 	if len(t.TopologyKey) == 0 {
 		errs = append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
 	}
@@ -88,12 +100,13 @@ func validateNodeSelector(s *corev1.NodeSelector, path *field.Path) (errs field.
 		return required(at, "must have at least one node selector term")
 	}
 	for i := range s.NodeSelectorTerms {
-		errs = append(errs, validateNodeTerm(&s.NodeSelectorTerms[i], at.Index(i))...)
+		errs = append(errs, validateNodeTerm(&s.NodeSelectorTerms[i], true, at.Index(i))...)
 	}
 	return errs
 }
 
-func validateNodeTerm(t *corev1.NodeSelectorTerm, path *field.Path) (errs field.ErrorList) {
+// validateNodeTerm checks a term; strict: its values as well, which upstream does not look at in what is only preferred.
+func validateNodeTerm(t *corev1.NodeSelectorTerm, strict bool, path *field.Path) (errs field.ErrorList) {
 	for i, r := range t.MatchExpressions {
 		at := path.Child("matchExpressions").Index(i)
 		switch r.Operator {
@@ -115,7 +128,7 @@ func validateNodeTerm(t *corev1.NodeSelectorTerm, path *field.Path) (errs field.
 			errs = append(errs, field.Invalid(at.Child("operator"), r.Operator, "not a valid selector operator"))
 		}
 		errs = append(errs, metavalidation.ValidateLabelName(r.Key, at.Child("key"))...)
-		if !slices.Contains([]corev1.NodeSelectorOperator{corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt}, r.Operator) {
+		if strict && !slices.Contains([]corev1.NodeSelectorOperator{corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt}, r.Operator) {
 			for j, value := range r.Values {
 				errs = append(errs, labelValue(value, at.Child("values").Index(j))...)
 			}

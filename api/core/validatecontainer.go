@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -33,7 +32,7 @@ func validateContainers(s *corev1.PodSpec, volumes map[string]*corev1.VolumeSour
 			errs = append(errs, dnsLabel(c.Name, at.Child("name"))...)
 		}
 		names.Insert(c.Name)
-		errs = append(errs, validateContainer(c, volumes, grace, at)...)
+		errs = append(errs, validateContainer(c, s, volumes, false, at)...)
 		if init && !isSidecar(c) {
 			errs = append(errs, validateInit(c, at)...)
 		} else {
@@ -64,9 +63,11 @@ func validateContainers(s *corev1.PodSpec, volumes map[string]*corev1.VolumeSour
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		case names.Has(c.Name):
 			errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
+		default:
+			errs = append(errs, dnsLabel(c.Name, at.Child("name"))...)
 		}
 		names.Insert(c.Name)
-		errs = append(errs, validateContainer(c, volumes, grace, at)...)
+		errs = append(errs, validateContainer(c, s, volumes, true, at)...)
 		errs = append(errs, validateEphemeral(e, s, at)...)
 	}
 	return errs
@@ -91,10 +92,18 @@ func validateEphemeral(e *corev1.EphemeralContainer, s *corev1.PodSpec, path *fi
 	for _, no := range []struct {
 		name string
 		set  bool
-	}{{"ports", len(c.Ports) > 0}, {"lifecycle", c.Lifecycle != nil}, {"livenessProbe", c.LivenessProbe != nil}, {"readinessProbe", c.ReadinessProbe != nil},
-		{"startupProbe", c.StartupProbe != nil}, {"resources", len(c.Resources.Limits)+len(c.Resources.Requests) > 0}, {"restartPolicy", c.RestartPolicy != nil}} {
+	}{{"ports", c.Ports != nil}, {"lifecycle", c.Lifecycle != nil}, {"livenessProbe", c.LivenessProbe != nil}, {"readinessProbe", c.ReadinessProbe != nil},
+		{"startupProbe", c.StartupProbe != nil}, {"resources", c.Resources.Limits != nil || c.Resources.Requests != nil || c.Resources.Claims != nil},
+		{"resizePolicy", c.ResizePolicy != nil}, {"restartPolicy", c.RestartPolicy != nil}, {"restartPolicyRules", c.RestartPolicyRules != nil}} {
 		if no.set {
 			errs = append(errs, field.Forbidden(path.Child(no.name), "cannot be set for an Ephemeral Container"))
+		}
+	}
+	for i, m := range c.VolumeMounts {
+		if at := path.Child("volumeMounts").Index(i); m.SubPath != "" {
+			errs = append(errs, field.Forbidden(at.Child("subPath"), "cannot be set for an Ephemeral Container"))
+		} else if m.SubPathExpr != "" {
+			errs = append(errs, field.Forbidden(at.Child("subPathExpr"), "cannot be set for an Ephemeral Container"))
 		}
 	}
 	if e.TargetContainerName == "" {
@@ -108,7 +117,7 @@ func validateEphemeral(e *corev1.EphemeralContainer, s *corev1.PodSpec, path *fi
 }
 
 // validateContainer checks what all kinds of containers share.
-func validateContainer(c *corev1.Container, volumes map[string]*corev1.VolumeSource, grace int64, path *field.Path) (errs field.ErrorList) {
+func validateContainer(c *corev1.Container, s *corev1.PodSpec, volumes map[string]*corev1.VolumeSource, ephemeral bool, path *field.Path) (errs field.ErrorList) {
 	switch {
 	case c.Image == "":
 		errs = append(errs, field.Required(path.Child("image"), ""))
@@ -120,19 +129,20 @@ func validateContainer(c *corev1.Container, volumes map[string]*corev1.VolumeSou
 	case "":
 		errs = append(errs, field.Required(path.Child("terminationMessagePolicy"), ""))
 	default:
-		errs = append(errs, OneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"), corev1.TerminationMessageFallbackToLogsOnError, corev1.TerminationMessageReadFile)...)
+		errs = append(errs, OneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"), corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)...)
 	}
 	errs = append(errs, validateContainerPorts(c.Ports, path.Child("ports"))...)
-	errs = append(errs, validateEnv(c, path)...)
+	errs = append(errs, validateEnv(c, volumes, path)...)
 	errs = append(errs, validateMounts(c, volumes, path)...)
 	if at := path.Child("imagePullPolicy"); c.ImagePullPolicy == "" {
 		errs = append(errs, field.Required(at, ""))
 	} else {
 		errs = append(errs, OneOf(c.ImagePullPolicy, at, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	}
+	errs = append(errs, validateClaimNames(c.Resources.Claims, s.ResourceClaims, path.Child("resources", "claims"))...)
 	errs = append(errs, validateResources(&c.Resources, path.Child("resources"))...)
 	errs = append(errs, validateSecurity(c.SecurityContext, path.Child("securityContext"))...)
-	if p := c.RestartPolicy; p != nil {
+	if p := c.RestartPolicy; p != nil && !ephemeral {
 		errs = append(errs, OneOf(*p, path.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
 	}
 	seen := sets.New[corev1.ResourceName]()
@@ -142,8 +152,67 @@ func validateContainer(c *corev1.Container, volumes map[string]*corev1.VolumeSou
 			errs = append(errs, field.Duplicate(at.Index(i), p.ResourceName))
 		}
 		seen.Insert(p.ResourceName)
-		errs = append(errs, OneOf(p.ResourceName, at, corev1.ResourceCPU, corev1.ResourceMemory)...)
-		errs = append(errs, OneOf(p.RestartPolicy, at, corev1.NotRequired, corev1.RestartContainer)...)
+		if p.ResourceName == "" {
+			if p.RestartPolicy != "" {
+				errs = append(errs, field.Required(at, ""))
+			}
+		} else {
+			errs = append(errs, OneOf(p.ResourceName, at, corev1.ResourceCPU, corev1.ResourceMemory)...)
+		}
+		if p.RestartPolicy == "" {
+			errs = append(errs, field.Required(at, ""))
+		} else {
+			errs = append(errs, OneOf(p.RestartPolicy, at, corev1.NotRequired, corev1.RestartContainer)...)
+		}
+	}
+	if !ephemeral {
+		errs = append(errs, validateRestartRules(c, path)...)
+	}
+	return errs
+}
+
+// validateRestartRules checks what decides, by exit code, whether a container runs again. Source: KEP-5307.
+func validateRestartRules(c *corev1.Container, path *field.Path) (errs field.ErrorList) {
+	if len(c.RestartPolicyRules) > 0 && c.RestartPolicy == nil {
+		errs = append(errs, field.Required(path.Child("restartPolicy"), "must specify restartPolicy when restart rules are used"))
+	}
+	if len(c.RestartPolicyRules) > 20 {
+		errs = append(errs, field.TooMany(path.Child("restartPolicyRules"), len(c.RestartPolicyRules), 20))
+	}
+	for i, r := range c.RestartPolicyRules {
+		at := path.Child("restartPolicyRules").Index(i)
+		errs = append(errs, OneOf(r.Action, at.Child("action"), corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)...)
+		codes := at.Child("exitCodes")
+		if r.ExitCodes == nil {
+			errs = append(errs, field.Required(codes, "must be specified"))
+			continue
+		}
+		errs = append(errs, OneOf(r.ExitCodes.Operator, codes.Child("operator"), corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)...)
+		if n := len(r.ExitCodes.Values); n > 255 {
+			errs = append(errs, field.TooMany(codes.Child("values"), n, 255))
+		}
+	}
+	return errs
+}
+
+// validateClaimNames checks that what a container claims is among the pod's claims, each once.
+func validateClaimNames(list []corev1.ResourceClaim, of []corev1.PodResourceClaim, path *field.Path) (errs field.ErrorList) {
+	for i, c := range list {
+		at := path.Index(i)
+		switch {
+		case c.Name == "":
+			errs = append(errs, field.Required(at, ""))
+		case slices.Contains(list[:i], c):
+			errs = append(errs, field.Duplicate(at, c.Name))
+		case !slices.ContainsFunc(of, func(p corev1.PodResourceClaim) bool { return p.Name == c.Name }):
+			why := "must be one of the names in pod.spec.resourceClaims"
+			if len(of) == 0 {
+				why += " which is empty"
+			}
+			e := field.NotFound(at, c.Name)
+			e.Detail = why
+			errs = append(errs, e)
+		}
 	}
 	return errs
 }
@@ -196,9 +265,6 @@ func validateContainerPorts(ports []corev1.ContainerPort, path *field.Path) (err
 		if p.HostPort != 0 {
 			errs = append(errs, portNumber(p.HostPort, at.Child("hostPort"))...)
 		}
-		if p.HostIP != "" {
-			errs = append(errs, validation.IsValidIPForLegacyField(at.Child("hostIP"), p.HostIP, false, nil)...)
-		}
 		errs = append(errs, validateProtocol(p.Protocol, at.Child("protocol"))...)
 	}
 	return errs
@@ -211,11 +277,11 @@ func validateMounts(c *corev1.Container, volumes map[string]*corev1.VolumeSource
 		if m.Name == "" {
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		}
-		if m.MountPath == "" {
-			errs = append(errs, field.Required(at.Child("mountPath"), ""))
-		}
 		if volumes[m.Name] == nil {
 			errs = append(errs, field.NotFound(at.Child("name"), m.Name))
+		}
+		if m.MountPath == "" {
+			errs = append(errs, field.Required(at.Child("mountPath"), ""))
 		}
 		if points.Has(m.MountPath) {
 			errs = append(errs, field.Invalid(at.Child("mountPath"), m.MountPath, "must be unique"))
@@ -231,15 +297,16 @@ func validateMounts(c *corev1.Container, volumes map[string]*corev1.VolumeSource
 			errs = append(errs, localPath(m.SubPathExpr, at.Child("subPathExpr"))...)
 		}
 		if p := m.MountPropagation; p != nil {
-			errs = append(errs, OneOf(*p, at.Child("mountPropagation"), corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)...)
+			errs = append(errs, OneOf(*p, path.Child("volumeMounts", "mountPropagation"), corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)...)
 			if *p == corev1.MountPropagationBidirectional && (c.SecurityContext == nil || !IsTrue(c.SecurityContext.Privileged)) {
-				errs = append(errs, field.Forbidden(at.Child("mountPropagation"), "Bidirectional mount propagation is available only to privileged containers"))
+				errs = append(errs, field.Forbidden(path.Child("volumeMounts", "mountPropagation"), "Bidirectional mount propagation is available only to privileged containers"))
 			}
 		}
 		if r := m.RecursiveReadOnly; r != nil && *r != corev1.RecursiveReadOnlyDisabled {
-			rr := at.Child("recursiveReadOnly")
-			errs = append(errs, OneOf(*r, rr, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible)...)
-			if !m.ReadOnly {
+			rr := path.Child("volumeMounts", "recursiveReadOnly")
+			bad := OneOf(*r, rr, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible)
+			errs = append(errs, bad...)
+			if !m.ReadOnly && len(bad) == 0 {
 				errs = append(errs, field.Forbidden(rr, "may only be specified when readOnly is true"))
 			}
 		}
@@ -250,6 +317,12 @@ func validateMounts(c *corev1.Container, volumes map[string]*corev1.VolumeSource
 		if d.Name == "" {
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		}
+		switch v := volumes[d.Name]; {
+		case v == nil:
+			errs = append(errs, field.NotFound(at.Child("name"), d.Name))
+		case v.PersistentVolumeClaim == nil && v.Ephemeral == nil:
+			errs = append(errs, field.Invalid(at.Child("name"), d.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"))
+		}
 		if d.DevicePath == "" {
 			errs = append(errs, field.Required(at.Child("devicePath"), ""))
 		}
@@ -259,12 +332,6 @@ func validateMounts(c *corev1.Container, volumes map[string]*corev1.VolumeSource
 		devices.Insert(d.DevicePath)
 		if points.Has(d.DevicePath) {
 			errs = append(errs, field.Invalid(at.Child("devicePath"), d.DevicePath, "must not already exist as a path in volumeMounts"))
-		}
-		switch v := volumes[d.Name]; {
-		case v == nil:
-			errs = append(errs, field.NotFound(at.Child("name"), d.Name))
-		case v.PersistentVolumeClaim == nil && v.Ephemeral == nil:
-			errs = append(errs, field.Invalid(at.Child("name"), d.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"))
 		}
 	}
 	return errs

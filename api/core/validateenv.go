@@ -12,7 +12,7 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 )
 
-func validateEnv(c *corev1.Container, path *field.Path) (errs field.ErrorList) {
+func validateEnv(c *corev1.Container, volumes map[string]*corev1.VolumeSource, path *field.Path) (errs field.ErrorList) {
 	for i, e := range c.Env {
 		at := path.Child("env").Index(i)
 		if e.Name == "" {
@@ -22,6 +22,13 @@ func validateEnv(c *corev1.Container, path *field.Path) (errs field.ErrorList) {
 		}
 		if e.ValueFrom != nil {
 			errs = append(errs, validateEnvSource(&e, at.Child("valueFrom"))...)
+			if f := e.ValueFrom.FileKeyRef; f != nil {
+				if v := volumes[f.VolumeName]; v == nil {
+					errs = append(errs, field.NotFound(at.Child("valueFrom", "fileKeyRef", "volumeName"), f.VolumeName))
+				} else if v.EmptyDir == nil {
+					errs = append(errs, field.Invalid(at.Child("valueFrom", "fileKeyRef", "volumeName"), f.VolumeName, "referenced volume must be of type emptyDir"))
+				}
+			}
 		}
 	}
 	for i, e := range c.EnvFrom {
@@ -29,17 +36,25 @@ func validateEnv(c *corev1.Container, path *field.Path) (errs field.ErrorList) {
 		if e.Prefix != "" {
 			errs = append(errs, each(at.Child("prefix"), e.Prefix, validation.IsRelaxedEnvVarName(e.Prefix))...)
 		}
-		if r := e.ConfigMapRef; r != nil && r.Name == "" {
-			errs = append(errs, field.Required(at.Child("configMapRef", "name"), ""))
+		named := func(name string, at *field.Path) {
+			if name == "" {
+				errs = append(errs, field.Required(at, ""))
+			} else {
+				errs = append(errs, each(at, name, api.DNSSubdomain(name))...)
+			}
 		}
-		if r := e.SecretRef; r != nil && r.Name == "" {
-			errs = append(errs, field.Required(at.Child("secretRef", "name"), ""))
+		if r := e.ConfigMapRef; r != nil {
+			named(r.Name, at.Child("configMapRef", "name"))
 		}
+		if r := e.SecretRef; r != nil {
+			named(r.Name, at.Child("secretRef", "name"))
+		}
+		list := path.Child("envFrom")
 		switch {
 		case e.ConfigMapRef == nil && e.SecretRef == nil:
-			errs = append(errs, field.Invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
+			errs = append(errs, field.Invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"))
 		case e.ConfigMapRef != nil && e.SecretRef != nil:
-			errs = append(errs, field.Invalid(at, "", "may not have more than one field specified at a time"))
+			errs = append(errs, field.Invalid(list, "", "may not have more than one field specified at a time"))
 		}
 	}
 	return errs
@@ -60,9 +75,7 @@ func validateEnvSource(e *corev1.EnvVar, path *field.Path) (errs field.ErrorList
 	}
 	key := func(name, key string, at *field.Path) {
 		n++
-		if name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		}
+		errs = append(errs, each(at.Child("name"), name, api.DNSSubdomain(name))...)
 		if key == "" {
 			errs = append(errs, field.Required(at.Child("key"), ""))
 		} else {
@@ -78,18 +91,16 @@ func validateEnvSource(e *corev1.EnvVar, path *field.Path) (errs field.ErrorList
 	if r := v.FileKeyRef; r != nil {
 		n++
 		at := path.Child("fileKeyRef")
-		if r.VolumeName == "" {
-			errs = append(errs, field.Required(at.Child("volumeName"), ""))
-		}
-		if r.Path == "" {
-			errs = append(errs, field.Required(at.Child("path"), ""))
-		} else {
-			errs = append(errs, localFile(r.Path, at.Child("path"))...)
-		}
 		if r.Key == "" {
 			errs = append(errs, field.Required(at.Child("key"), ""))
 		} else {
 			errs = append(errs, each(at.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))...)
+		}
+		errs = append(errs, needDNSLabel(r.VolumeName, at.Child("volumeName"))...)
+		if r.Path == "" {
+			errs = append(errs, field.Required(at.Child("path"), ""))
+		} else {
+			errs = append(errs, localFile(r.Path, at.Child("path"))...)
 		}
 	}
 	switch {
@@ -111,6 +122,9 @@ func validateFieldRef(r *corev1.ObjectFieldSelector, allowed []string, path *fie
 	at := path.Child("fieldPath")
 	if r.FieldPath == "" {
 		return required(at, "")
+	}
+	if r.APIVersion != "v1" {
+		return field.ErrorList{field.Invalid(at, r.FieldPath, "error converting fieldPath: unsupported pod version: "+r.APIVersion)}
 	}
 	if open := strings.Index(r.FieldPath, "["); open > 0 && strings.HasSuffix(r.FieldPath, "']") && strings.HasPrefix(r.FieldPath[open:], "['") {
 		base, key := r.FieldPath[:open], r.FieldPath[open+2:len(r.FieldPath)-2]

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,9 +16,11 @@ func validateLimitRange(l, _ *corev1.LimitRange) (errs field.ErrorList) {
 	seen := sets.New[corev1.LimitType]()
 	for i := range l.Spec.Limits {
 		item, path := &l.Spec.Limits[i], field.NewPath("spec", "limits").Index(i)
-		for _, msg := range validation.IsQualifiedName(string(item.Type)) {
-			errs = append(errs, field.Invalid(path.Child("type"), item.Type, msg))
+		bad := each(path.Child("type"), item.Type, validation.IsQualifiedName(string(item.Type)))
+		if len(bad) == 0 && !strings.Contains(string(item.Type), "/") && !slices.Contains(limitTypes, item.Type) {
+			bad = append(bad, field.Invalid(path.Child("type"), item.Type, "must be a standard limit type or fully qualified"))
 		}
+		errs = append(errs, bad...)
 		if seen.Has(item.Type) {
 			errs = append(errs, field.Duplicate(path.Child("type"), item.Type))
 		}
@@ -25,6 +28,14 @@ func validateLimitRange(l, _ *corev1.LimitRange) (errs field.ErrorList) {
 		errs = append(errs, validateLimitItem(item, path)...)
 	}
 	return errs
+}
+
+var limitTypes = []corev1.LimitType{corev1.LimitTypePod, corev1.LimitTypeContainer, corev1.LimitTypePersistentVolumeClaim}
+
+// amount is one of an item's lists, and what messages call it.
+type amount struct {
+	child, text string
+	of          corev1.ResourceList
 }
 
 func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs field.ErrorList) {
@@ -35,12 +46,11 @@ func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs fiel
 	}{{"max", item.Max}, {"min", item.Min}, {"default", item.Default}, {"defaultRequest", item.DefaultRequest}, {"maxLimitRequestRatio", item.MaxLimitRequestRatio}} {
 		for _, name := range SortedKeys(list.of) {
 			keys.Insert(name)
-			at := path.Child(list.name).Key(string(name))
-			bad := each(at, string(name), validation.IsQualifiedName(string(name)))
-			if len(bad) == 0 && !strings.Contains(string(name), "/") && !limitName(item.Type, name) {
-				bad = field.ErrorList{field.Invalid(at, string(name), "must be a standard limit type or fully qualified")}
+			known := resourceName
+			if item.Type == corev1.LimitTypePod || item.Type == corev1.LimitTypeContainer {
+				known = containerResourceName
 			}
-			errs = append(errs, bad...)
+			errs = append(errs, known(name, path.Child(list.name).Key(string(name)))...)
 		}
 	}
 	if item.Type == corev1.LimitTypePod {
@@ -61,21 +71,29 @@ func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs fiel
 		}
 	}
 	for _, k := range SortedKeys(keys) {
-		amounts := []struct {
-			child, text string
-			of          corev1.ResourceList
-		}{{"min", "min", item.Min}, {"defaultRequest", "default request", item.DefaultRequest}, {"default", "default", item.Default}, {"max", "max", item.Max}}
+		amounts := []amount{{"min", "min", item.Min}, {"defaultRequest", "default request", item.DefaultRequest}, {"default", "default", item.Default}, {"max", "max", item.Max}}
 		for i, low := range amounts {
-			for _, high := range amounts[i+1:] {
+			above := amounts[i+1:]
+			if low.child == "defaultRequest" { // with max first, as upstream
+				above = []amount{amounts[3], amounts[2]}
+			}
+			for _, high := range above {
 				a, ok1 := low.of[k]
 				b, ok2 := high.of[k]
 				if !ok1 || !ok2 || a.Cmp(b) <= 0 {
 					continue
 				}
-				// The field that is complained about is the lower one, save that min stands firm against defaults.
+				// The field that is complained about is the lower one, save that min stands firm against defaults; the value
+				// is that of the bound where a default limit breaks it.
 				at, value, what := low, a, high.text
 				if low.child == "min" && high.child != "max" {
 					at, value = high, b
+				}
+				switch {
+				case low.child == "min" && high.child == "default":
+					value = a
+				case low.child == "default":
+					value = b
 				}
 				if low.child == "defaultRequest" && high.child == "default" {
 					what = "default limit"
@@ -99,13 +117,4 @@ func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs fiel
 		}
 	}
 	return errs
-}
-
-func limitName(kind corev1.LimitType, name corev1.ResourceName) bool {
-	switch kind {
-	case corev1.LimitTypePod, corev1.LimitTypeContainer:
-		return name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage ||
-			strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
-	}
-	return quotaName(name) || name == corev1.ResourceStorage
 }

@@ -30,6 +30,7 @@ func ValidatePodTemplate(t *corev1.PodTemplateSpec, path *field.Path) (errs fiel
 func ValidatePodSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	volumes, bad := validateVolumes(s, path.Child("volumes"))
 	errs = append(errs, bad...)
+	errs = append(errs, validatePodClaims(s.ResourceClaims, path.Child("resourceClaims"))...)
 	errs = append(errs, validateContainers(s, volumes, path)...)
 	errs = append(errs, validateRestart(s, path)...)
 	errs = append(errs, validateDNS(s, path)...)
@@ -59,6 +60,12 @@ func ValidatePodSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList)
 	if s.Subdomain != "" {
 		errs = append(errs, dnsLabel(s.Subdomain, path.Child("subdomain"))...)
 	}
+	if h, at := s.HostnameOverride, path.Child("hostnameOverride"); h != nil {
+		if len(*h) > 64 {
+			errs = append(errs, field.TooLong(at, "", 64))
+		}
+		errs = append(errs, each(at, *h, api.DNSSubdomain(*h))...)
+	}
 	for i, a := range s.HostAliases {
 		at := path.Child("hostAliases").Index(i)
 		errs = append(errs, validation.IsValidIPForLegacyField(at.Child("ip"), a.IP, false, nil)...)
@@ -71,16 +78,38 @@ func ValidatePodSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList)
 	}
 	if s.OS != nil {
 		if at := path.Child("os", "name"); s.OS.Name == "" {
-			errs = append(errs, field.Required(at, "cannot be empty"))
+			errs = append(errs, field.Required(at, ""))
 		} else {
-			errs = append(errs, OneOf(s.OS.Name, at, corev1.Linux, corev1.Windows)...)
+			errs = append(errs, OneOf(s.OS.Name, path.Child("os"), corev1.Linux, corev1.Windows)...)
 		}
 	}
 	if s.Resources != nil {
 		errs = append(errs, validatePodResources(s, path.Child("resources"))...)
 	}
-	for _, name := range SortedKeys(s.Overhead) {
-		errs = append(errs, resourceValue(name, s.Overhead[name], path.Child("overhead").Key(string(name)))...)
+	errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: s.Overhead}, path.Child("overhead"))...)
+	return errs
+}
+
+// validatePodClaims checks the claims of a pod: each has a name of its own, and is one that is there or made from a template.
+func validatePodClaims(list []corev1.PodResourceClaim, path *field.Path) (errs field.ErrorList) {
+	for i, c := range list {
+		at := path.Index(i)
+		switch name := at.Child("name"); {
+		case slices.ContainsFunc(list[:i], func(o corev1.PodResourceClaim) bool { return o.Name == c.Name }):
+			errs = append(errs, field.Duplicate(name, c.Name))
+		default:
+			errs = append(errs, needDNSLabel(c.Name, name)...)
+		}
+		switch claim, template := c.ResourceClaimName, c.ResourceClaimTemplateName; {
+		case claim != nil && template != nil:
+			errs = append(errs, field.Invalid(at, api.GoNames(c), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
+		case claim != nil:
+			errs = append(errs, each(at.Child("resourceClaimName"), *claim, api.DNSSubdomain(*claim))...)
+		case template != nil:
+			errs = append(errs, each(at.Child("resourceClaimTemplateName"), *template, api.DNSSubdomain(*template))...)
+		default:
+			errs = append(errs, field.Invalid(at, api.GoNames(c), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+		}
 	}
 	return errs
 }
@@ -124,7 +153,7 @@ func validateDNS(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	if at := path.Child("dnsPolicy"); s.DNSPolicy == "" {
 		errs = append(errs, field.Required(at, ""))
 	} else {
-		errs = append(errs, OneOf(s.DNSPolicy, at, corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)...)
+		errs = append(errs, OneOf(s.DNSPolicy, at, corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
 	}
 	at, c := path.Child("dnsConfig"), s.DNSConfig
 	if s.DNSPolicy == corev1.DNSNone {
@@ -196,13 +225,6 @@ func strictIPs(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 			check(ip, path.Child("dnsConfig", "nameservers").Index(i))
 		}
 	}
-	for i := range s.Containers {
-		for j, p := range s.Containers[i].Ports {
-			if p.HostIP != "" {
-				check(p.HostIP, path.Child("containers").Index(i).Child("ports").Index(j).Child("hostIP"))
-			}
-		}
-	}
 	return errs
 }
 
@@ -222,23 +244,6 @@ func validateHostNetworkPorts(s *corev1.PodSpec, path *field.Path) (errs field.E
 				}
 			}
 		}
-	}
-	return errs
-}
-
-func validatePodStatus(p, old *corev1.Pod) (errs field.ErrorList) {
-	status := field.NewPath("status")
-	if old != nil && p.Spec.NodeName != old.Spec.NodeName {
-		errs = append(errs, field.Forbidden(status.Child("nodeName"), "may not be changed directly"))
-	}
-	if n := p.Status.NominatedNodeName; n != "" {
-		errs = append(errs, each(status.Child("nominatedNodeName"), n, apivalidation.NameIsDNSSubdomain(n, false))...)
-	}
-	if old != nil {
-		errs = append(errs, staysEnded(p.Status.ContainerStatuses, old.Status.ContainerStatuses, p.Spec.Containers, p.Spec.RestartPolicy, status.Child("containerStatuses"))...)
-	}
-	for i, ip := range p.Status.PodIPs {
-		errs = append(errs, validation.IsValidIPForLegacyField(status.Child("podIPs").Index(i), ip.IP, false, nil)...)
 	}
 	return errs
 }

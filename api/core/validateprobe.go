@@ -94,6 +94,9 @@ func validatePodSecurity(s *corev1.PodSpec, path *field.Path) (errs field.ErrorL
 	if p := c.FSGroupChangePolicy; p != nil {
 		errs = append(errs, OneOf(*p, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
 	}
+	if p := c.SELinuxChangePolicy; p != nil {
+		errs = append(errs, OneOf(*p, path.Child("seLinuxChangePolicy"), corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive)...)
+	}
 	if p := c.SupplementalGroupsPolicy; p != nil {
 		errs = append(errs, OneOf(*p, path.Child("supplementalGroupsPolicy"), corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)...)
 	}
@@ -107,14 +110,24 @@ func validatePodSecurity(s *corev1.PodSpec, path *field.Path) (errs field.ErrorL
 			errs = append(errs, field.Invalid(at, sysctl.Name, fmt.Sprintf("must have at most %d characters and match regex %s", 253, sysctlPattern)))
 		case names[sysctl.Name]:
 			errs = append(errs, field.Duplicate(at, sysctl.Name))
+		case s.HostNetwork && strings.HasPrefix(strings.ReplaceAll(sysctl.Name, "/", "."), "net."):
+			errs = append(errs, field.Invalid(at, sysctl.Name, "may not be specified when 'hostNetwork' is true"))
+		case s.HostIPC && ipcSysctl(strings.ReplaceAll(sysctl.Name, "/", ".")):
+			errs = append(errs, field.Invalid(at, sysctl.Name, "may not be specified when 'hostIPC' is true"))
 		}
 		names[sysctl.Name] = true
 	}
 	errs = append(errs, validateSeccomp(c.SeccompProfile, path.Child("seccompProfile"))...)
-	return append(errs, validateAppArmor(c.AppArmorProfile, path.Child("appArmorProfile"))...)
+	errs = append(errs, validateAppArmor(c.AppArmorProfile, path.Child("appArmorProfile"))...)
+	return append(errs, validateWindows(c.WindowsOptions, path.Child("windowsOptions"))...)
 }
 
 const sysctlPattern = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+
+// ipcSysctl tells which settings belong to a namespace of IPC. Source: Kubernetes documentation, "Using sysctls".
+func ipcSysctl(name string) bool {
+	return name == "kernel.sem" || strings.HasPrefix(name, "kernel.shm") || strings.HasPrefix(name, "kernel.msg") || strings.HasPrefix(name, "fs.mqueue.")
+}
 
 // isSysctl reads names such as net.ipv4.ip_forward, parted by dots or slashes.
 func isSysctl(name string) bool {
@@ -157,6 +170,7 @@ func validateSecurity(c *corev1.SecurityContext, path *field.Path) (errs field.E
 	}
 	errs = append(errs, validateSeccomp(c.SeccompProfile, path.Child("seccompProfile"))...)
 	errs = append(errs, validateAppArmor(c.AppArmorProfile, path.Child("appArmorProfile"))...)
+	errs = append(errs, validateWindows(c.WindowsOptions, path.Child("windowsOptions"))...)
 	if a := c.AllowPrivilegeEscalation; a != nil && !*a {
 		if IsTrue(c.Privileged) {
 			errs = append(errs, field.Invalid(path, c, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
@@ -218,8 +232,8 @@ func validateAppArmor(p *corev1.AppArmorProfile, path *field.Path) (errs field.E
 	default:
 		errs = append(errs, OneOf(p.Type, path.Child("type"), corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)...)
 	}
-	if p.LocalhostProfile != nil {
-		errs = append(errs, field.Invalid(at, p.LocalhostProfile, "can only be set when AppArmor type is Localhost"))
+	if p.LocalhostProfile != nil && *p.LocalhostProfile != "" {
+		errs = append(errs, field.Invalid(at, *p.LocalhostProfile, "can only be set when AppArmor type is Localhost"))
 	}
 	return errs
 }

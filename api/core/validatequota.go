@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -51,7 +52,7 @@ func validateQuota(q, old *corev1.ResourceQuota) (errs field.ErrorList) {
 				if len(e.Values) == 0 {
 					errs = append(errs, field.Required(path.Child("values"), "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"))
 				}
-				if unscoped(e.ScopeName) {
+				if e.ScopeName != "" && unscoped(e.ScopeName) && slices.Contains(quotaScopes, e.ScopeName) {
 					errs = append(errs, field.Invalid(path.Child("operator"), e.Operator, "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
 				}
 			case corev1.ScopeSelectorOpExists, corev1.ScopeSelectorOpDoesNotExist:
@@ -75,11 +76,10 @@ func validateQuota(q, old *corev1.ResourceQuota) (errs field.ErrorList) {
 func quotaList(list corev1.ResourceList, path *field.Path) (errs field.ErrorList) {
 	for _, name := range SortedKeys(list) {
 		at := path.Key(string(name))
-		bad := each(at, string(name), validation.IsQualifiedName(string(name)))
-		if len(bad) == 0 && !strings.Contains(string(name), "/") && !quotaName(name) {
-			bad = field.ErrorList{field.Invalid(at, string(name), "must be a standard resource for quota")}
+		errs = append(errs, resourceName(name, at)...)
+		if !strings.Contains(string(name), "/") && !quotaName(name) {
+			errs = append(errs, field.Invalid(at, string(name), "must be a standard resource for quota"))
 		}
-		errs = append(errs, bad...)
 		errs = append(errs, resourceValue(name, list[name], at)...)
 	}
 	return errs
@@ -106,6 +106,12 @@ func validateQuotaStatus(q, _ *corev1.ResourceQuota) field.ErrorList {
 func resourceValue(name corev1.ResourceName, q resource.Quantity, path *field.Path) field.ErrorList {
 	if q.Sign() < 0 {
 		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
+	}
+	if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
+		// An amount of huge pages is a number of such pages.
+		if page, err := resource.ParseQuantity(size); err == nil && page.Sign() > 0 && (q.Sign() == 0 || q.Value()%page.Value() != 0) {
+			return field.ErrorList{field.Invalid(path, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), name))}
+		}
 	}
 	if whole := q.DeepCopy(); wholeResource(name) && !whole.RoundUp(0) {
 		return field.ErrorList{field.Invalid(path, &q, "must be an integer")}

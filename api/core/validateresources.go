@@ -15,12 +15,17 @@ func podLevelResource(name corev1.ResourceName) bool {
 	return name == corev1.ResourceCPU || name == corev1.ResourceMemory || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
 }
 
-func validateResources(r *corev1.ResourceRequirements, path *field.Path) (errs field.ErrorList) {
+func validateResources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
+	return validateAmounts(r, containerResourceName, path)
+}
+
+// validateAmounts checks limits and requests; known says which resources there may be.
+func validateAmounts(r *corev1.ResourceRequirements, known func(corev1.ResourceName, *field.Path) field.ErrorList, path *field.Path) (errs field.ErrorList) {
 	cpuOrMemory, huge := false, false
 	list := func(l corev1.ResourceList, child string) {
 		for _, name := range SortedKeys(l) {
 			at := path.Child(child).Key(string(name))
-			errs = append(errs, containerResourceName(name, path.Child(child))...)
+			errs = append(errs, known(name, at)...)
 			errs = append(errs, resourceValue(name, l[name], at)...)
 			cpuOrMemory = cpuOrMemory || name == corev1.ResourceCPU || name == corev1.ResourceMemory
 			huge = huge || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
@@ -49,38 +54,62 @@ func validateResources(r *corev1.ResourceRequirements, path *field.Path) (errs f
 
 func containerResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	s := string(name)
+	if podLevelResource(name) || name == corev1.ResourceEphemeralStorage {
+		return each(path, s, api.QualifiedName(s))
+	}
+	errs := resourceName(name, path)
+	switch {
+	case !strings.Contains(s, "/"):
+		errs = append(errs, field.Invalid(path, s, "must be a standard resource for containers"))
+	case len(errs) == 0 && !nativeResource(s) && !extendedResource(name):
+		errs = append(errs, field.Invalid(path, s, "doesn't follow extended resource name standard"))
+	}
+	return errs
+}
+
+// resourceName checks a resource's name: one of Kubernetes' own, or with the domain of whose it is.
+func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	s := string(name)
 	if bad := each(path, s, api.QualifiedName(s)); len(bad) > 0 {
 		return bad
 	}
-	switch {
-	case !strings.Contains(s, "/"):
-		if podLevelResource(name) || name == corev1.ResourceEphemeralStorage {
-			return nil
-		}
-		return field.ErrorList{field.Invalid(path, s, "must be a standard resource for containers")}
-	case !nativeResource(s) && !extendedResource(name):
-		return field.ErrorList{field.Invalid(path, s, "doesn't follow extended resource name standard")}
+	if !strings.Contains(s, "/") && !quotaName(name) && name != corev1.ResourceStorage && !podLevelResource(name) {
+		return field.ErrorList{field.Invalid(path, s, "must be a standard resource type or fully qualified")}
+	}
+	return nil
+}
+
+// podResourceName checks what a pod as a whole asks for.
+func podResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	if bad := resourceName(name, path); len(bad) > 0 {
+		return bad
+	}
+	if !podLevelResource(name) {
+		return field.ErrorList{field.NotSupported(path, name, []corev1.ResourceName{corev1.ResourceCPU, "hugepages-", corev1.ResourceMemory})}
 	}
 	return nil
 }
 
 // validatePodResources checks the pod's own amounts, which hold its containers' together.
 func validatePodResources(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
-	for _, list := range []struct {
-		name string
-		of   corev1.ResourceList
-	}{{"limits", s.Resources.Limits}, {"requests", s.Resources.Requests}} {
-		for _, name := range SortedKeys(list.of) {
-			if !podLevelResource(name) {
-				errs = append(errs, field.NotSupported(path.Child(list.name), name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "hugepages-"}))
-			}
-		}
+	if s.Resources.Claims != nil {
+		errs = append(errs, field.Forbidden(path.Child("claims"), "claims may not be set for Resources at pod-level"))
 	}
-	errs = append(errs, validateResources(s.Resources, path)...)
+	errs = append(errs, validateClaimNames(s.Resources.Claims, s.ResourceClaims, path.Child("claims"))...)
+	errs = append(errs, validateAmounts(s.Resources, podResourceName, path)...)
 	for _, name := range SortedKeys(s.Resources.Requests) {
 		have := s.Resources.Requests[name]
 		if need, found := containersRequest(s, name); found && need.Cmp(have) > 0 {
 			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), have.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", need.String())))
+		}
+	}
+	for i := range s.Containers {
+		own := s.Containers[i].Resources.Limits
+		for _, name := range SortedKeys(own) {
+			have := own[name]
+			if most, ok := s.Resources.Limits[name]; ok && have.Cmp(most) > 0 {
+				errs = append(errs, field.Invalid(path.Child("containers").Index(i).Key(string(name)).Child("limits"), have.String(), fmt.Sprintf("must be less than or equal to pod limits of %s", most.String())))
+			}
 		}
 	}
 	return errs

@@ -305,7 +305,7 @@ func validateServiceStatus(svc, old *corev1.Service) (errs field.ErrorList) {
 	path := field.NewPath("status", "loadBalancer", "ingress")
 	ingress := svc.Status.LoadBalancer.Ingress
 	if len(ingress) > 0 && svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		errs = append(errs, field.Forbidden(path, "may only be used when `spec.type` is \"LoadBalancer\""))
+		errs = append(errs, field.Forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'"))
 	}
 	for i, in := range ingress {
 		if in.IP != "" {

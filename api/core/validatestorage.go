@@ -1,8 +1,6 @@
 package core
 
 import (
-	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -11,6 +9,8 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 var allAccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod}
@@ -35,10 +35,14 @@ func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 		errs = append(errs, field.Required(spec.Child("capacity"), ""))
 	}
 	if _, ok := v.Spec.Capacity[corev1.ResourceStorage]; !ok || len(v.Spec.Capacity) > 1 {
-		errs = append(errs, field.NotSupported(spec.Child("capacity"), corev1.ResourceName(fmt.Sprint(SortedKeys(v.Spec.Capacity))), []corev1.ResourceName{corev1.ResourceStorage}))
+		errs = append(errs, field.NotSupported(spec.Child("capacity"), v.Spec.Capacity, []corev1.ResourceName{corev1.ResourceStorage}))
 	}
 	for _, name := range SortedKeys(v.Spec.Capacity) {
-		errs = append(errs, positive(v.Spec.Capacity[name], spec.Child("capacity").Key(string(name)))...)
+		q, at := v.Spec.Capacity[name], spec.Child("capacity").Key(string(name))
+		if q.Sign() < 0 {
+			errs = append(errs, field.Invalid(at, q.Value(), "must be a valid resource quantity"))
+		}
+		errs = append(errs, positive(q, at)...)
 	}
 	if v.Spec.PersistentVolumeReclaimPolicy != "" {
 		errs = append(errs, OneOf(v.Spec.PersistentVolumeReclaimPolicy, spec.Child("persistentVolumeReclaimPolicy"),
@@ -58,48 +62,28 @@ func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 	if m := v.Spec.VolumeMode; m != nil {
 		errs = append(errs, OneOf(*m, spec.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
 	}
+	if c, at := v.Spec.VolumeAttributesClassName, spec.Child("volumeAttributesClassName"); c != nil {
+		if *c == "" {
+			errs = append(errs, field.Required(at, "an empty string is disallowed"))
+		} else {
+			errs = append(errs, each(at, *c, validation.IsDNS1123Subdomain(*c))...)
+		}
+		if v.Spec.CSI == nil {
+			errs = append(errs, field.Required(spec.Child("csi"), "has to be specified when using volumeAttributesClassName"))
+		}
+	}
 	if old != nil {
-		if !same(v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource) {
+		now, was := v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource
+		if now.CSI != nil && was.CSI != nil { // who expands the volume may change
+			now.CSI = now.CSI.DeepCopy()
+			now.CSI.ControllerExpandSecretRef = was.CSI.ControllerExpandSecretRef
+		}
+		if !same(now, was) {
 			errs = append(errs, forbidChange(spec.Child("persistentvolumesource"), "spec.persistentvolumesource is immutable after creation", v.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource)...)
 		}
-		errs = append(errs, Immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
-	}
-	return errs
-}
-
-func validateVolumeSource(s *corev1.PersistentVolumeSpec, spec *field.Path) (errs field.ErrorList) {
-	sources := 0
-	v := reflect.ValueOf(s.PersistentVolumeSource)
-	for i := range v.NumField() {
-		if !v.Field(i).IsNil() {
-			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-			if sources++; sources > 1 {
-				errs = append(errs, field.Forbidden(spec.Child(name), "may not specify more than 1 volume type"))
-			}
-		}
-	}
-	switch {
-	case sources == 0:
-		errs = append(errs, field.Required(spec, "must specify a volume type"))
-	case s.HostPath != nil:
-		errs = append(errs, validateHostPath(s.HostPath, spec.Child("hostPath"))...)
-		if s.HostPath.Path == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
-			errs = append(errs, field.Forbidden(spec.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'"))
-		}
-	case s.NFS != nil:
-		errs = append(errs, validateNFS(s.NFS, spec.Child("nfs"))...)
-	case s.Local != nil:
-		if s.Local.Path == "" {
-			errs = append(errs, field.Required(spec.Child("local", "path"), ""))
-		}
-		errs = append(errs, noDots(s.Local.Path, spec.Child("local", "path"))...)
-		if s.NodeAffinity == nil {
-			errs = append(errs, field.Required(spec.Child("nodeAffinity"), "Local volume requires node affinity"))
-		}
-	case s.CSI != nil:
-		errs = append(errs, driverName(s.CSI.Driver, spec.Child("csi", "driver"))...)
-		if s.CSI.VolumeHandle == "" {
-			errs = append(errs, field.Required(spec.Child("csi", "volumeHandle"), ""))
+		errs = append(errs, Immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
+		if old.Spec.NodeAffinity != nil && !same(v.Spec.NodeAffinity, old.Spec.NodeAffinity) {
+			errs = append(errs, field.Invalid(field.NewPath("nodeAffinity"), api.GoNames(v.Spec.NodeAffinity), "field is immutable, except for updating from beta label to GA"))
 		}
 	}
 	return errs
@@ -140,6 +124,35 @@ func validateClaim(c, old *corev1.PersistentVolumeClaim) (errs field.ErrorList) 
 	}
 	if !same(c.Spec.VolumeMode, old.Spec.VolumeMode) {
 		errs = append(errs, Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
+	}
+	return errs
+}
+
+func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) (errs field.ErrorList) {
+	status := field.NewPath("status")
+	for _, name := range SortedKeys(c.Status.Capacity) {
+		if q := c.Status.Capacity[name]; q.Sign() < 0 {
+			errs = append(errs, field.Invalid(status.Child("capacity").Key(string(name)), q.Value(), "must be a valid resource quantity"))
+		}
+	}
+	known := func(name corev1.ResourceName, at *field.Path) {
+		bad := each(at, string(name), validation.IsQualifiedName(string(name)))
+		if len(bad) == 0 && !strings.Contains(string(name), "/") && name != corev1.ResourceStorage {
+			bad = append(bad, field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceStorage}))
+		}
+		errs = append(errs, bad...)
+	}
+	for _, name := range SortedKeys(c.Status.AllocatedResourceStatuses) {
+		at := status.Child("allocatedResourceStatuses")
+		known(name, at)
+		states := []corev1.ClaimResourceStatus{corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+			corev1.PersistentVolumeClaimNodeResizePending, corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible}
+		if !slices.Contains(states, c.Status.AllocatedResourceStatuses[name]) {
+			errs = append(errs, field.NotSupported(at, name, states))
+		}
+	}
+	for _, name := range SortedKeys(c.Status.AllocatedResources) {
+		known(name, status.Child("allocatedResources"))
 	}
 	return errs
 }

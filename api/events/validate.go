@@ -19,10 +19,12 @@ const (
 	maxNote     = 1024
 )
 
+// Complaints name fields as core/v1 does, of which events are stored.
+
 // validateEvent is stricter than core's: an events.k8s.io event names who reports it and has a time.
 func validateEvent(e, old *eventsv1.Event) (errs field.ErrorList) {
 	if old != nil {
-		errs = validateUnchanged(e, old)
+		defer func() { errs = append(errs, validateUnchanged(e, old)...) }()
 	}
 	if e.EventTime.IsZero() && old == nil {
 		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
@@ -30,7 +32,7 @@ func validateEvent(e, old *eventsv1.Event) (errs field.ErrorList) {
 	if e.Series != nil {
 		at := field.NewPath("series")
 		if e.Series.Count < 2 {
-			errs = append(errs, field.Invalid(at.Child("count"), e.Series.Count, "should be at least 2"))
+			errs = append(errs, field.Invalid(at.Child("count"), "", "should be at least 2"))
 		}
 		if e.Series.LastObservedTime.IsZero() {
 			errs = append(errs, field.Required(at.Child("lastObservedTime"), ""))
@@ -41,10 +43,8 @@ func validateEvent(e, old *eventsv1.Event) (errs field.ErrorList) {
 		return errs // made through core/v1, whose rules are wider
 	}
 	errs = append(errs, required(e.ReportingController, field.NewPath("reportingController"))...)
-	if e.ReportingController != "" {
-		for _, msg := range validation.IsQualifiedName(e.ReportingController) {
-			errs = append(errs, field.Invalid(field.NewPath("reportingController"), e.ReportingController, msg))
-		}
+	for _, msg := range validation.IsQualifiedName(e.ReportingController) {
+		errs = append(errs, field.Invalid(field.NewPath("reportingController"), e.ReportingController, msg))
 	}
 	errs = append(errs, bounded(e.ReportingInstance, maxInstance, field.NewPath("reportingInstance"))...)
 	errs = append(errs, bounded(e.Action, maxAction, field.NewPath("action"))...)
@@ -68,7 +68,7 @@ func required(s string, at *field.Path) field.ErrorList {
 func bounded(s string, most int, at *field.Path) field.ErrorList {
 	errs := required(s, at)
 	if len(s) > most {
-		errs = append(errs, field.Invalid(at, s, fmt.Sprintf("can have at most %v characters", most)))
+		errs = append(errs, field.Invalid(at, "", fmt.Sprintf("can have at most %v characters", most)))
 	}
 	return errs
 }
@@ -76,7 +76,7 @@ func bounded(s string, most int, at *field.Path) field.ErrorList {
 // validateNamespace wants the event in the namespace of what it is about; for a
 // cluster-scoped object that is the default one or the system's.
 func validateNamespace(e *eventsv1.Event) (errs field.ErrorList) {
-	at := field.NewPath("regarding", "namespace")
+	at := field.NewPath("involvedObject", "namespace")
 	if e.Regarding.Namespace == "" {
 		if e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
 			errs = append(errs, field.Invalid(at, e.Regarding.Namespace, "does not match event.namespace"))
@@ -96,16 +96,16 @@ func validateNotDeprecated(e, old *eventsv1.Event) (errs field.ErrorList) {
 		return nil
 	}
 	if !e.DeprecatedFirstTimestamp.IsZero() {
-		errs = append(errs, field.Invalid(field.NewPath("deprecatedFirstTimestamp"), "", "needs to be unset"))
+		errs = append(errs, field.Invalid(field.NewPath("firstTimestamp"), "", "needs to be unset"))
 	}
 	if !e.DeprecatedLastTimestamp.IsZero() {
-		errs = append(errs, field.Invalid(field.NewPath("deprecatedLastTimestamp"), "", "needs to be unset"))
+		errs = append(errs, field.Invalid(field.NewPath("lastTimestamp"), "", "needs to be unset"))
 	}
 	if e.DeprecatedCount != 0 {
-		errs = append(errs, field.Invalid(field.NewPath("deprecatedCount"), "", "needs to be unset"))
+		errs = append(errs, field.Invalid(field.NewPath("count"), "", "needs to be unset"))
 	}
 	if e.DeprecatedSource.Component != "" || e.DeprecatedSource.Host != "" {
-		errs = append(errs, field.Invalid(field.NewPath("deprecatedSource"), "", "needs to be unset"))
+		errs = append(errs, field.Invalid(field.NewPath("source"), "", "needs to be unset"))
 	}
 	return errs
 }
@@ -115,13 +115,13 @@ func validateUnchanged(e, old *eventsv1.Event) (errs field.ErrorList) {
 	same := func(name string, now, was any) {
 		errs = append(errs, apivalidation.ValidateImmutableField(now, was, field.NewPath(name))...)
 	}
-	same("regarding", e.Regarding, old.Regarding)
+	same("involvedObject", e.Regarding, old.Regarding)
 	same("reason", e.Reason, old.Reason)
-	same("note", e.Note, old.Note)
-	same("deprecatedSource", e.DeprecatedSource, old.DeprecatedSource)
-	same("deprecatedFirstTimestamp", e.DeprecatedFirstTimestamp, old.DeprecatedFirstTimestamp)
-	same("deprecatedLastTimestamp", e.DeprecatedLastTimestamp, old.DeprecatedLastTimestamp)
-	same("deprecatedCount", e.DeprecatedCount, old.DeprecatedCount)
+	same("message", e.Note, old.Note)
+	same("source", e.DeprecatedSource, old.DeprecatedSource)
+	same("firstTimestamp", e.DeprecatedFirstTimestamp, old.DeprecatedFirstTimestamp)
+	same("lastTimestamp", e.DeprecatedLastTimestamp, old.DeprecatedLastTimestamp)
+	same("count", e.DeprecatedCount, old.DeprecatedCount)
 	same("type", e.Type, old.Type)
 	// Clients may have kept a time with fewer digits than the server has.
 	if e.EventTime.Unix() != old.EventTime.Unix() {

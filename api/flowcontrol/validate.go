@@ -9,7 +9,6 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -132,7 +131,7 @@ func validateVerbs(verbs, known []string, at *field.Path) (errs field.ErrorList)
 	case slices.Contains(verbs, flowcontrolv1.VerbAll):
 		errs = append(errs, alone(verbs, "verbs", at)...)
 	case slices.ContainsFunc(verbs, func(v string) bool { return !slices.Contains(known, v) }):
-		errs = append(errs, field.NotSupported(at, verbs, known))
+		errs = append(errs, field.NotSupported(at, verbs, resourceVerbs)) // of both kinds of rules: so upstream says it
 	}
 	return errs
 }
@@ -164,7 +163,7 @@ func validateResourceRule(r *flowcontrolv1.ResourcePolicyRule, at *field.Path) (
 	}
 	for i, n := range r.Namespaces {
 		for _, msg := range apivalidation.ValidateNamespaceName(n, false) {
-			errs = append(errs, field.Invalid(namespaces.Index(i), n, fmt.Sprintf("not a valid namespace: %s", msg)))
+			errs = append(errs, field.Invalid(namespaces.Index(i), n, "each member of this list must be '*' or a DNS-1123 label; "+msg))
 		}
 	}
 	return errs
@@ -229,10 +228,7 @@ func validateCondition(kind string, seen map[string]bool, at *field.Path) (errs 
 	}
 	seen[kind] = true
 	if kind == "" {
-		return append(errs, field.Required(at.Child("type"), "must not be empty"))
-	}
-	for _, msg := range validation.IsQualifiedName(kind) {
-		errs = append(errs, field.Invalid(at.Child("type"), kind, msg))
+		return append(errs, field.Required(at.Child("type"), ""))
 	}
 	return errs
 }
@@ -263,7 +259,13 @@ func validatePriorityLevel(l, _ *flowcontrolv1.PriorityLevelConfiguration) (errs
 		}
 	case "":
 		errs = append(errs, field.Required(at.Child("type"), ""))
+		if spec.Limited != nil {
+			errs = append(errs, field.Forbidden(at.Child("limited"), ""))
+		}
 	default:
+		if spec.Limited != nil {
+			defer func() { errs = append(errs, field.Forbidden(at.Child("limited"), "")) }()
+		}
 		errs = append(errs, field.NotSupported(at.Child("type"), spec.Type,
 			[]flowcontrolv1.PriorityLevelEnablement{flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited}))
 	}
@@ -326,14 +328,15 @@ func validateLimited(l *flowcontrolv1.LimitedPriorityLevelConfiguration, at *fie
 		}
 		errs = append(errs, validateQueuing(l.LimitResponse.Queuing, at.Child("queuing"))...)
 	default:
+		if l.LimitResponse.Type == "" {
+			errs = append(errs, field.Required(at.Child("type"), ""))
+		} else {
+			errs = append(errs, field.NotSupported(at.Child("type"), l.LimitResponse.Type,
+				[]flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject}))
+		}
 		if l.LimitResponse.Queuing != nil {
 			errs = append(errs, field.Forbidden(at.Child("queuing"), ""))
 		}
-		if l.LimitResponse.Type == "" {
-			return append(errs, field.Required(at.Child("type"), ""))
-		}
-		errs = append(errs, field.NotSupported(at.Child("type"), l.LimitResponse.Type,
-			[]flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject}))
 	}
 	return errs
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -22,12 +21,7 @@ var ServiceCIDR = api.Define(api.Resource[*networkingv1.ServiceCIDR]{
 		}
 	},
 	Validate: validateServiceCIDR,
-	Status: &api.Status[*networkingv1.ServiceCIDR]{
-		Copy: func(dst, src *networkingv1.ServiceCIDR) { dst.Status = src.Status },
-		Validate: func(c, _ *networkingv1.ServiceCIDR) field.ErrorList {
-			return metav1validation.ValidateConditions(c.Status.Conditions, field.NewPath("status", "conditions"))
-		},
-	},
+	Status:   &api.Status[*networkingv1.ServiceCIDR]{Copy: func(dst, src *networkingv1.ServiceCIDR) { dst.Status = src.Status }}, // of its conditions upstream looks at none
 	Columns: []api.Column[*networkingv1.ServiceCIDR]{{Name: "CIDRs", Help: networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"],
 		Show: func(c *networkingv1.ServiceCIDR) any { return strings.Join(c.Spec.CIDRs, ",") }}},
 })

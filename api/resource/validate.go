@@ -127,9 +127,6 @@ func validateTolerations(list []resourcev1.DeviceToleration, at *field.Path) (er
 			for _, msg := range validation.IsValidLabelValue(t.Value) {
 				errs = append(errs, field.Invalid(at.Child("value"), t.Value, msg))
 			}
-			if t.Key == "" {
-				errs = append(errs, field.Required(at.Child("key"), "must not be empty unless operator is `Exists`"))
-			}
 		case "":
 			errs = append(errs, field.Required(at.Child("operator"), ""))
 		default:
@@ -153,6 +150,8 @@ func validateEffect(e resourcev1.DeviceTaintEffect, at *field.Path) field.ErrorL
 	}
 	return nil
 }
+
+const notIdentifier = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -181,15 +180,20 @@ func validateQualified(name string, at *field.Path) (errs field.ErrorList) {
 	case len(id) > resourcev1.DeviceMaxIDLength:
 		errs = append(errs, field.TooLong(at, id, resourcev1.DeviceMaxIDLength))
 	case !identifier.MatchString(id):
-		errs = append(errs, field.Invalid(at, id, "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"))
+		errs = append(errs, field.Invalid(at, id, notIdentifier))
 	}
 	return errs
 }
 
 func validateFullName(name string, at *field.Path) field.ErrorList {
-	errs := validateQualified(name, at)
-	if name != "" && !strings.Contains(name, "/") {
-		errs = append(errs, field.Invalid(at, name, "must include a domain"))
+	var errs field.ErrorList
+	if name == "" {
+		errs = append(errs, field.Invalid(at, name, notIdentifier))
+	} else {
+		errs = validateQualified(name, at)
+	}
+	if !strings.Contains(name, "/") {
+		errs = append(errs, field.Invalid(at, name, "a fully qualified name must be a domain and a name separated by a slash"))
 	}
 	return errs
 }

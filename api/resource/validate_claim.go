@@ -2,12 +2,13 @@ package resource
 
 import (
 	"fmt"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"slices"
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -30,9 +31,26 @@ func validateResourceClaimTemplate(t, old *resourcev1.ResourceClaimTemplate) (er
 	if old != nil {
 		return apivalidation.ValidateImmutableField(t.Spec, old.Spec, at)
 	}
+	errs = append(errs, validateTemplateMeta(&t.Spec.ObjectMeta, at.Child("metadata"))...)
 	errs = append(errs, metav1validation.ValidateLabels(t.Spec.Labels, at.Child("metadata", "labels"))...)
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Spec.Annotations, at.Child("metadata", "annotations"))...)
 	return append(errs, validateClaimSpec(&t.Spec.Spec, at.Child("spec"))...)
+}
+
+// validateTemplateMeta: of a claim's metadata the template gives labels and annotations alone.
+func validateTemplateMeta(m *metav1.ObjectMeta, at *field.Path) (errs field.ErrorList) {
+	for _, no := range []struct {
+		name string
+		set  bool
+	}{{"name", m.Name != ""}, {"generateName", m.GenerateName != ""}, {"namespace", m.Namespace != ""}, {"selfLink", m.SelfLink != ""}, {"uID", m.UID != ""},
+		{"resourceVersion", m.ResourceVersion != ""}, {"generation", m.Generation != 0}, {"creationTimestamp", !m.CreationTimestamp.IsZero()},
+		{"deletionTimestamp", m.DeletionTimestamp != nil}, {"deletionGracePeriodSeconds", m.DeletionGracePeriodSeconds != nil},
+		{"ownerReferences", m.OwnerReferences != nil}, {"finalizers", m.Finalizers != nil}, {"managedFields", m.ManagedFields != nil}} {
+		if no.set {
+			errs = append(errs, field.Forbidden(at.Child(no.name), "cannot be set"))
+		}
+	}
+	return errs
 }
 
 // requestNames are the names that constraints and settings can refer to.
@@ -61,12 +79,12 @@ func validateClaimSpec(spec *resourcev1.ResourceClaimSpec, at *field.Path) (errs
 		at := at.Child("constraints").Index(i)
 		errs = append(errs, validateReferences(c.Requests, names, at.Child("requests"))...)
 		switch {
+		case (c.MatchAttribute != nil) == (c.DistinctAttribute != nil):
+			errs = append(errs, field.Required(at, `exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`))
 		case c.MatchAttribute != nil:
 			errs = append(errs, validateFullName(string(*c.MatchAttribute), at.Child("matchAttribute"))...)
 		case c.DistinctAttribute != nil:
 			errs = append(errs, validateFullName(string(*c.DistinctAttribute), at.Child("distinctAttribute"))...)
-		default:
-			errs = append(errs, field.Required(at.Child("matchAttribute"), ""))
 		}
 	}
 	errs = append(errs, atMost(len(d.Config), resourcev1.DeviceConfigMaxSize, at.Child("config"))...)
@@ -80,9 +98,18 @@ func validateClaimSpec(spec *resourcev1.ResourceClaimSpec, at *field.Path) (errs
 
 func validateReferences(list []string, names requestNames, at *field.Path) (errs field.ErrorList) {
 	errs = append(errs, atMost(len(list), resourcev1.DeviceRequestsMaxSize, at)...)
+	defer func() { // what is there twice is complained about last
+		for i, name := range list {
+			if slices.Contains(list[:i], name) {
+				errs = append(errs, field.Duplicate(at.Index(i), name))
+			}
+		}
+	}()
 	for i, name := range list {
-		if slices.Contains(list[:i], name) {
-			errs = append(errs, field.Duplicate(at.Index(i), name))
+		for part := range strings.SplitSeq(name, "/") {
+			for _, msg := range validation.IsDNS1123Label(part) {
+				errs = append(errs, field.Invalid(at.Index(i), part, msg))
+			}
 		}
 		if !names.has(name) {
 			errs = append(errs, field.Invalid(at.Index(i), name, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
@@ -98,11 +125,12 @@ func validateRequest(r *resourcev1.DeviceRequest, subs sets.Set[string], at *fie
 		if r.Exactly == nil {
 			return append(errs, field.Required(at, "exactly one of `exactly` or `firstAvailable` is required"))
 		}
-		return append(errs, field.Invalid(at, nil, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set"))
-	case r.Exactly != nil:
+		errs = append(errs, field.Invalid(at, nil, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set"))
+	}
+	if r.Exactly != nil {
 		e, at := r.Exactly, at.Child("exactly")
 		errs = append(errs, validateWanted(e.DeviceClassName, e.Selectors, e.AllocationMode, e.Count, e.Tolerations, at)...)
-		return append(errs, validateCapacityRequests(e.Capacity, at.Child("capacity"))...)
+		errs = append(errs, validateCapacityRequests(e.Capacity, at.Child("capacity"))...)
 	}
 	at = at.Child("firstAvailable")
 	errs = append(errs, atMost(len(r.FirstAvailable), resourcev1.FirstAvailableDeviceRequestMaxSize, at)...)
