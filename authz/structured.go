@@ -13,11 +13,13 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/apis/apiserver"
-	"k8s.io/apiserver/pkg/apis/apiserver/load"
+	"k8s.io/apiserver/pkg/apis/apiserver/install"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	"k8s.io/apiserver/pkg/authorization/cel"
 	celenvironment "k8s.io/apiserver/pkg/cel/environment"
@@ -55,11 +57,22 @@ var expressions = sync.OnceValue(func() cel.Compiler {
 	return cel.NewCompiler(celenvironment.MustBaseEnvSet(version.MajorMinor(1, 37)))
 })
 
+// configurations decodes, strictly. It is made at first use, as few clusters need it.
+var configurations = sync.OnceValue(func() runtime.Decoder {
+	scheme := runtime.NewScheme()
+	install.Install(scheme)
+	return serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDecoder()
+})
+
 // parseConfiguration reads and checks a file's content. Source: Kubernetes documentation, apiserver-config.v1, AuthorizationConfiguration.
 func parseConfiguration(data []byte) (*apiserver.AuthorizationConfiguration, error) {
-	c, err := load.LoadFromData(data)
+	obj, _, err := configurations().Decode(data, nil, nil)
 	if err != nil {
 		return nil, err
+	}
+	c, ok := obj.(*apiserver.AuthorizationConfiguration)
+	if !ok {
+		return nil, fmt.Errorf("kind %s: want AuthorizationConfiguration", obj.GetObjectKind().GroupVersionKind().Kind)
 	}
 	return c, check(c)
 }

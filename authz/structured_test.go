@@ -224,7 +224,7 @@ func TestConfigurations(t *testing.T) {
 	tests := map[string]struct{ file, want string }{
 		"a list in order":          {header + "- {type: Node, name: node}\n" + rbac + server.hook("one", "") + server.hook("two", ""), ""},
 		"the version before":       {strings.Replace(header, "/v1", "/v1beta1", 1) + rbac, ""},
-		"no file at all":           {"", "authorizers"},
+		"no file at all":           {"", "'Kind' is missing"},
 		"nobody to ask":            {header, "authorizers"},
 		"another kind":             {"apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: []\n", "AuthorizationConfiguration"},
 		"a field that is none":     {header + "- {type: RBAC, name: rbac, color: red}\n", "color"},
