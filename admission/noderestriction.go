@@ -37,7 +37,11 @@ func NodeRestriction(views NodeRestrictionViews) Plugin {
 				return refuse("node %q cannot update labels through pod status", node)
 			}
 		case "pods/eviction":
-			if a.Old != nil && a.Old.(*corev1.Pod).Spec.NodeName != node {
+			pod, ok := views.Pods.Get(a.Namespace, a.Name)
+			if !ok {
+				return apierrors.NewNotFound(corev1.Resource("pods"), a.Name)
+			}
+			if pod.Spec.NodeName != node {
 				return refuse("node %s can only evict pods with spec.nodeName set to itself", node)
 			}
 		case "nodes", "nodes/status":
@@ -60,7 +64,7 @@ func NodeRestriction(views NodeRestrictionViews) Plugin {
 	}}
 }
 
-// NodeRestrictionViews are what a node's request for a pod's certificate is held against.
+// NodeRestrictionViews are what a node's requests for evictions and certificates are held against.
 type NodeRestrictionViews struct {
 	Pods            client.TypedView[*corev1.Pod]
 	Nodes           client.TypedView[*corev1.Node]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -176,6 +177,33 @@ func auditStatus(w http.ResponseWriter, status *metav1.Status) {
 			e.Answered(data)
 		}
 	}
+}
+
+// auditRefused notes which kinds of credentials a request showed that nobody took: who asked is told nothing of it.
+func auditRefused(w http.ResponseWriter, r *http.Request) {
+	if e := eventOf(w); e.Writes() {
+		e.Status = &metav1.Status{Status: metav1.StatusFailure, Message: attempted(r), Reason: metav1.StatusReasonUnauthorized}
+	}
+}
+
+// attempted says by what a request wanted to be known. Source: audit events of a kube-apiserver.
+func attempted(r *http.Request) string {
+	var shown []string
+	if scheme, _, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " "); scheme != "" {
+		switch scheme = strings.ToLower(scheme); scheme {
+		case "basic", "bearer":
+			shown = append(shown, scheme)
+		default:
+			shown = append(shown, "unknown") // not the header itself: it may be the secret
+		}
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		shown = append(shown, "x509")
+	}
+	if len(shown) == 0 {
+		return "Authentication failed, no credentials provided"
+	}
+	return "Authentication failed, attempted: " + strings.Join(shown, ", ")
 }
 
 // auditList notes a list, as JSON whatever the client wanted, if it is not too long.

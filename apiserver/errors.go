@@ -29,6 +29,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.Warn("request failed", "object", r.URL.Path, "err", err)
 	}
 	auditStatus(w, &status)
+	if status.Code == http.StatusUnauthorized {
+		auditRefused(w, r)
+	}
 	if d := status.Details; d != nil && d.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(d.RetryAfterSeconds)))
 	}

@@ -39,7 +39,10 @@ func (t *route) attributes() authz.Attributes {
 		a.ResourceRequest = true
 		a.Group, a.Version, a.Resource, a.Subresource = t.group, t.version, t.plural, t.subresource
 		a.Namespace, a.Name = t.namespace, t.name
-		a.FieldSelector, a.LabelSelector = t.query.Get("fieldSelector"), t.query.Get("labelSelector")
+		switch t.verb { // elsewhere they choose nothing
+		case "list", "watch", "deletecollection":
+			a.FieldSelector, a.LabelSelector = t.query.Get("fieldSelector"), t.query.Get("labelSelector")
+		}
 	}
 	return a
 }

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"crypto/sha256"
+	"hash/maphash"
 	"sync"
 )
 
@@ -11,6 +12,15 @@ type cache[V any] struct {
 	limit int
 	mu    sync.RWMutex
 	m     map[[sha256.Size]byte]V
+}
+
+// keyOf is the hash of a token. One of usual length is not copied to the heap for it.
+func keyOf(token string) [sha256.Size]byte {
+	var room [2048]byte
+	if len(token) > len(room) {
+		return sha256.Sum256([]byte(token))
+	}
+	return sha256.Sum256(room[:copy(room[:], token)])
 }
 
 func (c *cache[V]) get(key [sha256.Size]byte) (V, bool) {
@@ -48,4 +58,36 @@ func (c *cache[V]) drop(key [sha256.Size]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.m, key)
+}
+
+// seen remembers that texts have been seen, by a cheap hash whose seed nobody knows. It may once in an age take one for another: only for
+// what does no harm then. Bounded; safe for concurrent use.
+type seen struct {
+	limit int
+	seed  maphash.Seed
+	mu    sync.RWMutex
+	m     map[uint64]struct{}
+}
+
+func newSeen(limit int) seen {
+	return seen{limit: limit, seed: maphash.MakeSeed(), m: map[uint64]struct{}{}}
+}
+
+func (s *seen) has(text string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.m) == 0 {
+		return false
+	}
+	_, ok := s.m[maphash.String(s.seed, text)]
+	return ok
+}
+
+func (s *seen) add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.m) >= s.limit {
+		clear(s.m)
+	}
+	s.m[maphash.String(s.seed, text)] = struct{}{}
 }

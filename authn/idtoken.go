@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,7 +32,7 @@ type idToken struct {
 
 // authenticate finds a token's user; nil, nil when no issuer of ours issued it. A token is verified once, as long as its issuer's keys stay.
 func (g *generation) authenticate(ctx context.Context, token string) (*authenticationv1.UserInfo, error) {
-	hash := sha256.Sum256([]byte(token))
+	hash := keyOf(token)
 	now := time.Now()
 	if known, ok := g.verified.get(hash); ok {
 		if known.from.keys.current.Load() == known.keys {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -183,12 +184,12 @@ func agnostic(own, wanted []string) ([]string, error) {
 }
 
 func intersect(some, others []string) (common []string) {
+	if len(some) == 1 && slices.Contains(others, some[0]) {
+		return some // nothing to be made, in the common case
+	}
 	for _, a := range some {
-		for _, b := range others {
-			if a == b {
-				common = append(common, a)
-				break
-			}
+		if slices.Contains(others, a) {
+			common = append(common, a)
 		}
 	}
 	return common

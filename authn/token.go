@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"crypto"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,6 +55,7 @@ type Tokens struct {
 	ring      atomic.Pointer[ring]
 	views     Views
 	verified  cache[*serviceToken]
+	foreign   seen // tokens of other issuers
 }
 
 // NewTokens makes tokens signed with key (ECDSA P-256 or RSA), and accepts those that it or one of the further
@@ -64,7 +64,7 @@ func NewTokens(issuer string, audiences []string, key crypto.Signer, further []c
 	if len(audiences) == 0 {
 		audiences = []string{issuer}
 	}
-	t := &Tokens{issuer: issuer, audiences: audiences, views: views, verified: cache[*serviceToken]{limit: 8192}}
+	t := &Tokens{issuer: issuer, audiences: audiences, views: views, verified: cache[*serviceToken]{limit: 8192}, foreign: newSeen(8192)}
 	return t, t.Use(key, further)
 }
 
@@ -159,10 +159,14 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 	if wanted == nil {
 		wanted = t.audiences
 	}
-	key := sha256.Sum256([]byte(token))
+	if t.foreign.has(token) {
+		return nil, nil, nil
+	}
+	key := keyOf(token)
 	known, ok := t.verified.get(key)
 	if !ok {
 		if issuer := issuerOf(token); issuer != t.issuer && issuer != secretIssuer {
+			t.foreign.add(token)
 			return nil, nil, nil
 		}
 		known = &serviceToken{}

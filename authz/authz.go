@@ -10,8 +10,6 @@ package authz
 
 import (
 	"context"
-	"errors"
-	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 )
@@ -55,33 +53,3 @@ type Authorizer interface {
 
 // SuperGroup is the group that may do everything, whatever the rules say.
 const SuperGroup = "system:masters"
-
-// Chain asks one authorizer after the other until one has an opinion. Members of SuperGroup are allowed first.
-func Chain(members ...Authorizer) Authorizer { return chain(members) }
-
-type chain []Authorizer
-
-// Authorize implements Authorizer.
-func (c chain) Authorize(ctx context.Context, a Attributes) (Decision, string, error) {
-	if slices.Contains(a.User.Groups, SuperGroup) {
-		return Allow, "", nil
-	}
-	var reasons []byte
-	var errs []error
-	for _, m := range c {
-		d, reason, err := m.Authorize(ctx, a)
-		if d != NoOpinion {
-			return d, reason, err
-		}
-		if reason != "" {
-			if reasons != nil {
-				reasons = append(reasons, '\n')
-			}
-			reasons = append(reasons, reason...)
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return NoOpinion, string(reasons), errors.Join(errs...)
-}

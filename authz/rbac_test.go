@@ -220,7 +220,18 @@ func (v verdict) Authorize(context.Context, Attributes) (Decision, string, error
 	return v.d, v.reason, v.err
 }
 
-func TestChain(t *testing.T) {
+// inOrder asks authorizers as a configuration with them does.
+func inOrder(members ...Authorizer) *Structured {
+	var judges []judge
+	for _, m := range members {
+		judges = append(judges, judge{kind: "test", Authorizer: m})
+	}
+	s := &Structured{}
+	s.current.Store(&judges)
+	return s
+}
+
+func TestOrder(t *testing.T) {
 	e := errors.New("e")
 	tests := map[string]struct {
 		groups []string
@@ -235,7 +246,7 @@ func TestChain(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			d, reason, err := Chain(tt.chain...).Authorize(t.Context(), Attributes{User: authenticationv1.UserInfo{Groups: tt.groups}})
+			d, reason, err := inOrder(tt.chain...).Authorize(t.Context(), Attributes{User: authenticationv1.UserInfo{Groups: tt.groups}})
 			if got := fmt.Sprintf("%v %q %v", d, reason, err); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
@@ -268,7 +279,10 @@ func TestForbidden(t *testing.T) {
 func TestReviews(t *testing.T) {
 	c := newCluster(t, clusterRole("r", rule("get", "core", "pods/log"), paths("get", "/metrics")), clusterBinding("b", "r", user("ann")),
 		role("web", "w", rule("*", "apps", "deployments", "d")), bindingIn("web", "wb", "w", user("ann")))
-	a := Chain(NewNode(NodeViews{}), c)
+	a := &Structured{Node: NewNode(NodeViews{}), RBAC: c.RBAC}
+	if err := a.UseModes([]string{"Node", "RBAC"}, Hook{}); err != nil {
+		t.Fatal(err)
+	}
 	spec := func(verb, path string, r *authorizationv1.ResourceAttributes) authorizationv1.SubjectAccessReviewSpec {
 		s := authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: r}
 		if r == nil {
@@ -300,12 +314,12 @@ func TestReviews(t *testing.T) {
 		})
 	}
 	u := ann()
-	rules := c.Rules(&u, "web")
+	rules := a.Rules(&u, "web")
 	if len(rules.ResourceRules) != 2 || len(rules.NonResourceRules) != 1 || rules.Incomplete {
 		t.Errorf("rules: %+v", rules)
 	}
 	node := authenticationv1.UserInfo{Username: "system:node:n1", Groups: []string{"system:nodes"}}
-	if rules = c.Rules(&node, ""); !rules.Incomplete || rules.EvaluationError != "node authorizer does not support user rule resolution" || rules.ResourceRules == nil {
+	if rules = a.Rules(&node, ""); !rules.Incomplete || rules.EvaluationError != "node authorizer does not support user rule resolution" || rules.ResourceRules == nil {
 		t.Errorf("a node's rules: %+v", rules)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 )
 
 // Review answers a SubjectAccessReview's spec; for a SelfSubjectAccessReview the caller fills in user, groups, UID and extra
@@ -124,11 +125,21 @@ func labelSelector(s *authorizationv1.LabelSelectorAttributes) string {
 	return v1.FormatLabelSelector(&v1.LabelSelector{MatchExpressions: all})
 }
 
-// Rules answers a SelfSubjectRulesReview: what the user may do in a namespace, as far as roles say it.
-func (r *RBAC) Rules(user *authenticationv1.UserInfo, namespace string) authorizationv1.SubjectRulesReviewStatus {
-	rules, errs := r.RulesFor(user, namespace)
+// rulesOf is who can say what a user may do.
+type rulesOf struct {
+	rbac *RBAC // nil: it is not asked
+	node bool
+	errs []error // of those who cannot say
+}
+
+func (o *rulesOf) status(user *authenticationv1.UserInfo, namespace string) authorizationv1.SubjectRulesReviewStatus {
+	rules, errs := superRules(user), o.errs
+	if o.rbac != nil {
+		more, missing := o.rbac.RulesFor(user, namespace)
+		rules, errs = append(rules, more...), append(errs, missing...)
+	}
 	out := authorizationv1.SubjectRulesReviewStatus{ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
-	for _, rule := range append(superRules(user), rules...) {
+	for _, rule := range rules {
 		if len(rule.Resources) > 0 {
 			out.ResourceRules = append(out.ResourceRules, authorizationv1.ResourceRule{Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources, ResourceNames: rule.ResourceNames})
 		}
@@ -136,7 +147,7 @@ func (r *RBAC) Rules(user *authenticationv1.UserInfo, namespace string) authoriz
 			out.NonResourceRules = append(out.NonResourceRules, authorizationv1.NonResourceRule{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
 		}
 	}
-	if _, isNode := nodeName(user); isNode {
+	if _, isNode := nodeName(user); isNode && o.node {
 		errs = append(errs, errors.New("node authorizer does not support user rule resolution"))
 	}
 	if len(errs) > 0 {
@@ -155,4 +166,64 @@ func superRules(user *authenticationv1.UserInfo) []rbacv1.PolicyRule {
 		{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}},
 		{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}},
 	}
+}
+
+// reviewOf is what a webhook is asked: the other way round of attributesOf.
+func reviewOf(a *Attributes) *authorizationv1.SubjectAccessReview {
+	r := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: a.User.Username, Groups: a.User.Groups, UID: a.User.UID}}
+	if len(a.User.Extra) > 0 {
+		r.Spec.Extra = map[string]authorizationv1.ExtraValue{}
+		for k, v := range a.User.Extra {
+			r.Spec.Extra[k] = authorizationv1.ExtraValue(v)
+		}
+	}
+	if !a.ResourceRequest {
+		r.Spec.NonResourceAttributes = &authorizationv1.NonResourceAttributes{Path: a.Path, Verb: a.Verb}
+		return r
+	}
+	r.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Namespace: a.Namespace, Verb: a.Verb, Group: a.Group, Version: a.Version,
+		Resource: a.Resource, Subresource: a.Subresource, Name: a.Name,
+		FieldSelector: fieldRequirements(a.FieldSelector), LabelSelector: labelRequirements(a.LabelSelector)}
+	return r
+}
+
+// fieldRequirements reads a selector for those who are asked: they are told its parts, never its text. One that cannot be read narrows
+// nothing. Source: comments of authorization/v1.FieldSelectorAttributes.
+func fieldRequirements(selector string) *authorizationv1.FieldSelectorAttributes {
+	parsed, err := fields.ParseSelector(selector)
+	if err != nil || parsed.Empty() {
+		return nil
+	}
+	out := &authorizationv1.FieldSelectorAttributes{}
+	for _, r := range parsed.Requirements() {
+		one := v1.FieldSelectorRequirement{Key: r.Field, Operator: v1.FieldSelectorOpIn, Values: []string{r.Value}}
+		if r.Operator == selection.NotEquals {
+			one.Operator = v1.FieldSelectorOpNotIn
+		}
+		out.Requirements = append(out.Requirements, one)
+	}
+	return out
+}
+
+var labelOperators = map[selection.Operator]v1.LabelSelectorOperator{selection.Equals: v1.LabelSelectorOpIn, selection.DoubleEquals: v1.LabelSelectorOpIn,
+	selection.In: v1.LabelSelectorOpIn, selection.NotEquals: v1.LabelSelectorOpNotIn, selection.NotIn: v1.LabelSelectorOpNotIn,
+	selection.Exists: v1.LabelSelectorOpExists, selection.DoesNotExist: v1.LabelSelectorOpDoesNotExist}
+
+// labelRequirements is the same for labels. Comparisons of numbers have no word here and are left out.
+func labelRequirements(selector string) *authorizationv1.LabelSelectorAttributes {
+	parsed, err := labels.Parse(selector)
+	if err != nil || parsed.Empty() {
+		return nil
+	}
+	out := &authorizationv1.LabelSelectorAttributes{}
+	requirements, _ := parsed.Requirements()
+	for _, r := range requirements {
+		if operator, ok := labelOperators[r.Operator()]; ok {
+			out.Requirements = append(out.Requirements, v1.LabelSelectorRequirement{Key: r.Key(), Operator: operator, Values: r.ValuesUnsorted()})
+		}
+	}
+	if out.Requirements == nil {
+		return nil
+	}
+	return out
 }

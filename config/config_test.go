@@ -29,7 +29,18 @@ func TestComplete(t *testing.T) {
 		"an address that is none":     {func(c *Config) { c.Node.IP = "here" }, "node-ip"},
 		"certificates for no time":    {func(c *Config) { c.Server.CertificateLife = "1s" }, "at least 5s"},
 		"less patience than a report": {func(c *Config) { c.Server.NodeMonitorGrace = 5 }, "at least 11"},
-		"a level that is none":        {func(c *Config) { c.Log = "loud" }, "debug, info"},
+		"a webhook beside roles": {func(c *Config) {
+			c.Server.Authorization = Authorization{Modes: []string{"Node", "RBAC", "Webhook"}, Webhook: JudgeHook{ConfigFile: "f"}}
+		}, ""},
+		"a webhook without a server": {func(c *Config) { c.Server.Authorization.Modes = []string{"Webhook"} }, "authorization-webhook-config-file"},
+		"a server without a webhook": {func(c *Config) { c.Server.Authorization.Webhook.ConfigFile = "f" }, "authorization-webhook-config-file"},
+		"a mode that is none":        {func(c *Config) { c.Server.Authorization.Modes = []string{"ABAC"} }, "authorization-mode"},
+		"a mode twice":               {func(c *Config) { c.Server.Authorization.Modes = []string{"RBAC", "RBAC"} }, "authorization-mode"},
+		"a file alone":               {func(c *Config) { c.Server.Authorization.File = "f" }, ""},
+		"a file and modes":           {func(c *Config) { c.Server.Authorization = Authorization{File: "f", Modes: []string{"RBAC"}} }, "authorization-config"},
+		"a version that is none":     {func(c *Config) { c.Server.Authentication.Webhook.Version = "v2" }, "authentication-token-webhook-version"},
+		"a time that is none":        {func(c *Config) { c.Server.Authentication.Webhook.CacheTTL = "soon" }, "authentication-token-webhook-cache-ttl"},
+		"a level that is none":       {func(c *Config) { c.Log = "loud" }, "debug, info"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -50,8 +50,29 @@ func (s *Server) access(ctx context.Context) (err error) {
 	}
 	s.rbac = authz.NewRBAC(ctx, authz.RBACViews{Roles: view(s, client.Roles), RoleBindings: view(s, client.RoleBindings),
 		ClusterRoles: view(s, client.ClusterRoles), ClusterRoleBindings: view(s, client.ClusterRoleBindings)})
-	s.Direct.Authz = authz.Chain(authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
-		PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)}), s.rbac)
+	s.judges = &authz.Structured{RBAC: s.rbac, Log: s.Log.With("part", "authorization"), Metrics: authz.NewMetrics(),
+		Node: authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
+			PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)})}
+	s.Direct.Authz = s.judges
+	s.measures = append(s.measures, s.judges.Metrics.All()...)
+	return s.authorizers()
+}
+
+// authorizers puts those to work that the configuration names.
+func (s *Server) authorizers() error {
+	c := s.Config.Server.Authorization
+	if c.File == "" {
+		hook := authz.Hook{Kubeconfig: c.Webhook.ConfigFile, Version: c.Webhook.Version,
+			AuthorizedTTL: config.Duration(c.Webhook.AuthorizedTTL), UnauthorizedTTL: config.Duration(c.Webhook.UnauthorizedTTL)}
+		return s.judges.UseModes(c.Modes, hook)
+	}
+	f, err := config.Follow(c.File, "apiserver_authorization_config_controller", s.identity, s.judges.Use,
+		func(_ context.Context, data []byte) error { return s.judges.Use(data) }, s.judges.Log)
+	if err != nil {
+		return fmt.Errorf("authorization configuration %w", err)
+	}
+	s.measures = append(s.measures, f.Metrics()...)
+	s.runs = append(s.runs, f.Run)
 	return nil
 }
 
@@ -151,7 +172,7 @@ func (s *Server) reviews(reg *registry.Registry) {
 		if r.Spec.Namespace == "" {
 			return nil, apierrors.NewBadRequest("no namespace on request")
 		}
-		r.Status = s.rbac.Rules(&req.User, r.Spec.Namespace)
+		r.Status = s.judges.Rules(&req.User, r.Spec.Namespace)
 		return r, nil
 	})
 }

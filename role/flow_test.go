@@ -92,6 +92,36 @@ func TestFlow(t *testing.T) {
 			t.Errorf("catch-all: %d shares, %v", *o.Spec.Limited.NominalConcurrencyShares, o.Annotations)
 		}
 	})
+	t.Run("a schema says whether its level is there", func(t *testing.T) {
+		said := func(schema string) string {
+			o := into[flowcontrolv1.FlowSchema](t, admin.do(t, "GET", flowGroup+"/flowschemas/"+schema, ""), 200)
+			for _, c := range o.Status.Conditions {
+				if c.Type == flowcontrolv1.FlowSchemaConditionDangling {
+					return string(c.Status)
+				}
+			}
+			return ""
+		}
+		says := func(schema, want string) {
+			t.Helper()
+			eventually(t, schema, func() error {
+				if got := said(schema); got != want {
+					return fmt.Errorf("dangling %q, want %q", got, want)
+				}
+				return nil
+			})
+		}
+		says("service-accounts", "False")
+		must(admin.do(t, "POST", flowGroup+"/flowschemas", text("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", "lost",
+			`"spec":{"matchingPrecedence":9000,"priorityLevelConfiguration":{"name":"not-yet"},"rules":[{"subjects":[{"kind":"User","user":{"name":"x"}}],"nonResourceRules":[{"verbs":["*"],"nonResourceURLs":["*"]}]}]}`)), 201)
+		says("lost", "True")
+		must(admin.do(t, "POST", flowGroup+"/prioritylevelconfigurations", text("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", "not-yet",
+			`"spec":{"type":"Limited","limited":{"nominalConcurrencyShares":1,"limitResponse":{"type":"Reject"}}}`)), 201)
+		says("lost", "False")
+		must(admin.do(t, "DELETE", flowGroup+"/prioritylevelconfigurations/not-yet", ""), 200)
+		says("lost", "True")
+		must(admin.do(t, "DELETE", flowGroup+"/flowschemas/lost", ""), 200)
+	})
 	t.Run("a flood", func(t *testing.T) {
 		must(admin.do(t, "POST", flowGroup+"/prioritylevelconfigurations", text("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", "dam",
 			`"spec":{"type":"Limited","limited":{"nominalConcurrencyShares":1,"lendablePercent":0,"borrowingLimitPercent":0,"limitResponse":{"type":"Queue","queuing":{"queues":1,"handSize":1,"queueLengthLimit":2}}}}`)), 201)

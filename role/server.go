@@ -64,6 +64,7 @@ type Server struct {
 	bearer     authn.Bearer
 	authn      authn.Authenticator
 	rbac       *authz.RBAC
+	judges     *authz.Structured
 	audit      *audit.Trail
 	store      store.Store
 	encryption *encryption
@@ -168,7 +169,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API.Flow = flow.New(ctx, flow.Seats, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
 	s.API.Measure(s.API.Flow)
 	s.API.Measure(s.audit.Metrics()...)
-	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.Direct.Authz, log, s.Version
+	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.judges.Metrics.Measured(s.judges), log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(s.measures...)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
