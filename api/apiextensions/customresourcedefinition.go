@@ -4,6 +4,7 @@ package apiextensions
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -108,7 +109,13 @@ func leave(d *definition, now metav1.Time) {
 type internal = apiextensions.CustomResourceDefinition
 
 // by applies published rules, which only read; old may be nil. What they are given shares the definitions' memory.
-func by(d, old *definition, rules func(ctx context.Context, d, old *internal) field.ErrorList) field.ErrorList {
+func by(d, old *definition, rules func(ctx context.Context, d, old *internal) field.ErrorList) (errs field.ErrorList) {
+	// The published rules fail at selectable fields of a schema that they found not to be structural.
+	defer func() {
+		if r := recover(); r != nil {
+			errs = field.ErrorList{field.Invalid(field.NewPath("spec", "versions"), field.OmitValueType{}, fmt.Sprintf("cannot be checked: %v", r))}
+		}
+	}()
 	var in [2]*internal
 	for n, one := range []*definition{d, old} {
 		if one == nil {
