@@ -8,7 +8,6 @@ package aggregate
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -25,6 +24,7 @@ import (
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/pki"
 )
 
 // Services are the API services of a cluster. Its exported fields are set before Run. Safe for concurrent use.
@@ -36,7 +36,7 @@ type Services struct {
 	// Address is where a Service's port is reached, "10.0.0.7:8443"; its errors are Reasons, mostly.
 	Address func(ctx context.Context, namespace, name string, port int32) (string, error)
 	// Certificate is what this server shows to those it passes requests on to.
-	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	Certificate *pki.Rotating
 	// Publish is told what others serve, whenever that changes.
 	Publish func([]Version)
 

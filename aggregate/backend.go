@@ -24,6 +24,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+
+	"github.com/lighter-k8s/lighter/pki"
 )
 
 // Headers that say who asks; only those who show a certificate of the front proxy's authority are believed.
@@ -37,8 +39,11 @@ type Backend struct {
 	uid       types.UID
 	spec      apiregistrationv1.APIServiceSpec
 	host      string // "name.namespace.svc:443"
-	transport *http.Transport
-	broken    error // why there is no transport
+	transport interface {
+		http.RoundTripper
+		CloseIdleConnections()
+	}
+	broken error // why there is no transport
 
 	mu      sync.Mutex
 	asking  bool
@@ -78,7 +83,7 @@ func (s *Services) backend(o *apiregistrationv1.APIService, before *Backend) *Ba
 		b.err, b.known, b.openapi = before.err, before.known, before.openapi
 		before.mu.Unlock()
 	}
-	trust := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, InsecureSkipVerify: o.Spec.InsecureSkipTLSVerify, GetClientCertificate: s.Certificate}
+	trust := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, InsecureSkipVerify: o.Spec.InsecureSkipTLSVerify}
 	if len(o.Spec.CABundle) > 0 {
 		if trust.RootCAs = x509.NewCertPool(); !trust.RootCAs.AppendCertsFromPEM(o.Spec.CABundle) {
 			b.broken = &Reason{"FailedDiscoveryCheck", "the caBundle holds no certificate"}
@@ -86,14 +91,21 @@ func (s *Services) backend(o *apiregistrationv1.APIService, before *Backend) *Ba
 	}
 	dial := &net.Dialer{Timeout: 5 * time.Second}
 	// HTTP/1.1: connections that are upgraded must be of it, and watches do not share one.
-	b.transport = &http.Transport{TLSClientConfig: trust, TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 16,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			address, err := s.Address(ctx, ref.Namespace, ref.Name, port)
-			if err != nil {
-				return nil, err
-			}
-			return dial.DialContext(ctx, network, address)
-		}}
+	fresh := func() *http.Transport {
+		return &http.Transport{TLSClientConfig: trust, TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 16,
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				address, err := s.Address(ctx, ref.Namespace, ref.Name, port)
+				if err != nil {
+					return nil, err
+				}
+				return dial.DialContext(ctx, network, address)
+			}}
+	}
+	b.transport = fresh()
+	if s.Certificate != nil {
+		trust.GetClientCertificate = s.Certificate.GetClientCertificate
+		b.transport = pki.NewTransport(s.Certificate, fresh)
+	}
 	return b
 }
 

@@ -12,7 +12,7 @@ import (
 // anonymous is the user of a request without credentials. Shared.
 var anonymous = &authenticationv1.UserInfo{Username: AnonymousUser, Groups: []string{UnauthenticatedGroup}}
 
-// AnonymousAllowed reports whether a path may be asked for by nobody: health and version, nothing else.
+// AnonymousAllowed reports whether a path may be asked for by nobody where no configuration says it: health and version, nothing else.
 func AnonymousAllowed(path string) bool {
 	switch path {
 	case "/healthz", "/livez", "/readyz", "/version", "/version/":
@@ -22,16 +22,24 @@ func AnonymousAllowed(path string) bool {
 }
 
 // Any asks its members in order; the first who knows the request wins. Without credentials, a path that
-// AnonymousAllowed names is asked for by AnonymousUser. All else is ErrUnauthenticated: credentials that
-// are not good never become anonymous.
-func Any(members ...Authenticator) Authenticator { return anyOf(members) }
+// nobody may ask for (AnonymousAllowed, or what a Structured says) is asked for by AnonymousUser. All else is ErrUnauthenticated:
+// credentials that are not good never become anonymous.
+func Any(nobody func(path string) bool, members ...Authenticator) Authenticator {
+	return anyOf{nobody, members}
+}
 
-type anyOf []Authenticator
+type anyOf struct {
+	nobody  func(path string) bool
+	members []Authenticator
+}
+
+// errNoCredentials is the cause of ErrUnauthenticated where there are none.
+var errNoCredentials = errors.New("no credentials")
 
 // Authenticate implements Authenticator; it never returns a nil user without an error.
 func (m anyOf) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []string, error) {
 	var errs []error
-	for _, member := range m {
+	for _, member := range m.members {
 		user, audiences, err := member.Authenticate(r)
 		if user != nil && err == nil {
 			return user, audiences, nil
@@ -43,10 +51,10 @@ func (m anyOf) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []stri
 	if len(errs) > 0 {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnauthenticated, errors.Join(errs...))
 	}
-	if AnonymousAllowed(r.URL.Path) {
+	if m.nobody(r.URL.Path) {
 		return anonymous, nil, nil
 	}
-	return nil, nil, fmt.Errorf("%w: no credentials", ErrUnauthenticated)
+	return nil, nil, fmt.Errorf("%w: %w", ErrUnauthenticated, errNoCredentials)
 }
 
 // authenticated appends the group of all who proved who they are.

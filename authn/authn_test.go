@@ -131,7 +131,7 @@ func TestCertificates(t *testing.T) {
 
 func TestAny(t *testing.T) {
 	a, w := newAuthority(t), newWorld(t, nil)
-	any := Any(NewCertificates(a.pool), Bearer{w.Tokens, Bootstrap{w.views.Secrets}})
+	any := Any(AnonymousAllowed, NewCertificates(a.pool), Bearer{w.Tokens, Bootstrap{w.views.Secrets}})
 	good := a.client(pkix.Name{CommonName: "ann"}, x509.ExtKeyUsageClientAuth, time.Hour)
 	bad := newAuthority(t).client(pkix.Name{CommonName: "ann"}, x509.ExtKeyUsageClientAuth, time.Hour)
 	token := w.issue(t, request(0, "", ""))

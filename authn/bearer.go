@@ -9,7 +9,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 )
 
-// TokenAuthenticator finds the user of a bearer token: Tokens and Bootstrap.
+// TokenAuthenticator finds the user of a bearer token: Tokens, Bootstrap, Structured and Webhook.
 type TokenAuthenticator interface {
 	// AuthenticateToken returns nil, nil, nil for tokens of another kind. wanted are the audiences of which the
 	// token must be for one; nil: the API server's own. The UserInfo is shared.
@@ -31,15 +31,32 @@ func (b Bearer) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []str
 	return b.AuthenticateToken(r.Context(), token, nil)
 }
 
-// AuthenticateToken asks each; a token that none knows is an error.
+// AuthenticateToken asks each; a token that none takes is an error. What our own service accounts' tokens say of themselves is final: nobody
+// else is shown them.
 func (b Bearer) AuthenticateToken(ctx context.Context, token string, wanted []string) (*authenticationv1.UserInfo, []string, error) {
+	var errs []error
 	for _, member := range b {
-		if user, audiences, err := member.AuthenticateToken(ctx, token, wanted); user != nil || err != nil {
-			return user, audiences, err
+		user, audiences, err := member.AuthenticateToken(ctx, token, wanted)
+		if user != nil && err == nil {
+			return user, audiences, nil
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if errors.As(err, new(ownTokenError)) {
+			break
 		}
 	}
-	return nil, nil, errUnknownToken
+	if len(errs) == 0 {
+		return nil, nil, errUnknownToken
+	}
+	return nil, nil, errors.Join(errs...)
 }
+
+// ownTokenError is why a token is not good that names us as its issuer.
+type ownTokenError struct{ error }
+
+func (e ownTokenError) Unwrap() error { return e.error }
 
 // bearerToken is the token in an Authorization header, or "".
 func bearerToken(header string) string {

@@ -38,6 +38,12 @@ func (c *cache[V]) put(key [sha256.Size]byte, v V) {
 	c.m[key] = v
 }
 
+func (c *cache[V]) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.m)
+}
+
 func (c *cache[V]) drop(key [sha256.Size]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 // verify service account tokens. base is the API server's URL as they reach it. Source: OpenID Connect Discovery 1.0.
 func (t *Tokens) Discovery(base string) ([]byte, error) {
 	algorithms := []string{}
-	for _, k := range t.keys {
+	for _, k := range t.ring.Load().keys {
 		algorithms = append(algorithms, k.alg)
 	}
 	slices.Sort(algorithms)
@@ -40,8 +40,8 @@ type jwk struct {
 
 // Keys is the document at /openid/v1/jwks (application/jwk-set+json): the public keys (RFC 7517).
 func (t *Tokens) Keys() ([]byte, error) {
-	keys := []jwk{}
-	for _, v := range t.keys {
+	keys, by := []jwk{}, t.ring.Load()
+	for _, v := range by.keys {
 		k := jwk{Use: "sig", ID: v.id, Algorithm: v.alg}
 		switch key := v.key.(type) {
 		case *ecdsa.PublicKey:
@@ -57,7 +57,7 @@ func (t *Tokens) Keys() ([]byte, error) {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b jwk) int { // the one that signs first
-		switch t.signer.id {
+		switch by.signer.id {
 		case a.ID:
 			return -1
 		case b.ID:

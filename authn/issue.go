@@ -65,7 +65,8 @@ func (t *Tokens) Issue(account *corev1.ServiceAccount, r *authenticationv1.Token
 	if life == watchedLife && c.Kubernetes.Pod != nil && !slices.ContainsFunc(out.Spec.Audiences, func(a string) bool { return !ours(a) }) {
 		c.Kubernetes.WarnAfter, c.Expiry = c.Expiry, now.Unix()+extendedLife
 	}
-	token, err := sign(t.key, t.signer, c)
+	by := t.ring.Load()
+	token, err := sign(by.key, by.signer, c)
 	if err != nil {
 		return nil, err
 	}

@@ -68,6 +68,22 @@ func newVerifier(key crypto.PublicKey) (verifier, error) {
 	return v, nil
 }
 
+// KeyID is how tokens name the key that signed them.
+func KeyID(key crypto.PublicKey) (string, error) {
+	v, err := newVerifier(key)
+	return v.id, err
+}
+
+// KeyOf is the key that a token says it is signed with; "": it says nothing. It may say what it likes.
+func KeyOf(token string) string {
+	var h header
+	first, _, _ := strings.Cut(token, ".")
+	if decode(first, &h, false) != nil {
+		return ""
+	}
+	return h.KeyID
+}
+
 func (v verifier) verify(signed string, signature []byte) bool {
 	hash := sha256.Sum256([]byte(signed))
 	switch key := v.key.(type) {
@@ -122,6 +138,19 @@ func isJWT(token string) bool {
 	return strings.Count(token, ".") == 2 && strings.HasPrefix(token, "ey")
 }
 
+// issuerOf reads who a token says issued it; "" where that cannot be read, or not in one way only.
+func issuerOf(token string) string {
+	if len(token) > maxIDToken {
+		return ""
+	}
+	claims, err := decodeClaims(strings.Split(token, ".")[1])
+	if err != nil {
+		return ""
+	}
+	issuer, _ := claims["iss"].(string)
+	return issuer
+}
+
 // parse checks header, claims' form and signature, in the order of their price, and decodes the claims into out.
 // accept judges the decoded claims before the signature is looked at; nothing may be kept of claims whose signature fails.
 func parse(token string, keys map[string]verifier, out any, accept func() error) error {
@@ -162,7 +191,7 @@ func decode(part string, out any, strict bool) error {
 	if err != nil {
 		return err
 	}
-	if err := checkKeys(data); err != nil {
+	if err := checkKeys(data, inAnyCase); err != nil {
 		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -172,9 +201,12 @@ func decode(part string, out any, strict bool) error {
 	return d.Decode(out)
 }
 
-// checkKeys refuses what is not one JSON object, and objects in which two keys differ in case only or not at
-// all: encoding/json would take either for the same field.
-func checkKeys(data []byte) error {
+// inAnyCase: two keys that differ in case only are the same one, as for encoding/json's structs. exactly: they are two, as for its maps.
+func inAnyCase(key string) string { return strings.ToLower(key) }
+func exactly(key string) string   { return key }
+
+// checkKeys refuses what is not one JSON object, and objects that have a key twice.
+func checkKeys(data []byte, as func(key string) string) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	var stack []map[string]bool // nil for an array
 	key := false                // the next token is a key
@@ -190,7 +222,7 @@ func checkKeys(data []byte) error {
 			return errors.New("not one JSON object")
 		}
 		if name, ok := token.(string); ok && key {
-			name = strings.ToLower(name)
+			name = as(name)
 			if stack[len(stack)-1][name] {
 				return fmt.Errorf("duplicate key %q", name)
 			}

@@ -26,7 +26,8 @@ type secretClaims struct {
 
 // IssueForSecret makes the token that a Secret of that type is to hold for the account under the key "token".
 func (t *Tokens) IssueForSecret(account *corev1.ServiceAccount, secret string) (string, error) {
-	return sign(t.key, t.signer, struct {
+	by := t.ring.Load()
+	return sign(by.key, by.signer, struct {
 		Issuer  string `json:"iss"`
 		Subject string `json:"sub"`
 		secretClaims

@@ -58,7 +58,7 @@ func TestTokenInASecret(t *testing.T) {
 	t.Run("of another issuer than its form", func(t *testing.T) {
 		key := ecKey(t)
 		w := newWorld(t, key)
-		h := `{"alg":"ES256","kid":"` + w.signer.id + `"}`
+		h := `{"alg":"ES256","kid":"` + w.ring.Load().signer.id + `"}`
 		bound := `{"aud":["` + Issuer + `"],"iss":"kubernetes/serviceaccount","exp":9999999999,"kubernetes.io":{"namespace":"web","serviceaccount":{"name":"app","uid":"uid-of-app"}},"sub":"system:serviceaccount:web:app"}`
 		if u, _, err := w.AuthenticateToken(t.Context(), forge(t, key, h, bound), nil); err == nil {
 			t.Errorf("got %v", u)

@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -53,9 +53,7 @@ type Views struct {
 type Tokens struct {
 	issuer    string
 	audiences []string
-	key       crypto.Signer
-	signer    verifier
-	keys      map[string]verifier
+	ring      atomic.Pointer[ring]
 	views     Views
 	verified  cache[*serviceToken]
 }
@@ -66,19 +64,41 @@ func NewTokens(issuer string, audiences []string, key crypto.Signer, further []c
 	if len(audiences) == 0 {
 		audiences = []string{issuer}
 	}
-	t := &Tokens{issuer: issuer, audiences: audiences, key: key, views: views,
-		keys: map[string]verifier{}, verified: cache[*serviceToken]{limit: 8192}}
+	t := &Tokens{issuer: issuer, audiences: audiences, views: views, verified: cache[*serviceToken]{limit: 8192}}
+	return t, t.Use(key, further)
+}
+
+// Use has tokens signed with key from now on, and accepts what it or one of the further keys signed.
+func (t *Tokens) Use(key crypto.Signer, further []crypto.PublicKey) error {
+	r := &ring{key: key, keys: map[string]verifier{}}
 	for i, public := range append([]crypto.PublicKey{key.Public()}, further...) {
 		v, err := newVerifier(public)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if i == 0 {
-			t.signer = v
+			r.signer = v
 		}
-		t.keys[v.id] = v
+		r.keys[v.id] = v
 	}
-	return t, nil
+	old := t.ring.Swap(r)
+	if old == nil {
+		return nil
+	}
+	for id := range old.keys {
+		if _, ok := r.keys[id]; !ok {
+			t.verified.clear() // some of it may be of that key
+			break
+		}
+	}
+	return nil
+}
+
+// ring are the keys as of one moment.
+type ring struct {
+	key    crypto.Signer
+	signer verifier // of key
+	keys   map[string]verifier
 }
 
 // Audiences are the API server's own.
@@ -130,7 +150,7 @@ type serviceToken struct {
 }
 
 // AuthenticateToken finds the service account of a token made for one of the audiences (nil: the API server's).
-// It returns nil, nil, nil for what is not a JSON Web Token. A token's signature is verified once; what it is
+// It returns nil, nil, nil for what is not a JSON Web Token, and for those of other issuers. A token's signature is verified once; what it is
 // bound to is looked up each time, so that deleting the pod, the secret or the account ends it at once.
 func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []string) (*authenticationv1.UserInfo, []string, error) {
 	if !isJWT(token) {
@@ -142,6 +162,9 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 	key := sha256.Sum256([]byte(token))
 	known, ok := t.verified.get(key)
 	if !ok {
+		if issuer := issuerOf(token); issuer != t.issuer && issuer != secretIssuer {
+			return nil, nil, nil
+		}
 		known = &serviceToken{}
 		accept := func() error {
 			if known.Issuer == secretIssuer {
@@ -149,23 +172,18 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 			}
 			return t.acceptable(&known.claims)
 		}
-		if err := parse(token, t.keys, &known.claims, accept); err != nil {
-			return nil, nil, err
+		if err := parse(token, t.ring.Load().keys, &known.claims, accept); err != nil {
+			return nil, nil, ownTokenError{err}
 		}
 		known.user = known.userInfo()
 		t.verified.put(key, known)
 	}
 	if err := t.live(&known.claims, token, time.Now()); err != nil {
-		return nil, nil, err
+		return nil, nil, ownTokenError{err}
 	}
-	var common []string
-	for _, a := range known.Audiences {
-		if slices.Contains(wanted, a) {
-			common = append(common, a)
-		}
-	}
+	common := intersect(known.Audiences, wanted)
 	if common == nil {
-		return nil, nil, fmt.Errorf("token is for %q, not for %q", known.Audiences, wanted)
+		return nil, nil, ownTokenError{fmt.Errorf("token is for %q, not for %q", known.Audiences, wanted)}
 	}
 	return known.user, common, nil
 }

@@ -16,8 +16,10 @@ import (
 )
 
 func certsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "certs", Short: "Keys of the cluster: what the store is encrypted with, and its rotation"}
-	cmd.AddCommand(encryptionConfig(), encryptionStatus(), rotateEncryptionKey())
+	cmd := &cobra.Command{Use: "certs", Short: "Certificates and keys: list them, replace them",
+		Long: `The certificates and keys of this machine. Certificates renew themselves at two thirds of their life while Lighter runs, and
+whoever uses them takes the new ones without a restart.`}
+	cmd.AddCommand(certsList(), certsRotate(), encryptionConfig(), encryptionStatus(), rotateEncryptionKey())
 	return cmd
 }
 

@@ -227,15 +227,12 @@ func mergeKubeconfig(out io.Writer, c *config.Config, path string) error {
 		}
 	}
 	fmt.Fprintf(out, "context \"lighter\" is in %s\n", path)
-	return pki.WriteFile(filepath.Join(c.DataDir, mergedName), []byte(path), 0o600)
+	return pki.WriteFile(filepath.Join(c.DataDir, role.MergedName), []byte(path), 0o600)
 }
-
-// mergedName is the file in the data directory that says into which kubeconfig the context was merged.
-const mergedName = "kubeconfig.path"
 
 // unmergeKubeconfig takes the context out again, unless another cluster has its name by now.
 func unmergeKubeconfig(c *config.Config) error {
-	path, err := os.ReadFile(filepath.Join(c.DataDir, mergedName))
+	path, err := os.ReadFile(filepath.Join(c.DataDir, role.MergedName))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

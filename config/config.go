@@ -60,6 +60,12 @@ type Server struct {
 	Encrypt          Encrypt `json:"encrypt,omitempty"`
 	Backup           Backup  `json:"backup,omitempty"`
 	Audit            Audit   `json:"audit,omitempty"`
+
+	Authentication Authentication `json:"authentication,omitempty"`
+	Authorization  Authorization  `json:"authorization,omitempty"`
+	// CertificateLife is how long certificates are good that this server signs, of its own parts and of nodes; default 8760h, a year. They
+	// are renewed at two thirds of it.
+	CertificateLife string `json:"certificateLife,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
 }
@@ -121,6 +127,37 @@ type AuditTo struct {
 	InitialBackoff string `json:"initialBackoff,omitempty"`
 }
 
+// Authentication is who may say who asks, beside the cluster itself.
+type Authentication struct {
+	// File is an AuthenticationConfiguration (apiserver.config.k8s.io): issuers of tokens, and what nobody may ask for. It is read again when
+	// it changes.
+	File    string `json:"configFile,omitempty"`
+	Webhook Hook   `json:"webhook,omitempty"`
+}
+
+// Hook is a server that says whose a token is.
+type Hook struct {
+	ConfigFile string `json:"configFile,omitempty"` // kubeconfig; "": none
+	Version    string `json:"version,omitempty"`    // of TokenReview: v1beta1 (default, as upstream) or v1
+	CacheTTL   string `json:"cacheTTL,omitempty"`   // how long an answer counts; default 2m
+}
+
+// Authorization is who judges requests, in which order.
+type Authorization struct {
+	// File is an AuthorizationConfiguration (apiserver.config.k8s.io), read again when it changes. What follows counts without one only.
+	File    string    `json:"configFile,omitempty"`
+	Modes   []string  `json:"modes,omitempty"` // Node, RBAC, Webhook; default Node, RBAC
+	Webhook JudgeHook `json:"webhook,omitempty"`
+}
+
+// JudgeHook is the server of the mode Webhook.
+type JudgeHook struct {
+	ConfigFile      string `json:"configFile,omitempty"` // kubeconfig
+	Version         string `json:"version,omitempty"`    // of SubjectAccessReview: v1beta1 (default, as upstream) or v1
+	AuthorizedTTL   string `json:"cacheAuthorizedTTL,omitempty"`
+	UnauthorizedTTL string `json:"cacheUnauthorizedTTL,omitempty"`
+}
+
 // Interval is the time between two backups; 0: none.
 func (s *Server) Interval() time.Duration {
 	switch {
@@ -131,6 +168,12 @@ func (s *Server) Interval() time.Duration {
 		return 6 * time.Hour
 	}
 	return 0
+}
+
+// LeafLife is how long certificates are good that this server signs; 0: as long as they are by default.
+func (s *Server) LeafLife() time.Duration {
+	d, _ := time.ParseDuration(s.CertificateLife) // checked
+	return d
 }
 
 // OwnStore tells whether the store is on disks that Lighter itself looks after.
@@ -232,6 +275,7 @@ func (c *Config) Complete() error {
 	fill(&s.Domain, "cluster.local")
 	fill(&s.NodePorts, "30000-32767")
 	fill(&s.NodeMonitorGrace, 40)
+	fill(&s.CertificateLife, "8760h")
 	fill(&s.Backup.Keep, 5)
 	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
 	fill(&s.Audit.Log.Path, filepath.Join(c.DataDir, "server", "audit", "audit.log"))
@@ -247,6 +291,14 @@ func (c *Config) Complete() error {
 	fill(&s.Audit.Webhook.ThrottleQPS, 10)
 	fill(&s.Audit.Webhook.ThrottleBurst, 15)
 	fill(&s.Audit.Webhook.InitialBackoff, "10s")
+	fill(&s.Authentication.Webhook.Version, "v1beta1")
+	fill(&s.Authentication.Webhook.CacheTTL, "2m")
+	fill(&s.Authorization.Webhook.Version, "v1beta1")
+	fill(&s.Authorization.Webhook.AuthorizedTTL, "5m")
+	fill(&s.Authorization.Webhook.UnauthorizedTTL, "30s")
+	if len(s.Authorization.Modes) == 0 && s.Authorization.File == "" {
+		s.Authorization.Modes = []string{"Node", "RBAC"}
+	}
 	n := &c.Node
 	if n.Name == "" {
 		host, err := os.Hostname()
@@ -320,6 +372,7 @@ func (c *Config) check() error {
 			bad(knob, fmt.Sprint(n), "at least 1")
 		}
 	}
+	errs = append(errs, c.Server.checkAccess()...)
 	if c.Server.Backup.Keep < 1 {
 		bad("backup-keep", fmt.Sprint(c.Server.Backup.Keep), "at least 1")
 	}
@@ -337,6 +390,9 @@ func (c *Config) check() error {
 		if _, err := netip.ParsePrefix(p); err != nil {
 			bad("load-balancer-cidr", p, "a network, such as 192.168.7.0/24")
 		}
+	}
+	if d, err := time.ParseDuration(c.Server.CertificateLife); err != nil || d < 5*time.Second {
+		bad("certificate-life", c.Server.CertificateLife, "a time of at least 5s, such as 8760h for a year")
 	}
 	if c.Server.NodeMonitorGrace < 11 {
 		bad("node-monitor-grace-seconds", fmt.Sprint(c.Server.NodeMonitorGrace), "at least 11: a node reports every 10 seconds")

@@ -27,6 +27,7 @@ func TestComplete(t *testing.T) {
 		"a network with host bits":    {func(c *Config) { c.Server.PodCIDR = "10.244.0.1/16" }, "pod-cidr"},
 		"node ports the wrong way":    {func(c *Config) { c.Server.NodePorts = "32000-31000" }, "node-ports"},
 		"an address that is none":     {func(c *Config) { c.Node.IP = "here" }, "node-ip"},
+		"certificates for no time":    {func(c *Config) { c.Server.CertificateLife = "1s" }, "at least 5s"},
 		"less patience than a report": {func(c *Config) { c.Server.NodeMonitorGrace = 5 }, "at least 11"},
 		"a level that is none":        {func(c *Config) { c.Log = "loud" }, "debug, info"},
 	}

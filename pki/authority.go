@@ -24,13 +24,14 @@ const (
 	LeafLife      = 365 * 24 * time.Hour
 )
 
-// backdate makes a new certificate valid for machines whose clock is a little behind.
-const backdate = 5 * time.Minute
+// backdate is how long before now a new certificate begins, for machines whose clock is a little behind: a tenth of a short life.
+func backdate(life time.Duration) time.Duration { return min(5*time.Minute, life/10) }
 
 // Authority signs certificates. Safe for concurrent use.
 type Authority struct {
 	Cert *x509.Certificate
-	PEM  []byte // of Cert: what clients trust
+	PEM  []byte        // of Cert: what clients trust
+	Life time.Duration // of what it signs, unless a Spec says otherwise; 0: LeafLife. Set before first use.
 	key  crypto.Signer
 	pool *x509.CertPool
 }
@@ -42,7 +43,7 @@ type Spec struct {
 	DNSNames      []string
 	IPs           []net.IP
 	Usages        []x509.ExtKeyUsage
-	Life          time.Duration // 0: LeafLife; never beyond the authority's own end
+	Life          time.Duration // 0: the authority's Life; never beyond the authority's own end
 }
 
 // OpenAuthority reads an authority from its two files, or makes one with that common name when neither is
@@ -109,7 +110,7 @@ func selfSign(key *ecdsa.PrivateKey, commonName string) ([]byte, error) {
 	now := time.Now()
 	t := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: commonName},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(AuthorityLife),
+		NotBefore: now.Add(-backdate(AuthorityLife)), NotAfter: now.Add(AuthorityLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true, IsCA: true, DNSNames: []string{commonName},
 	}
@@ -154,13 +155,21 @@ func (a *Authority) issueFor(s Spec, key *ecdsa.PrivateKey) (*Pair, error) {
 	return newPair(der, key)
 }
 
+// LeafLife is how long what it signs lives, unless a Spec says otherwise.
+func (a *Authority) LeafLife() time.Duration {
+	if a.Life > 0 {
+		return a.Life
+	}
+	return LeafLife
+}
+
 // sign fills in serial number and validity and signs.
 func (a *Authority) sign(t *x509.Certificate, public crypto.PublicKey, life time.Duration) ([]byte, error) {
 	if life <= 0 {
-		life = LeafLife
+		life = a.LeafLife()
 	}
 	now := time.Now()
-	t.NotBefore, t.NotAfter = now.Add(-backdate), now.Add(life)
+	t.NotBefore, t.NotAfter = now.Add(-backdate(life)), now.Add(life)
 	if t.NotBefore.Before(a.Cert.NotBefore) {
 		t.NotBefore = a.Cert.NotBefore
 	}
@@ -200,9 +209,10 @@ func (p *Pair) CertPEM() []byte { return certificatePEM(p.Cert.Raw) }
 func (p *Pair) KeyPEM() ([]byte, error) { return keyPEM(p.Key) }
 
 // Due is when the pair is to be renewed: at two thirds of its life.
-func (p *Pair) Due() time.Time {
-	life := p.Cert.NotAfter.Sub(p.Cert.NotBefore)
-	return p.Cert.NotBefore.Add(life * 2 / 3)
+func (p *Pair) Due() time.Time { return due(p.Cert) }
+
+func due(c *x509.Certificate) time.Time {
+	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) * 2 / 3)
 }
 
 func newKey() (*ecdsa.PrivateKey, error) {

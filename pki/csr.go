@@ -48,7 +48,7 @@ func NewRequest(s Spec) (request []byte, key *ecdsa.PrivateKey, err error) {
 }
 
 // SignRequest signs what the request asks for: subject and alternative names; of extensions nothing. usages are
-// those of the API object's spec ("client auth", "digital signature" ...); life 0 is LeafLife. It does not judge
+// those of the API object's spec ("client auth", "digital signature" ...); life 0 is the authority's Life. It does not judge
 // who asks: see CheckKubeletClient and CheckKubeletServing. It returns the certificate as PEM.
 func (a *Authority) SignRequest(r *Request, usages []string, life time.Duration) ([]byte, error) {
 	usage, extended, err := parseUsages(usages)

@@ -24,6 +24,7 @@ func (p *PKI) Etcd() (*PKI, error) {
 	if err != nil {
 		return nil, err
 	}
+	ca.Life = p.CA.Life
 	return &PKI{Dir: dir, CA: ca}, nil
 }
 

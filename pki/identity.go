@@ -2,7 +2,9 @@ package pki
 
 import (
 	"crypto/x509"
+	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -84,6 +86,26 @@ func (p *PKI) Stored(name string, spec Spec, fresh bool) (*Pair, error) {
 	}
 	return pair, pair.Save(cert, key)
 }
+
+// ToKubelets is the API server's client certificate for kubelets, ToServers that for other API servers.
+func (p *PKI) ToKubelets() (*Rotating, error) {
+	return p.Rotated("apiserver-kubelet-client", APIServerToKubelet())
+}
+
+func (p *PKI) ToServers() (*Rotating, error) {
+	return (&PKI{Dir: p.Dir, CA: p.Proxy}).Rotated(FrontProxyUser, FrontProxy())
+}
+
+// Node is where the certificates of a node lie that this authority signs by itself.
+func (p *PKI) Node(dir string) (*PKI, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create certificate directory: %w", err)
+	}
+	return &PKI{Dir: dir, CA: p.CA}, nil
+}
+
+// RotatedAdmin is the administrator's certificate, renewed while it is in use.
+func (p *PKI) RotatedAdmin() (*Rotating, error) { return p.Rotated("admin", Admin()) }
 
 // Admin is the administrator's kubeconfig for a server, kept as <dir>/admin.crt and admin.key.
 func (p *PKI) Admin(server string) (Kubeconfig, error) {

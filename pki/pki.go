@@ -14,19 +14,25 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // PKI is a directory with what the control plane needs to prove who it is:
 //
 //	ca.crt ca.key                 the cluster's authority
 //	front-proxy-ca.crt .key       the authority of those who may say who asks: see FrontProxyUser
-//	sa.key sa.pub                 signs service account tokens
+//	sa.key sa.pub                 signs service account tokens; sa.pub has those that signed before, too
 //	apiserver.crt apiserver.key   what the API server shows to clients, see Serving
+//	admin.crt admin.key           the administrator's, in kubeconfigs, see Admin
+//	*-client.crt *-client.key     what the API server shows to kubelets and to other API servers
 type PKI struct {
 	Dir    string
 	CA     *Authority
 	Proxy  *Authority
-	Tokens *ecdsa.PrivateKey
+	Tokens *ecdsa.PrivateKey // as of the start; see UseTokens
+
+	mu   sync.Mutex
+	keys []TokenKey
 }
 
 // Open reads the directory and creates what is missing in it. A certificate without its key,
@@ -43,18 +49,8 @@ func Open(dir string) (*PKI, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := openKey(filepath.Join(dir, "sa.key"))
-	if err != nil {
-		return nil, err
-	}
-	public, err := publicPEM(&tokens.PublicKey)
-	if err != nil {
-		return nil, err
-	}
-	if err := writeIfOther(filepath.Join(dir, "sa.pub"), public, 0o644); err != nil {
-		return nil, err
-	}
-	return &PKI{Dir: dir, CA: ca, Proxy: proxy, Tokens: tokens}, nil
+	p := &PKI{Dir: dir, CA: ca, Proxy: proxy}
+	return p, p.openTokens()
 }
 
 // openKey reads a private key, or makes one when the file is not there.

@@ -24,6 +24,7 @@ type Rotating struct {
 	mu      sync.Mutex // held while renewing; guards issue
 	issue   func(context.Context) (*Pair, error)
 	changed chan struct{} // holds one after a renewal that Run did not make
+	told    []func()      // called after each renewal
 }
 
 type rotation struct {
@@ -55,6 +56,13 @@ func (r *Rotating) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certi
 	return r.current.Load().tls, nil
 }
 
+// Tell has f called after each renewal. f must not renew.
+func (r *Rotating) Tell(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, f)
+}
+
 // Renew issues a new certificate at once. On an error the old one stays.
 func (r *Rotating) Renew(ctx context.Context) error {
 	r.mu.Lock()
@@ -81,6 +89,9 @@ func (r *Rotating) renew(ctx context.Context) error {
 		return fmt.Errorf("renew certificate: %w", err)
 	}
 	r.current.Store(&rotation{pair, pair.TLS()})
+	for _, f := range r.told {
+		f()
+	}
 	select {
 	case r.changed <- struct{}{}:
 	default:

@@ -11,7 +11,7 @@ import (
 
 // Answer signs an approved CertificateSigningRequest of one of Kubernetes' own signers (spec.signerName kubernetes.io/...)
 // and returns status.certificate. A *Refusal is final: the request gets the condition Failed, reason
-// SignerValidationFailure. ErrNotOurs is for other signers' requests. The certificate lives a year, or for
+// SignerValidationFailure. ErrNotOurs is for other signers' requests. The certificate lives as all of this authority's do, or for
 // spec.expirationSeconds if that is shorter. Source: Certificates and CertificateSigningRequests, Kubernetes signers.
 func (a *Authority) Answer(csr *certificatesv1.CertificateSigningRequest) (certificate []byte, err error) {
 	check, ok := signers[csr.Spec.SignerName]
@@ -26,7 +26,7 @@ func (a *Authority) Answer(csr *certificatesv1.CertificateSigningRequest) (certi
 	if err := check(r, usages); err != nil {
 		return nil, &Refusal{err}
 	}
-	life := LeafLife
+	life := a.LeafLife()
 	if s := csr.Spec.ExpirationSeconds; s != nil {
 		life = min(life, time.Duration(*s)*time.Second)
 	}

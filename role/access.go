@@ -15,7 +15,9 @@ import (
 
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/callout"
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/registry"
 )
@@ -29,17 +31,48 @@ func view[T client.Object](s *Server, k client.Kind[T]) client.TypedView[T] {
 func (s *Server) access(ctx context.Context) (err error) {
 	pods, nodes := view(s, client.Pods), view(s, client.Nodes)
 	issuer := "https://kubernetes.default.svc." + s.Config.Server.Domain
-	s.tokens, err = authn.NewTokens(issuer, nil, s.PKI.Tokens, nil, authn.Views{ServiceAccounts: view(s, client.ServiceAccounts), Pods: pods,
+	s.tokens, err = authn.NewTokens(issuer, nil, s.PKI.TokenSigner(), nil, authn.Views{ServiceAccounts: view(s, client.ServiceAccounts), Pods: pods,
 		Secrets: view(s, client.Secrets), Nodes: nodes})
 	if err != nil {
 		return err
 	}
-	s.bearer = authn.Bearer{s.tokens, authn.Bootstrap{Secrets: view(s, client.Secrets)}}
-	s.authn = authn.Any(authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.PKI.CA.Pool()), s.bearer)
+	if err := s.useTokenKeys(ctx); err != nil {
+		return err
+	}
+	if err := s.authenticators(issuer); err != nil {
+		return err
+	}
 	s.rbac = authz.NewRBAC(ctx, authz.RBACViews{Roles: view(s, client.Roles), RoleBindings: view(s, client.RoleBindings),
 		ClusterRoles: view(s, client.ClusterRoles), ClusterRoleBindings: view(s, client.ClusterRoleBindings)})
 	s.Direct.Authz = authz.Chain(authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
 		PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)}), s.rbac)
+	return nil
+}
+
+// authenticators are who may say who asks: the cluster itself, then those whom the configuration names.
+func (s *Server) authenticators(issuer string) error {
+	c, log := s.Config.Server.Authentication, s.Log.With("part", "authentication")
+	metrics := authn.NewMetrics(s.identity)
+	s.measures = append(s.measures, metrics.All()...)
+	structured := &authn.Structured{Own: s.tokens.Audiences(), Issuer: issuer, Log: log, Metrics: metrics}
+	s.bearer = authn.Bearer{s.tokens, authn.Bootstrap{Secrets: view(s, client.Secrets)}}
+	if c.File != "" {
+		f, err := config.Follow(c.File, "apiserver_authentication_config_controller", s.identity, structured.Use, structured.Change, log)
+		if err != nil {
+			return fmt.Errorf("authentication configuration %w", err)
+		}
+		s.measures = append(s.measures, f.Metrics()...)
+		s.runs = append(s.runs, f.Run, structured.Run)
+		s.bearer = append(s.bearer, structured)
+	}
+	if c.Webhook.ConfigFile != "" {
+		server, err := callout.FromKubeconfig(c.Webhook.ConfigFile)
+		if err != nil {
+			return fmt.Errorf("authentication token webhook: %w", err)
+		}
+		s.bearer = append(s.bearer, authn.NewWebhook(server, c.Webhook.Version, s.tokens.Audiences(), config.Duration(c.Webhook.CacheTTL), log, metrics))
+	}
+	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.PKI.CA.Pool()), s.bearer))
 	return nil
 }
 

@@ -42,11 +42,10 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 	if err := j.recognize(ctx); err != nil {
 		return err
 	}
-	identity, err := j.certificate(ctx, "kubelet", pki.Kubelet(c.Node.Name), certificatesv1.KubeAPIServerClientKubeletSignerName)
+	identity, api, err := j.certificate(ctx, "kubelet", pki.Kubelet(c.Node.Name), certificatesv1.KubeAPIServerClientKubeletSignerName)
 	if err != nil {
 		return err
 	}
-	api := j.client(ctx, identity)
 	ip, err := nodeIP(c)
 	if err != nil {
 		return err
@@ -57,6 +56,10 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 		return err
 	}
 	p.Done("joined")
+	var kept pki.Keeper
+	kept.Keep("agent/kubelet", false, identity.Renew)
+	kept.Keep("agent/kubelet-serving", false, serving.Renew)
+	p.Serve("/certs/rotate", serveRenewal(&kept))
 	n := &Node{Config: c, Log: log, Client: api, Serving: serving.GetCertificate, CAs: j.pool, Progress: p}
 	facts, err := client.ConfigMaps.Get(ctx, api, metav1.NamespacePublic, clusterFacts)
 	if err != nil {
@@ -167,9 +170,10 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// client acts as what the certificate says.
+// client acts as what the certificate says, the newest one.
 func (j *join) client(ctx context.Context, identity *pki.Rotating) *remote.Client {
 	way := j.known.way(&tls.Config{RootCAs: j.pool, MinVersion: tls.VersionTLS12, GetClientCertificate: identity.GetClientCertificate})
+	identity.Tell(way.Refresh)
 	return remote.ForHTTP(ctx, j.server, &http.Client{Transport: way}, j.log)
 }
 
@@ -190,20 +194,23 @@ func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// certificate is the node's identity. Who asks for it is the certificate itself or, while there is none, the token.
-func (j *join) certificate(ctx context.Context, name string, spec pki.Spec, signer string) (*pki.Rotating, error) {
-	var current *pki.Rotating
+// certificate is the node's identity, and who acts with it. Who asks for it is the certificate itself or, while there is none, the token.
+func (j *join) certificate(ctx context.Context, name string, spec pki.Spec, signer string) (*pki.Rotating, *remote.Client, error) {
+	var api *remote.Client
 	r, err := pki.NewRotating(ctx, j.issuer(name, spec, signer, func() (client.Client, error) {
-		if current != nil {
-			return j.client(ctx, current), nil
+		if api != nil {
+			return api, nil
 		}
 		if j.token == "" {
 			return nil, errors.New("this node's certificate is no longer good: join again with --token")
 		}
 		return j.bearer(ctx), nil
 	}))
-	current = r
-	return r, err
+	if err != nil {
+		return nil, nil, err
+	}
+	api = j.client(ctx, r)
+	return r, api, nil
 }
 
 // issuer has certificates signed and keeps them in the agent's folder; the first one is what is there, if it is good.

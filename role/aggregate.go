@@ -2,7 +2,6 @@ package role
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -21,7 +20,7 @@ import (
 )
 
 // aggregation makes what passes requests on to other API servers.
-func (s *Server) aggregation(certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)) *aggregate.Services {
+func (s *Server) aggregation(certificate *pki.Rotating) *aggregate.Services {
 	a := &aggregate.Services{View: view(s, client.APIServices), Client: s.Client("system:apiserver", pki.MastersGroup), Log: s.Log.With("part", "aggregate"),
 		Now: time.Now, Address: s.backendAddress, Certificate: certificate}
 	a.Publish = func(versions []aggregate.Version) {

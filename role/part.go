@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/remote"
@@ -33,12 +31,7 @@ type Part struct {
 }
 
 func (p Part) connect(ctx context.Context, log *slog.Logger) (*remote.Client, *rest.Config, error) {
-	cfg, err := clientcmd.BuildConfigFromFlags("", p.Kubeconfig)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read kubeconfig %s: %w", p.Kubeconfig, err)
-	}
-	c, err := remote.ForConfig(ctx, cfg, log)
-	return c, cfg, err
+	return remote.Follow(ctx, p.Kubeconfig, log)
 }
 
 // authorityOf is the authority that the kubeconfig trusts, as PEM; nil when it names none.

@@ -74,8 +74,10 @@ type Server struct {
 	member     *member    // of the servers' own etcd; nil: the store is another
 	identity   string     // among several servers
 	wellness   wellness
-	news       *client.Recorder       // of what happens to admission itself
-	measures   []prometheus.Collector // of parts that are made before the API
+	keeper     pki.Keeper                    // of all that is renewed while the server runs
+	news       *client.Recorder              // of what happens to admission itself
+	measures   []prometheus.Collector        // of parts that are made before the API
+	runs       []func(context.Context) error // what follows files for as long as the server runs
 }
 
 // KubernetesVersion is the version whose API is served.
@@ -196,7 +198,12 @@ func openPKI(c *config.Config) (*pki.PKI, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return pki.Open(filepath.Join(dir, "pki"))
+	p, err := pki.Open(filepath.Join(dir, "pki"))
+	if err != nil {
+		return nil, err
+	}
+	p.CA.Life, p.Proxy.Life = c.Server.LeafLife(), c.Server.LeafLife()
+	return p, nil
 }
 
 // Fingerprint recognizes the cluster of a data directory: "sha256:..." of its authority's key.
@@ -223,22 +230,16 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
 	}
-	serving, err := s.PKI.Serving(names...)
+	certs, err := s.certificates(names)
 	if err != nil {
 		return errors.Join(err, s.store.Close())
 	}
-	toKubelets, err := s.PKI.CA.Rotating(pki.APIServerToKubelet())
-	if err != nil {
-		return errors.Join(err, s.store.Close())
-	}
-	toOthers, err := s.PKI.Proxy.Rotating(pki.FrontProxy())
-	if err != nil {
-		return errors.Join(err, s.store.Close())
-	}
-	others := s.aggregation(toOthers.GetClientCertificate)
+	others := s.aggregation(certs.toServers)
 	s.API.Kubelet = &apiserver.Tunnel{
-		Kubelet: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: toKubelets.GetClientCertificate}},
-		Pods:    &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
+		Kubelet: pki.NewTransport(certs.toKubelets, func() *http.Transport {
+			return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: certs.toKubelets.GetClientCertificate}}
+		}),
+		Pods: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
 	}
 	handler := http.Handler(s.API)
 	if s.several() {
@@ -248,7 +249,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(serving), ClientCAs: s.clientAuthorities(),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, GetCertificate: s.withCA(certs.serving), ClientCAs: s.clientAuthorities(),
 			ClientAuth: tls.RequestClientCert}} // authn checks it, so that a wrong one gets a 401
 	h2.Configure(web)
 	state, end := context.WithCancel(context.WithoutCancel(ctx)) // outlives the parts, which still write at their end
@@ -268,7 +269,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	custom, served := s.customResources(), make(chan struct{})
 	g.Go(func() error { return custom.Run(ctx, func() { close(served) }) })
 	g.Go(func() error { return others.Run(ctx) })
-	g.Go(func() error { return toOthers.Run(ctx, s.Log) })
+	g.Go(func() error { return certs.run(ctx, s.Log) })
+	g.Go(func() error { return s.keepTokenKeys(ctx) })
+	for _, run := range s.runs {
+		g.Go(func() error { return run(ctx) })
+	}
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
@@ -284,8 +289,6 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return nil
 		})
 	}
-	g.Go(func() error { return serving.Run(ctx, s.Log) })
-	g.Go(func() error { return toKubelets.Run(ctx, s.Log) })
 	g.Go(func() error {
 		// What users add to admission cannot keep a server from starting.
 		if err := s.bootstrapWith(admission.Exempt(ctx)); err != nil {
@@ -468,6 +471,7 @@ func (s *Server) Control(p *Progress) {
 		reply(w, status, err)
 	})
 	p.Serve("/encryption/rotate", s.encryption.serveRotate)
+	p.Serve("/certs/rotate", serveRenewal(&s.keeper))
 	p.Serve("/backup", s.serveBackup)
 	p.Serve("/undo", s.serveUndo)
 	s.snapshots.tell = p.Saved

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 
@@ -29,10 +30,15 @@ func Up(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress, re
 	if err != nil {
 		return err
 	}
-	serving, err := s.PKI.CA.Rotating(kubeletServing(c.Node.Name, ip))
+	node, err := s.PKI.Node(filepath.Join(c.DataDir, "agent"))
 	if err != nil {
 		return err
 	}
+	serving, err := node.Rotated("kubelet-serving", kubeletServing(c.Node.Name, ip))
+	if err != nil {
+		return err
+	}
+	s.keeper.Keep("agent/kubelet-serving", false, serving.Renew)
 	n := &Node{Config: c, Log: log, Serving: serving.GetCertificate, CAs: s.PKI.CA.Pool(), Domain: c.Server.Domain, Progress: p, Wait: make(chan struct{}),
 		Client: s.Direct.As(authenticationv1.UserInfo{Username: pki.NodePrefix + c.Node.Name, Groups: []string{pki.NodesGroup, authn.AuthenticatedGroup}})}
 	if n.PodCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {

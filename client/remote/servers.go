@@ -100,6 +100,16 @@ func (s *Servers) set(addresses []string) (closing []net.Conn, old *http.Transpo
 	return closing, old
 }
 
+// Refresh begins new connections for the requests to come: what the old ones began with, such as a client certificate, is
+// no longer wanted. Those of before stay open for as long as something is under way on them.
+func (s *Servers) Refresh() {
+	s.mu.Lock()
+	old := s.transport
+	s.transport = s.fresh(len(s.addresses) > 1)
+	s.mu.Unlock()
+	old.CloseIdleConnections()
+}
+
 // Addresses are the servers, the one in use first.
 func (s *Servers) Addresses() []string {
 	s.mu.Lock()
