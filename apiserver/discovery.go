@@ -198,12 +198,9 @@ func aggregated(i *api.Info) apidiscoveryv2.APIResourceDiscovery {
 	gvk := i.GVK()
 	out := apidiscoveryv2.APIResourceDiscovery{Resource: i.Resource, Scope: scope, SingularResource: i.Singular, Verbs: offered(i),
 		ShortNames: i.Short, Categories: i.Categories,
-		ResponseKind: &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}}
+		ResponseKind: &metav1.GroupVersionKind{Kind: gvk.Kind}} // of the group and version that it stands in: left out, as upstream does
 	for _, sub := range subresources(i) {
 		kind := &metav1.GroupVersionKind{Group: sub.Group, Version: sub.Version, Kind: sub.Kind}
-		if sub.Version == "" {
-			kind.Group, kind.Version = gvk.Group, gvk.Version
-		}
 		out.Subresources = append(out.Subresources, apidiscoveryv2.APISubresourceDiscovery{Subresource: sub.Name, ResponseKind: kind, Verbs: sub.Verbs})
 	}
 	return out

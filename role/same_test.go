@@ -24,19 +24,7 @@ import (
 // LIGHTER_SAME_SERVER names a kubeconfig: then that server is asked, not ours. With LIGHTER_SAME_RECORD=1 as well, what it
 // answers becomes what the files expect, but for documented cases.
 func TestSame(t *testing.T) {
-	var server caller
-	if file := os.Getenv("LIGHTER_SAME_SERVER"); file != "" {
-		c, err := clientcmd.BuildConfigFromFlags("", file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server.url = strings.TrimSuffix(c.Host, "/")
-		if server.http, err = rest.HTTPClientFor(c); err != nil {
-			t.Fatal(err)
-		}
-	} else {
-		server = api(t).as(t, "admin")
-	}
+	server := sameServer(t)
 	for _, ns := range []string{"same", "other"} {
 		server.do(t, "POST", "/api/v1/namespaces", text("v1", "Namespace", ns))
 		server.do(t, "POST", "/api/v1/namespaces/"+ns+"/serviceaccounts", text("v1", "ServiceAccount", "default"))
@@ -51,7 +39,7 @@ func TestSame(t *testing.T) {
 				t.Parallel()
 				f := readSame(t, name)
 				playSame(t, server, &f)
-				if os.Getenv("LIGHTER_SAME_RECORD") != "" && os.Getenv("LIGHTER_SAME_SERVER") != "" {
+				if recording() {
 					f.write(t, name)
 				}
 			})
@@ -59,9 +47,32 @@ func TestSame(t *testing.T) {
 	})
 }
 
+// sameServer is the server that is asked.
+func sameServer(t *testing.T) caller {
+	var server caller
+	if file := os.Getenv("LIGHTER_SAME_SERVER"); file != "" {
+		c, err := clientcmd.BuildConfigFromFlags("", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.url = strings.TrimSuffix(c.Host, "/")
+		if server.http, err = rest.HTTPClientFor(c); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		server = api(t).as(t, "admin")
+	}
+	return server
+}
+
+// recording tells whether another server's answers become what the files expect.
+func recording() bool {
+	return os.Getenv("LIGHTER_SAME_RECORD") != "" && os.Getenv("LIGHTER_SAME_SERVER") != ""
+}
+
 // playSame plays the cases of one file.
 func playSame(t *testing.T, server caller, f *sameFile) {
-	record := os.Getenv("LIGHTER_SAME_RECORD") != "" && os.Getenv("LIGHTER_SAME_SERVER") != ""
+	record := recording()
 	meta, _ := f.Object["metadata"].(map[string]any)
 	name, _ := meta["name"].(string)
 	all := collection(f.Resource, meta)

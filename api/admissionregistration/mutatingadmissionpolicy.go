@@ -15,7 +15,7 @@ var MutatingAdmissionPolicy = api.Define(api.Resource[*admissionv1.MutatingAdmis
 	Validate:     validateMutatingPolicy,
 	GenerationOf: func(p *admissionv1.MutatingAdmissionPolicy) any { return &p.Spec },
 	Columns: []api.Column[*admissionv1.MutatingAdmissionPolicy]{
-		{Name: "Mutations", Type: "integer", Help: "Mutations indicates the number of mutation operations defined in this configuration",
+		{Name: "Mutations", Type: "integer", Help: "Mutation indicates the number of mutations rules defined in this configuration",
 			Show: func(p *admissionv1.MutatingAdmissionPolicy) any { return int64(len(p.Spec.Mutations)) }},
 		{Name: "ParamKind", Help: "ParamKind specifies the kind of resources used to parameterize this policy",
 			Show: func(p *admissionv1.MutatingAdmissionPolicy) any { return showParamKind(p.Spec.ParamKind) }},

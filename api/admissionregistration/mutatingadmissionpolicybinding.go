@@ -13,9 +13,9 @@ var MutatingAdmissionPolicyBinding = api.Define(api.Resource[*admissionv1.Mutati
 	Validate:     validateMutatingBinding,
 	GenerationOf: func(b *admissionv1.MutatingAdmissionPolicyBinding) any { return &b.Spec },
 	Columns: []api.Column[*admissionv1.MutatingAdmissionPolicyBinding]{
-		{Name: "PolicyName", Help: "PolicyName indicates the policy definition which the policy binding binds to",
+		{Name: "PolicyName", Help: "PolicyName indicates the policy definition which the policy binding binded to",
 			Show: func(b *admissionv1.MutatingAdmissionPolicyBinding) any { return b.Spec.PolicyName }},
-		{Name: "ParamRef", Help: "ParamRef indicates the param resource which sets the configration param",
+		{Name: "ParamRef", Help: "ParamRef indicates the param resource which sets the configuration param",
 			Show: func(b *admissionv1.MutatingAdmissionPolicyBinding) any { return showParamRef(b.Spec.ParamRef) }},
 	},
 })

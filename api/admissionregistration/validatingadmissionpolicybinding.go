@@ -13,9 +13,9 @@ var ValidatingAdmissionPolicyBinding = api.Define(api.Resource[*admissionv1.Vali
 	Validate:     validateValidatingBinding,
 	GenerationOf: func(b *admissionv1.ValidatingAdmissionPolicyBinding) any { return &b.Spec },
 	Columns: []api.Column[*admissionv1.ValidatingAdmissionPolicyBinding]{
-		{Name: "PolicyName", Help: "PolicyName indicates the policy definition which the policy binding binds to",
+		{Name: "PolicyName", Help: "PolicyName indicates the policy definition which the policy binding binded to",
 			Show: func(b *admissionv1.ValidatingAdmissionPolicyBinding) any { return b.Spec.PolicyName }},
-		{Name: "ParamRef", Help: "ParamRef indicates the param resource which sets the configration param",
+		{Name: "ParamRef", Help: "ParamRef indicates the param resource which sets the configuration param",
 			Show: func(b *admissionv1.ValidatingAdmissionPolicyBinding) any { return showParamRef(b.Spec.ParamRef) }},
 	},
 })

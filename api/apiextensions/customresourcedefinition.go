@@ -4,7 +4,9 @@ package apiextensions
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -48,11 +50,35 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Deleted: leave,
 	Columns: []api.Column[*definition]{
 		{Name: "Name"},
+		{Name: "Scope", Help: "Cluster/Namespaced", Show: func(d *definition) any { return string(d.Spec.Scope) }},
+		{Name: "Versions", Help: "Served versions", Show: servedVersions},
 		{Name: "Created At", Type: "date", Help: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"],
 			Show: func(d *definition) any { return d.CreationTimestamp.UTC().Format(time.RFC3339) }},
+		{Name: "Group", Wide: true, Help: "API group", Show: func(d *definition) any { return d.Spec.Group }},
+		{Name: "Kind", Wide: true, Help: "CustomResource kind", Show: func(d *definition) any { return d.Spec.Names.Kind }},
+		{Name: "ShortNames", Wide: true, Help: "Short names", Show: func(d *definition) any { return strings.Join(d.Spec.Names.ShortNames, ",") }},
+		{Name: "Established", Type: "boolean", Wide: true, Help: "Established status", Show: func(d *definition) any {
+			return slices.ContainsFunc(d.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+				return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+			})
+		}},
 	},
-	Shown: []string{"metadata.name"},
+	Shown: []string{"spec.scope", "spec.group", "spec.names", "spec.versions.name", "spec.versions.served", "spec.versions.storage", "status.conditions.type", "status.conditions.status"},
 })
+
+// servedVersions are the names of the versions that are served; the one of storage says so.
+func servedVersions(d *definition) any {
+	var names []string
+	for _, v := range d.Spec.Versions {
+		switch {
+		case v.Served && v.Storage:
+			names = append(names, v.Name+"(storage)")
+		case v.Served:
+			names = append(names, v.Name)
+		}
+	}
+	return strings.Join(names, ",")
+}
 
 // prepare keeps the status in the system's hands, and notes each version that objects were ever stored in.
 func prepare(d, old *definition) {
@@ -83,7 +109,13 @@ func leave(d *definition, now metav1.Time) {
 type internal = apiextensions.CustomResourceDefinition
 
 // by applies published rules, which only read; old may be nil. What they are given shares the definitions' memory.
-func by(d, old *definition, rules func(ctx context.Context, d, old *internal) field.ErrorList) field.ErrorList {
+func by(d, old *definition, rules func(ctx context.Context, d, old *internal) field.ErrorList) (errs field.ErrorList) {
+	// The published rules fail at selectable fields of a schema that they found not to be structural.
+	defer func() {
+		if r := recover(); r != nil {
+			errs = field.ErrorList{field.Invalid(field.NewPath("spec", "versions"), field.OmitValueType{}, fmt.Sprintf("cannot be checked: %v", r))}
+		}
+	}()
 	var in [2]*internal
 	for n, one := range []*definition{d, old} {
 		if one == nil {

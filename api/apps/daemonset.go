@@ -43,7 +43,7 @@ var DaemonSet = api.Define(api.Resource[*appsv1.DaemonSet]{
 			return labels.FormatLabels(d.Spec.Template.Spec.NodeSelector)
 		}},
 	}, core.TemplateColumns(func(d *appsv1.DaemonSet) *corev1.PodSpec { return &d.Spec.Template.Spec },
-		func(d *appsv1.DaemonSet) string { return metav1.FormatLabelSelector(d.Spec.Selector) })...),
+		func(d *appsv1.DaemonSet) string { return metav1.FormatLabelSelector(d.Spec.Selector) }, appsv1.DaemonSetSpec{}.SwaggerDoc()["selector"])...),
 })
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {

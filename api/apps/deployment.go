@@ -46,7 +46,7 @@ var Deployment = api.Define(api.Resource[*appsv1.Deployment]{
 		{Name: "Up-to-date", Help: appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"], Show: func(d *appsv1.Deployment) any { return int64(d.Status.UpdatedReplicas) }},
 		{Name: "Available", Help: appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"], Show: func(d *appsv1.Deployment) any { return int64(d.Status.AvailableReplicas) }},
 	}, core.TemplateColumns(func(d *appsv1.Deployment) *corev1.PodSpec { return &d.Spec.Template.Spec },
-		func(d *appsv1.Deployment) string { return metav1.FormatLabelSelector(d.Spec.Selector) })...),
+		func(d *appsv1.Deployment) string { return metav1.FormatLabelSelector(d.Spec.Selector) }, appsv1.DeploymentSpec{}.SwaggerDoc()["selector"])...),
 })
 
 func defaultDeployment(d *appsv1.Deployment) {

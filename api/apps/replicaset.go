@@ -50,7 +50,7 @@ var ReplicaSet = api.Define(api.Resource[*appsv1.ReplicaSet]{
 		{Name: "Current", Type: "integer", Help: appsv1.ReplicaSetStatus{}.SwaggerDoc()["replicas"], Show: func(r *appsv1.ReplicaSet) any { return int64(r.Status.Replicas) }},
 		{Name: "Ready", Type: "integer", Help: appsv1.ReplicaSetStatus{}.SwaggerDoc()["readyReplicas"], Show: func(r *appsv1.ReplicaSet) any { return int64(r.Status.ReadyReplicas) }},
 	}, core.TemplateColumns(func(r *appsv1.ReplicaSet) *corev1.PodSpec { return &r.Spec.Template.Spec },
-		func(r *appsv1.ReplicaSet) string { return metav1.FormatLabelSelector(r.Spec.Selector) })...),
+		func(r *appsv1.ReplicaSet) string { return metav1.FormatLabelSelector(r.Spec.Selector) }, appsv1.ReplicaSetSpec{}.SwaggerDoc()["selector"])...),
 })
 
 func validateReplicaSet(r, old *appsv1.ReplicaSet) (errs field.ErrorList) {

@@ -46,7 +46,7 @@ var StatefulSet = api.Define(api.Resource[*appsv1.StatefulSet]{
 		{Name: "Ready", Help: "Number of the pod with ready state", Show: func(s *appsv1.StatefulSet) any {
 			return ratio(s.Status.ReadyReplicas, count(s.Spec.Replicas))
 		}},
-	}, core.TemplateColumns(func(s *appsv1.StatefulSet) *corev1.PodSpec { return &s.Spec.Template.Spec }, nil)...),
+	}, core.TemplateColumns(func(s *appsv1.StatefulSet) *corev1.PodSpec { return &s.Spec.Template.Spec }, nil, "")...),
 })
 
 func defaultStatefulSet(set *appsv1.StatefulSet) {

@@ -76,7 +76,7 @@ func columns[T api.Object](view func(T) *autoscalingv2.HorizontalPodAutoscaler) 
 			r := view(o).Spec.ScaleTargetRef
 			return r.Kind + "/" + r.Name
 		}},
-		{Name: "Targets", Help: status["currentMetrics"], Show: func(o T) any { return targets(view(o)) }},
+		{Name: "Targets", Help: autoscalingv2.HorizontalPodAutoscalerSpec{}.SwaggerDoc()["metrics"], Show: func(o T) any { return targets(view(o)) }},
 		{Name: "MinPods", Help: doc["minReplicas"], Show: func(o T) any {
 			if n := view(o).Spec.MinReplicas; n != nil {
 				return fmt.Sprint(*n)

@@ -66,5 +66,5 @@ var CronJob = api.Define(api.Resource[*batchv1.CronJob]{
 			return api.Age(*c.Status.LastScheduleTime)
 		}},
 	}, core.TemplateColumns(func(c *batchv1.CronJob) *corev1.PodSpec { return &c.Spec.JobTemplate.Spec.Template.Spec },
-		func(c *batchv1.CronJob) string { return metav1.FormatLabelSelector(c.Spec.JobTemplate.Spec.Selector) })...),
+		func(c *batchv1.CronJob) string { return metav1.FormatLabelSelector(c.Spec.JobTemplate.Spec.Selector) }, batchv1.JobSpec{}.SwaggerDoc()["selector"])...),
 })

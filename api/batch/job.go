@@ -67,7 +67,7 @@ var Job = api.Define(api.Resource[*batchv1.Job]{
 			}
 		}},
 	}, core.TemplateColumns(func(j *batchv1.Job) *corev1.PodSpec { return &j.Spec.Template.Spec },
-		func(j *batchv1.Job) string { return metav1.FormatLabelSelector(j.Spec.Selector) })...),
+		func(j *batchv1.Job) string { return metav1.FormatLabelSelector(j.Spec.Selector) }, batchv1.JobSpec{}.SwaggerDoc()["selector"])...),
 })
 
 func jobStatus(j *batchv1.Job) string {

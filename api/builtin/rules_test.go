@@ -143,9 +143,9 @@ func TestSmallGroupsRules(t *testing.T) {
 		"a toleration twice":     {doc: runtime("handler: a\nscheduling: {tolerations: [{key: k, operator: Exists}, {key: k, operator: Exists}]}"), want: `scheduling.tolerations[1]: Duplicate value: {"key":"k","operator":"Exists"}`},
 		"a lease lasts":          {doc: lease("{leaseDurationSeconds: 0}"), want: `spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0`},
 		"transitions count up":   {doc: lease("{leaseTransitions: -1}"), want: `spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0`},
-		"a review of both":       {doc: review("SelfSubjectAccessReview", "{resourceAttributes: {}, nonResourceAttributes: {path: /x}}"), want: `spec.nonResourceAttributes: Invalid value: {"path":"/x"}: cannot be specified in combination with resourceAttributes`},
+		"a review of both":       {doc: review("SelfSubjectAccessReview", "{resourceAttributes: {}, nonResourceAttributes: {path: /x}}"), want: `spec: Invalid value: {"Path":"/x","Verb":""}: exactly one of nonResourceAttributes or resourceAttributes must be specified`},
 		"a review of nobody":     {doc: review("SubjectAccessReview", "{resourceAttributes: {verb: get}}"), want: `spec.user: Invalid value: "": at least one of user or group must be specified`},
-		"a local review of URLs": {doc: review("LocalSubjectAccessReview", "{user: u, nonResourceAttributes: {path: /x}}"), want: `spec.nonResourceAttributes: Invalid value: {"path":"/x"}: disallowed on this kind of request`},
+		"a local review of URLs": {doc: review("LocalSubjectAccessReview", "{user: u, nonResourceAttributes: {path: /x}}"), want: `spec.nonResourceAttributes: Invalid value: {"Path":"/x","Verb":""}: disallowed on this kind of request`},
 	})
 }
 

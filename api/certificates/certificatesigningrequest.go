@@ -4,6 +4,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -26,14 +27,14 @@ var CertificateSigningRequest = api.Define(api.Resource[*certificatesv1.Certific
 	},
 	Columns: []api.Column[*certificatesv1.CertificateSigningRequest]{
 		{Name: "Age"},
-		{Name: "SignerName", Help: certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["signerName"],
+		{Name: "SignerName", Help: certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()["signerName"],
 			Show: func(r *certificatesv1.CertificateSigningRequest) any {
 				if r.Spec.SignerName == "" {
 					return "<none>"
 				}
 				return r.Spec.SignerName
 			}},
-		{Name: "Requestor", Help: certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["request"],
+		{Name: "Requestor", Help: certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()["request"],
 			Show: func(r *certificatesv1.CertificateSigningRequest) any { return r.Spec.Username }},
 		{Name: "RequestedDuration", Help: certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["expirationSeconds"],
 			Show: func(r *certificatesv1.CertificateSigningRequest) any {
@@ -42,7 +43,7 @@ var CertificateSigningRequest = api.Define(api.Resource[*certificatesv1.Certific
 				}
 				return duration.HumanDuration(time.Duration(*r.Spec.ExpirationSeconds) * time.Second)
 			}},
-		{Name: "Condition", Help: certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"], Show: showCondition},
+		{Name: "Condition", Help: certificatesv1beta1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"], Show: showCondition},
 	},
 })
 

@@ -2,6 +2,7 @@ package certificates
 
 import (
 	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -43,7 +44,7 @@ var PodCertificateRequest = api.Define(api.Resource[*certificatesv1.PodCertifica
 			Show: func(r *certificatesv1.PodCertificateRequest) any { return string(r.Spec.NodeName) }},
 		{Name: "SignerName", Help: certificatesv1.PodCertificateRequestSpec{}.SwaggerDoc()["signerName"],
 			Show: func(r *certificatesv1.PodCertificateRequest) any { return r.Spec.SignerName }},
-		{Name: "State", Help: "Is the request pending, denied, failed or issued", Show: func(r *certificatesv1.PodCertificateRequest) any {
+		{Name: "State", Help: "Is the request Pending, Issued, Denied, or Failed?", Show: func(r *certificatesv1.PodCertificateRequest) any {
 			for _, c := range r.Status.Conditions {
 				switch c.Type {
 				case certificatesv1.PodCertificateRequestConditionTypeDenied, certificatesv1.PodCertificateRequestConditionTypeFailed,
@@ -53,5 +54,9 @@ var PodCertificateRequest = api.Define(api.Resource[*certificatesv1.PodCertifica
 			}
 			return "Pending"
 		}},
+		{Name: "UnverifiedUserAnnotations", Help: certificatesv1.PodCertificateRequestSpec{}.SwaggerDoc()["unverifiedUserAnnotations"],
+			Show: func(r *certificatesv1.PodCertificateRequest) any {
+				return labels.FormatLabels(r.Spec.UnverifiedUserAnnotations)
+			}},
 	},
 })

@@ -105,6 +105,13 @@ func DropDisabled(s *corev1.PodSpec) {
 		for i := range c.VolumeMounts {
 			c.VolumeMounts[i].BindMountOptions = nil
 		}
+		if l := c.Lifecycle; l != nil {
+			for _, h := range []*corev1.LifecycleHandler{l.PostStart, l.PreStop} {
+				if h != nil && h.HTTPGet != nil {
+					h.HTTPGet.Protocol = nil
+				}
+			}
+		}
 		for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
 			if p != nil && p.HTTPGet != nil {
 				p.HTTPGet.Protocol = nil

@@ -75,7 +75,7 @@ var ReplicationController = api.Define(api.Resource[*corev1.ReplicationControlle
 			return nil
 		}
 		return &c.Spec.Template.Spec
-	}, func(c *corev1.ReplicationController) string { return labels.FormatLabels(c.Spec.Selector) })...),
+	}, func(c *corev1.ReplicationController) string { return labels.FormatLabels(c.Spec.Selector) }, corev1.ReplicationControllerSpec{}.SwaggerDoc()["selector"])...),
 })
 
 func replicas(c *corev1.ReplicationController) int32 {

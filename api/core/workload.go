@@ -10,8 +10,8 @@ import (
 )
 
 // TemplateColumns are the wide columns Containers, Images and Selector that workloads
-// end with; selector may be nil.
-func TemplateColumns[T api.Object](spec func(T) *corev1.PodSpec, selector func(T) string) []api.Column[T] {
+// end with; selector may be nil; help is what its column says.
+func TemplateColumns[T api.Object](spec func(T) *corev1.PodSpec, selector func(T) string, help string) []api.Column[T] {
 	cols := []api.Column[T]{
 		{Name: "Containers", Wide: true, Help: "Names of each container in the template.", Show: func(o T) any {
 			return joinContainers(spec(o), func(c corev1.Container) string { return c.Name })
@@ -21,7 +21,7 @@ func TemplateColumns[T api.Object](spec func(T) *corev1.PodSpec, selector func(T
 		}},
 	}
 	if selector != nil {
-		cols = append(cols, api.Column[T]{Name: "Selector", Wide: true, Show: func(o T) any { return selector(o) }})
+		cols = append(cols, api.Column[T]{Name: "Selector", Wide: true, Help: help, Show: func(o T) any { return selector(o) }})
 	}
 	return cols
 }

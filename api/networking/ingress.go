@@ -27,7 +27,7 @@ var Ingress = api.Define(api.Resource[*networkingv1.Ingress]{
 	},
 	Columns: []api.Column[*networkingv1.Ingress]{
 		{Name: "Class", Help: "The name of the IngressClass resource that should be used for additional configuration", Show: ingressClassName},
-		{Name: "Hosts", Help: "Hosts that this ingress is matched against.", Show: ingressHosts},
+		{Name: "Hosts", Help: "Hosts that incoming requests are matched against before the ingress rule", Show: ingressHosts},
 		{Name: "Address", Help: "Address is a list containing ingress points for the load-balancer", Show: ingressAddress},
 		{Name: "Ports", Help: "Ports of TLS configurations that open", Show: func(i *networkingv1.Ingress) any {
 			if len(i.Spec.TLS) > 0 {

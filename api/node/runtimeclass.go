@@ -18,7 +18,7 @@ var RuntimeClass = api.Define(api.Resource[*nodev1.RuntimeClass]{
 	Group: nodev1.GroupName, Version: "v1", Plural: "runtimeclasses", Scope: api.Cluster, AnyFinalizer: true,
 	Default:  defaultRuntimeClass,
 	Validate: validateRuntimeClass,
-	Columns: []api.Column[*nodev1.RuntimeClass]{{Name: "Handler", Help: nodev1.RuntimeClass{}.SwaggerDoc()["handler"],
+	Columns: []api.Column[*nodev1.RuntimeClass]{{Name: "Handler",
 		Show: func(c *nodev1.RuntimeClass) any { return c.Handler }}},
 })
 

@@ -113,7 +113,7 @@ func validateSameRole(ref, old rbacv1.RoleRef) field.ErrorList {
 }
 
 // bindingColumns are Role and, with -o wide, who it is bound to.
-func bindingColumns[T api.Object](parts func(T) (rbacv1.RoleRef, []rbacv1.Subject)) []api.Column[T] {
+func bindingColumns[T api.Object](kind, role string, parts func(T) (rbacv1.RoleRef, []rbacv1.Subject)) []api.Column[T] {
 	who := func(kind string) func(T) any {
 		return func(o T) any {
 			_, subjects := parts(o)
@@ -131,12 +131,12 @@ func bindingColumns[T api.Object](parts func(T) (rbacv1.RoleRef, []rbacv1.Subjec
 		}
 	}
 	return []api.Column[T]{
-		{Name: "Role", Help: rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"], Show: func(o T) any {
+		{Name: "Role", Help: role, Show: func(o T) any {
 			ref, _ := parts(o)
 			return ref.Kind + "/" + ref.Name
 		}},
-		{Name: "Users", Wide: true, Help: "Users in the roleBinding", Show: who(rbacv1.UserKind)},
-		{Name: "Groups", Wide: true, Help: "Groups in the roleBinding", Show: who(rbacv1.GroupKind)},
-		{Name: "ServiceAccounts", Wide: true, Help: "ServiceAccounts in the roleBinding", Show: who(rbacv1.ServiceAccountKind)},
+		{Name: "Users", Wide: true, Help: "Users in the " + kind, Show: who(rbacv1.UserKind)},
+		{Name: "Groups", Wide: true, Help: "Groups in the " + kind, Show: who(rbacv1.GroupKind)},
+		{Name: "ServiceAccounts", Wide: true, Help: "ServiceAccounts in the " + kind, Show: who(rbacv1.ServiceAccountKind)},
 	}
 }

@@ -42,10 +42,10 @@ var PriorityClass = api.Define(api.Resource[*schedulingv1.PriorityClass]{
 	// Only the description and the default may change; generation stays 1.
 	GenerationOf: func(c *schedulingv1.PriorityClass) any { return &c.Value },
 	Columns: []api.Column[*schedulingv1.PriorityClass]{
-		{Name: "Value", Type: "integer", Show: func(c *schedulingv1.PriorityClass) any { return int64(c.Value) }},
-		{Name: "Global-Default", Type: "boolean", Show: func(c *schedulingv1.PriorityClass) any { return c.GlobalDefault }},
+		{Name: "Value", Type: "integer", Help: schedulingv1.PriorityClass{}.SwaggerDoc()["value"], Show: func(c *schedulingv1.PriorityClass) any { return int64(c.Value) }},
+		{Name: "Global-Default", Type: "boolean", Help: schedulingv1.PriorityClass{}.SwaggerDoc()["globalDefault"], Show: func(c *schedulingv1.PriorityClass) any { return c.GlobalDefault }},
 		{Name: "Age"},
-		{Name: "PreemptionPolicy", Show: func(c *schedulingv1.PriorityClass) any {
+		{Name: "PreemptionPolicy", Help: schedulingv1.PriorityClass{}.SwaggerDoc()["preemptionPolicy"], Show: func(c *schedulingv1.PriorityClass) any {
 			if c.PreemptionPolicy == nil {
 				return ""
 			}

@@ -38,10 +38,10 @@ var CSIDriver = api.Define(api.Resource[*storagev1.CSIDriver]{
 		return list
 	},
 	Columns: []api.Column[*storagev1.CSIDriver]{
-		{Name: "AttachRequired", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return d.Spec.AttachRequired == nil || *d.Spec.AttachRequired }},
-		{Name: "PodInfoOnMount", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.PodInfoOnMount) }},
-		{Name: "StorageCapacity", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.StorageCapacity) }},
-		{Name: "TokenRequests", Show: func(d *storagev1.CSIDriver) any {
+		{Name: "AttachRequired", Type: "boolean", Help: storagev1.CSIDriverSpec{}.SwaggerDoc()["attachRequired"], Show: func(d *storagev1.CSIDriver) any { return d.Spec.AttachRequired == nil || *d.Spec.AttachRequired }},
+		{Name: "PodInfoOnMount", Type: "boolean", Help: storagev1.CSIDriverSpec{}.SwaggerDoc()["podInfoOnMount"], Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.PodInfoOnMount) }},
+		{Name: "StorageCapacity", Type: "boolean", Help: storagev1.CSIDriverSpec{}.SwaggerDoc()["storageCapacity"], Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.StorageCapacity) }},
+		{Name: "TokenRequests", Help: storagev1.CSIDriverSpec{}.SwaggerDoc()["tokenRequests"], Show: func(d *storagev1.CSIDriver) any {
 			var audiences []string
 			for _, r := range d.Spec.TokenRequests {
 				audiences = append(audiences, r.Audience)
@@ -51,8 +51,8 @@ var CSIDriver = api.Define(api.Resource[*storagev1.CSIDriver]{
 			}
 			return strings.Join(audiences, ",")
 		}},
-		{Name: "RequiresRepublish", Type: "boolean", Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.RequiresRepublish) }},
-		{Name: "Modes", Show: func(d *storagev1.CSIDriver) any {
+		{Name: "RequiresRepublish", Type: "boolean", Help: storagev1.CSIDriverSpec{}.SwaggerDoc()["requiresRepublish"], Show: func(d *storagev1.CSIDriver) any { return is(d.Spec.RequiresRepublish) }},
+		{Name: "Modes", Help: storagev1.CSIDriverSpec{}.SwaggerDoc()["volumeLifecycleModes"], Show: func(d *storagev1.CSIDriver) any {
 			var modes []string
 			for _, m := range d.Spec.VolumeLifecycleModes {
 				modes = append(modes, string(m))

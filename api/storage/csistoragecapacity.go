@@ -1,7 +1,10 @@
 package storage
 
 import (
+	"time"
+
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -12,13 +15,7 @@ var CSIStorageCapacity = api.Define(api.Resource[*storagev1.CSIStorageCapacity]{
 	Validate: validateCSIStorageCapacity,
 	Columns: []api.Column[*storagev1.CSIStorageCapacity]{
 		{Name: "Name"},
-		{Name: "StorageClassName", Help: storagev1.CSIStorageCapacity{}.SwaggerDoc()["storageClassName"],
-			Show: func(c *storagev1.CSIStorageCapacity) any { return c.StorageClassName }},
-		{Name: "Capacity", Help: storagev1.CSIStorageCapacity{}.SwaggerDoc()["capacity"], Show: func(c *storagev1.CSIStorageCapacity) any {
-			if c.Capacity == nil {
-				return "<unset>"
-			}
-			return c.Capacity.String()
-		}},
+		{Name: "Created At", Type: "date", Help: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"], // what a server says without columns of its own
+			Show: func(c *storagev1.CSIStorageCapacity) any { return c.CreationTimestamp.UTC().Format(time.RFC3339) }},
 	},
 })

@@ -3,8 +3,10 @@ package storagemigration
 
 import (
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -46,5 +48,19 @@ var StorageVersionMigration = api.Define(api.Resource[*storagemigrationv1.Storag
 		Validate: func(m, _ *storagemigrationv1.StorageVersionMigration) field.ErrorList {
 			return metav1validation.ValidateConditions(m.Status.Conditions, field.NewPath("status", "conditions"))
 		},
+	},
+	Columns: []api.Column[*storagemigrationv1.StorageVersionMigration]{
+		{Name: "Name"},
+		{Name: "Resource", Help: "GroupResource to migrate", Show: func(m *storagemigrationv1.StorageVersionMigration) any {
+			return schema.GroupResource{Group: m.Spec.Resource.Group, Resource: m.Spec.Resource.Resource}.String()
+		}},
+		{Name: "Status", Help: "Status of the migration", Show: func(m *storagemigrationv1.StorageVersionMigration) any {
+			for _, kind := range []storagemigrationv1.MigrationConditionType{storagemigrationv1.MigrationSucceeded, storagemigrationv1.MigrationFailed, storagemigrationv1.MigrationRunning} {
+				if meta.IsStatusConditionTrue(m.Status.Conditions, string(kind)) {
+					return string(kind)
+				}
+			}
+			return "Unknown"
+		}},
 	},
 })

@@ -91,13 +91,16 @@ func (m *models) model(t reflect.Type) doc {
 	if t.Kind() != reflect.Struct {
 		return s
 	}
-	properties, required := doc{}, []string{}
-	m.fields(t, docs, properties, &required)
+	properties, needed := doc{}, []string{}
+	m.fields(t, docs, properties, &needed)
+	if said, ok := required[name(t)]; ok {
+		needed = said
+	}
 	if len(properties) > 0 {
 		s["properties"] = properties
 	}
-	if len(required) > 0 {
-		s["required"] = required
+	if len(needed) > 0 {
+		s["required"] = needed
 	}
 	if markers.Type(t.PkgPath(), t.Name()).Atomic {
 		s["x-kubernetes-map-type"] = "atomic"
