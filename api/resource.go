@@ -289,6 +289,9 @@ func Define[T Object](r Resource[T]) *Info {
 		i.Load = func(o Object) (Object, error) { return r.Load(o) }
 	}
 	i.NewList = listMaker(schema.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: i.ListKind})
+	if i.Deprecated == "" && r.StoredIn == nil {
+		i.Deprecated = lifecycle(i)
+	}
 	i.Default = one(r.Default)
 	if r.Decoded != nil {
 		i.Decoded = one(r.Decoded)

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/aggregate"
-	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/pki"
@@ -57,7 +56,7 @@ func (s *Server) backendAddress(ctx context.Context, namespace, name string, por
 
 // local is what this server serves itself, built-in groups first.
 func (s *Server) local() (out []aggregate.Local) {
-	for n, g := range builtin.Groups() {
+	for n, g := range s.builtin.Groups {
 		for m, v := range g.Versions {
 			out = append(out, aggregate.Local{GroupVersion: schema.GroupVersion{Group: g.Name, Version: v},
 				GroupPriority: int32(18000 - 100*n), Priority: int32(15 + len(g.Versions) - 1 - m)})
