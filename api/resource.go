@@ -234,6 +234,7 @@ type Info struct {
 // stored as JSON, in any of the definition's versions: what Stored has is that, and says its version itself.
 type Custom struct {
 	Definition string // the name of its CustomResourceDefinition
+	Revision   string // tells that definition, in this generation, from all others
 	Versions   []*Info
 	Deprecated string // the warning to whoever uses this version; "": it is not deprecated
 	Leaving    bool   // the definition is being deleted
