@@ -24,7 +24,8 @@ type Handler struct {
 
 	mu     sync.Mutex
 	custom []*api.Info
-	others map[string]string    // documents of other servers: where each is
+	others map[string]Other // what other servers describe, by "apis/example.com/v1"
+	merged mergedV2
 	docs   map[string]*document // "v2", "v3", "v3/apis/apps/v1"
 	hashes map[string]string    // of what is built in, by "/apis/apps/v1"
 }
@@ -50,6 +51,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.Trim(strings.TrimPrefix(r.URL.Path, "/openapi/"), "/")
 	wantsProto := strings.Contains(r.Header.Get("Accept"), "protobuf")
 	d, err := h.document(name, wantsProto)
+	if name == "v2" && err == nil {
+		d, err = h.withOthers(r.Context(), d, wantsProto)
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -161,8 +165,10 @@ func (h *Handler) index() (any, error) {
 		}
 		list[strings.TrimPrefix(at, "/")] = doc{"serverRelativeURL": "/openapi/v3" + at + "?hash=" + hash}
 	}
-	for at, url := range h.others {
-		list[at] = doc{"serverRelativeURL": url}
+	for at, o := range h.others {
+		if o.URL != "" {
+			list[at] = doc{"serverRelativeURL": o.URL}
+		}
 	}
 	return doc{"paths": list}, nil
 }
