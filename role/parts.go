@@ -146,6 +146,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"resourcequota-controller", func(ctx context.Context, env controller.Env) error { return resourcequota.Run(ctx, env, o.resources) }},
 		{"pvc-protection-controller", volumeprotection.RunClaims},
 		{"pv-protection-controller", volumeprotection.RunVolumes},
+		{"volumeattributesclass-protection-controller", volumeprotection.RunClasses},
 	}
 	if o.ca != nil {
 		parts = append(parts, part{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, o.ca) }})
