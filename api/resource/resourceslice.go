@@ -10,7 +10,12 @@ import (
 // ResourceSlice publishes some of the devices that a driver has.
 var ResourceSlice = api.Define(api.Resource[*resourcev1.ResourceSlice]{
 	Group: group, Version: version, Plural: "resourceslices", Scope: api.Cluster,
-	Default:      defaultSlice,
+	Default: defaultSlice,
+	Prepare: func(s, old *resourcev1.ResourceSlice) {
+		if old == nil || old.Spec.PartitionTypeAttribute == nil {
+			s.Spec.PartitionTypeAttribute = nil // DRAPartitionableDevicesType is off
+		}
+	},
 	Validate:     validateResourceSlice,
 	GenerationOf: func(s *resourcev1.ResourceSlice) any { return &s.Spec },
 	Fields: map[string]func(*resourcev1.ResourceSlice) string{

@@ -7,6 +7,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -34,7 +35,7 @@ func validateResourceSlice(s, old *resourcev1.ResourceSlice) (errs field.ErrorLi
 	errs = append(errs, validateWhere(spec.NodeName, spec.NodeSelector, spec.AllNodes, perDevice,
 		"exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required", at)...)
 	if len(spec.Devices) > 0 && len(spec.SharedCounters) > 0 {
-		errs = append(errs, field.Invalid(at, nil, "only one of `sharedCounters` and `devices` may be set"))
+		errs = append(errs, field.Invalid(at, "", "only one of `sharedCounters` or `devices` is allowed"))
 	}
 	return append(append(errs, validateCounterSets(spec.SharedCounters, at.Child("sharedCounters"))...),
 		validateDevices(spec.Devices, perDevice, at.Child("devices"))...)
@@ -139,12 +140,36 @@ func validateDevices(list []resourcev1.Device, perDevice bool, at *field.Path) (
 			errs = append(errs, validateLabel(c.CounterSet, counters.Index(j).Child("counterSet"))...)
 			errs = append(errs, validateCounters(c.Counters, resourcev1.ResourceSliceMaxCountersPerDeviceCounterConsumption, counters.Index(j).Child("counters"))...)
 		}
+		errs = append(errs, validateBinding(d, at)...)
 		if perDevice {
 			errs = append(errs, validateWhere(d.NodeName, d.NodeSelector, d.AllNodes, false,
 				"exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec", at)...)
 		} else if d.NodeName != nil || d.NodeSelector != nil || d.AllNodes != nil {
-			errs = append(errs, field.Invalid(at, nil, "`nodeName`, `nodeSelector` and `allNodes` may only be set when `perDeviceNodeSelection` is set to true in the ResourceSlice spec"))
+			errs = append(errs, field.Invalid(at, nil, "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec"))
 		}
+	}
+	return errs
+}
+
+// validateBinding wants conditions of success and of failure together, if there are any.
+func validateBinding(d *resourcev1.Device, at *field.Path) (errs field.ErrorList) {
+	for _, c := range []struct {
+		name string
+		list []string
+		most int
+	}{{"bindingConditions", d.BindingConditions, resourcev1.BindingConditionsMaxSize}, {"bindingFailureConditions", d.BindingFailureConditions, resourcev1.BindingFailureConditionsMaxSize}} {
+		errs = append(errs, atMost(len(c.list), c.most, at.Child(c.name))...)
+		for i, text := range c.list {
+			for _, msg := range validation.IsQualifiedName(text) {
+				errs = append(errs, field.Invalid(at.Child(c.name).Index(i), text, msg))
+			}
+		}
+	}
+	switch yes, no := len(d.BindingConditions) > 0, len(d.BindingFailureConditions) > 0; {
+	case yes && !no:
+		errs = append(errs, field.Invalid(at.Child("bindingFailureConditions"), nil, "bindingFailureConditions are required to use bindingConditions"))
+	case no && !yes:
+		errs = append(errs, field.Invalid(at.Child("bindingConditions"), nil, "bindingConditions are required to use bindingFailureConditions"))
 	}
 	return errs
 }

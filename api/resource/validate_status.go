@@ -1,13 +1,14 @@
 package resource
 
 import (
-	"fmt"
+	"regexp"
+	"slices"
 
 	resourcev1 "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -57,16 +58,55 @@ func validateResourceClaimStatus(c, old *resourcev1.ResourceClaim) (errs field.E
 		}
 		uids.Insert(string(r.UID))
 	}
-	for i, d := range c.Status.Devices {
-		at := at.Child("devices").Index(i)
-		errs = append(errs, validateDriverName(d.Driver, at.Child("driver"))...)
-		errs = append(errs, validatePoolName(d.Pool, at.Child("pool"))...)
-		errs = append(errs, validateLabel(d.Device, at.Child("device"))...)
-		errs = append(errs, metav1validation.ValidateConditions(d.Conditions, at.Child("conditions"))...)
-		for _, o := range c.Status.Devices[:i] {
-			if o.Driver == d.Driver && o.Pool == d.Pool && o.Device == d.Device && equality.Semantic.DeepEqual(o.ShareID, d.ShareID) {
-				errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s/%s/%s", d.Driver, d.Pool, d.Device)))
-			}
+	return append(errs, validateDeviceStatuses(c, at.Child("devices"))...)
+}
+
+var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+// validateDeviceStatuses checks what drivers say of the devices that the claim has.
+func validateDeviceStatuses(c *resourcev1.ResourceClaim, path *field.Path) (errs field.ErrorList) {
+	has, said := allocated(c.Status.Allocation), map[device]bool{}
+	for i, s := range c.Status.Devices {
+		at, d := path.Index(i), deviceOf(s.Driver, s.Pool, s.Device, s.ShareID)
+		errs = append(errs, validateDriverName(s.Driver, at.Child("driver"))...)
+		errs = append(errs, validatePoolName(s.Pool, at.Child("pool"))...)
+		errs = append(errs, validateLabel(s.Device, at.Child("device"))...)
+		if said[d] {
+			errs = append(errs, field.Duplicate(at, d))
+		}
+		said[d] = true
+		if !has[d] {
+			errs = append(errs, field.Invalid(at, d, "must be an allocated device in the claim"))
+		}
+		errs = append(errs, atMost(len(s.Conditions), resourcev1.AllocatedDeviceStatusMaxConditions, at.Child("conditions"))...)
+		errs = append(errs, metav1validation.ValidateConditions(s.Conditions, at.Child("conditions"))...)
+		if s.Data != nil && len(s.Data.Raw) > resourcev1.AllocatedDeviceStatusDataMaxLength {
+			errs = append(errs, field.TooLong(at.Child("data"), "", resourcev1.AllocatedDeviceStatusDataMaxLength))
+		}
+		if s.ShareID != nil && !uuid.MatchString(*s.ShareID) {
+			errs = append(errs, field.Invalid(at.Child("shareID"), *s.ShareID, "must be a lowercase UUID in 8-4-4-4-12 format"))
+		}
+		errs = append(errs, validateNetworkData(s.NetworkData, at.Child("networkData"))...)
+	}
+	return errs
+}
+
+func validateNetworkData(n *resourcev1.NetworkDeviceData, at *field.Path) (errs field.ErrorList) {
+	if n == nil {
+		return nil
+	}
+	if most := resourcev1.NetworkDeviceDataInterfaceNameMaxLength; len(n.InterfaceName) > most {
+		errs = append(errs, field.TooLong(at.Child("interfaceName"), "", most))
+	}
+	if most := resourcev1.NetworkDeviceDataHardwareAddressMaxLength; len(n.HardwareAddress) > most {
+		errs = append(errs, field.TooLong(at.Child("hardwareAddress"), "", most))
+	}
+	ips := at.Child("ips")
+	errs = append(errs, atMost(len(n.IPs), resourcev1.NetworkDeviceDataMaxIPs, ips)...)
+	for i, ip := range n.IPs {
+		errs = append(errs, validation.IsValidInterfaceAddress(ips.Index(i), ip)...)
+		if slices.Contains(n.IPs[:i], ip) {
+			errs = append(errs, field.Duplicate(ips.Index(i), ip))
 		}
 	}
 	return errs
