@@ -153,12 +153,12 @@ func validateDevices(list []resourcev1.Device, perDevice bool, at *field.Path) (
 
 // validateBinding wants conditions of success and of failure together, if there are any.
 func validateBinding(d *resourcev1.Device, at *field.Path) (errs field.ErrorList) {
-	for _, c := range []struct {
+	lists := []struct {
 		name string
 		list []string
 		most int
-	}{{"bindingConditions", d.BindingConditions, resourcev1.BindingConditionsMaxSize}, {"bindingFailureConditions", d.BindingFailureConditions, resourcev1.BindingFailureConditionsMaxSize}} {
-		errs = append(errs, atMost(len(c.list), c.most, at.Child(c.name))...)
+	}{{"bindingConditions", d.BindingConditions, resourcev1.BindingConditionsMaxSize}, {"bindingFailureConditions", d.BindingFailureConditions, resourcev1.BindingFailureConditionsMaxSize}}
+	for _, c := range lists {
 		for i, text := range c.list {
 			for _, msg := range validation.IsQualifiedName(text) {
 				errs = append(errs, field.Invalid(at.Child(c.name).Index(i), text, msg))
@@ -170,6 +170,9 @@ func validateBinding(d *resourcev1.Device, at *field.Path) (errs field.ErrorList
 		errs = append(errs, field.Invalid(at.Child("bindingFailureConditions"), nil, "bindingFailureConditions are required to use bindingConditions"))
 	case no && !yes:
 		errs = append(errs, field.Invalid(at.Child("bindingConditions"), nil, "bindingConditions are required to use bindingFailureConditions"))
+	}
+	for _, c := range lists {
+		errs = append(errs, atMost(len(c.list), c.most, at.Child(c.name))...)
 	}
 	return errs
 }

@@ -70,14 +70,16 @@ func validateDeviceStatuses(c *resourcev1.ResourceClaim, path *field.Path) (errs
 		at, d := path.Index(i), deviceOf(s.Driver, s.Pool, s.Device, s.ShareID)
 		errs = append(errs, validateDriverName(s.Driver, at.Child("driver"))...)
 		errs = append(errs, validatePoolName(s.Pool, at.Child("pool"))...)
-		errs = append(errs, validateLabel(s.Device, at.Child("device"))...)
-		if said[d] {
-			errs = append(errs, field.Duplicate(at, d))
+		for _, msg := range validation.IsDNS1123Label(s.Device) {
+			errs = append(errs, field.Invalid(at.Child("device"), s.Device, msg))
 		}
-		said[d] = true
 		if !has[d] {
 			errs = append(errs, field.Invalid(at, d, "must be an allocated device in the claim"))
 		}
+		if said[d] {
+			errs = append(errs, field.Duplicate(at, s))
+		}
+		said[d] = true
 		errs = append(errs, atMost(len(s.Conditions), resourcev1.AllocatedDeviceStatusMaxConditions, at.Child("conditions"))...)
 		errs = append(errs, metav1validation.ValidateConditions(s.Conditions, at.Child("conditions"))...)
 		if s.Data != nil && len(s.Data.Raw) > resourcev1.AllocatedDeviceStatusDataMaxLength {
@@ -95,19 +97,21 @@ func validateNetworkData(n *resourcev1.NetworkDeviceData, at *field.Path) (errs 
 	if n == nil {
 		return nil
 	}
+	ips := at.Child("ips")
+	for i, ip := range n.IPs {
+		errs = append(errs, validation.IsValidInterfaceAddress(ips.Index(i), ip)...)
+	}
 	if most := resourcev1.NetworkDeviceDataInterfaceNameMaxLength; len(n.InterfaceName) > most {
 		errs = append(errs, field.TooLong(at.Child("interfaceName"), "", most))
 	}
-	if most := resourcev1.NetworkDeviceDataHardwareAddressMaxLength; len(n.HardwareAddress) > most {
-		errs = append(errs, field.TooLong(at.Child("hardwareAddress"), "", most))
-	}
-	ips := at.Child("ips")
 	errs = append(errs, atMost(len(n.IPs), resourcev1.NetworkDeviceDataMaxIPs, ips)...)
 	for i, ip := range n.IPs {
-		errs = append(errs, validation.IsValidInterfaceAddress(ips.Index(i), ip)...)
 		if slices.Contains(n.IPs[:i], ip) {
 			errs = append(errs, field.Duplicate(ips.Index(i), ip))
 		}
+	}
+	if most := resourcev1.NetworkDeviceDataHardwareAddressMaxLength; len(n.HardwareAddress) > most {
+		errs = append(errs, field.TooLong(at.Child("hardwareAddress"), "", most))
 	}
 	return errs
 }
