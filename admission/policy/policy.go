@@ -4,6 +4,7 @@
 //
 //	policy.go   policies, bindings, params     validating.go  what a policy decides
 //	check.go    do expressions compile         mutating.go    what a policy changes
+//	typecheck.go  do they fit the types
 package policy
 
 import (
