@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -101,7 +102,11 @@ func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
 			continue
 		}
 		compiled := of(p, policy, func() *mutating { return newMutating(policy) })
+		start := time.Now()
 		meant, changed, err := p.change(ctx, compiled, b, a)
+		if meant || err != nil {
+			p.Metrics.changed(policy.Name, b.Name, err, time.Since(start))
+		}
 		if err != nil && fails(policy.Spec.FailurePolicy) {
 			return refuse(a, policy.Name, b.Name, err)
 		} else if err != nil {

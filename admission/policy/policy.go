@@ -4,7 +4,7 @@
 //
 //	policy.go   policies, bindings, params     validating.go  what a policy decides
 //	check.go    do expressions compile         mutating.go    what a policy changes
-//	typecheck.go  do they fit the types
+//	access.go   who may use which params       typecheck.go   do expressions fit the types
 package policy
 
 import (
@@ -42,9 +42,10 @@ type Policies struct {
 	World              matching.World
 	Authz              authz.Authorizer
 	// Kind is the record of a kind of params, or nil; Params lists its objects ("" is all namespaces).
-	Kind   func(schema.GroupVersionKind) *api.Info
-	Params func(i *api.Info, namespace string) []api.Object
-	Log    *slog.Logger
+	Kind    func(schema.GroupVersionKind) *api.Info
+	Params  func(i *api.Info, namespace string) []api.Object
+	Log     *slog.Logger
+	Metrics *Metrics
 
 	compiled sync.Map // made of policies and bindings, by UID
 }
