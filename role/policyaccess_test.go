@@ -1,16 +1,21 @@
 package role_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/pki"
 )
@@ -127,5 +132,63 @@ func TestPolicyMetrics(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPolicyBypass: who may, leaves a policy out until a time; it is on record that somebody did.
+func TestPolicyBypass(t *testing.T) {
+	p := api(t)
+	ns := p.namespace(t)
+	name, _ := p.bind(t, ns, admissionregistrationv1.ValidatingAdmissionPolicySpec{MatchConstraints: policyRules("CREATE", "configmaps"),
+		Validations: []admissionregistrationv1.Validation{{Expression: "false"}}}, admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{})
+	c := p.typed.AdmissionregistrationV1()
+	mutating := &admissionregistrationv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: ns}, Spec: admissionregistrationv1.MutatingAdmissionPolicySpec{
+		MatchConstraints: policyRules("CREATE", "secrets"), ReinvocationPolicy: "Never",
+		Mutations: []admissionregistrationv1.Mutation{{PatchType: "JSONPatch", JSONPatch: &admissionregistrationv1.JSONPatch{Expression: `[JSONPatch{op: "remove", path: "/nothing"}]`}}}}}
+	must(c.MutatingAdmissionPolicies().Create(t.Context(), mutating, metav1.CreateOptions{}))(t)
+	must(c.MutatingAdmissionPolicyBindings().Create(t.Context(), &admissionregistrationv1.MutatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: ns},
+		Spec: admissionregistrationv1.MutatingAdmissionPolicyBindingSpec{PolicyName: ns, MatchResources: &admissionregistrationv1.MatchResources{NamespaceSelector: here(ns)}}}, metav1.CreateOptions{}))(t)
+	t.Cleanup(func() {
+		if err := errors.Join(c.MutatingAdmissionPolicyBindings().Delete(context.Background(), ns, metav1.DeleteOptions{}), c.MutatingAdmissionPolicies().Delete(context.Background(), ns, metav1.DeleteOptions{})); err != nil {
+			t.Error(err)
+		}
+	})
+	refused := func() string {
+		_, first := p.typed.CoreV1().ConfigMaps(ns).Create(t.Context(), configMap("c", "k", "v"), metav1.CreateOptions{DryRun: []string{"All"}})
+		_, second := p.typed.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{DryRun: []string{"All"}})
+		return fmt.Sprintf("%v %v", first != nil, second != nil)
+	}
+	if got := refused(); got != "true true" {
+		t.Fatalf("before: refused %s", got)
+	}
+	set := func(c client.Client, until time.Time) error {
+		patch := map[string]any{"metadata": map[string]any{"annotations": map[string]any{admission.Bypass: until.UTC().Format(time.RFC3339)}}}
+		_, first := client.ValidatingAdmissionPolicies.Merge(t.Context(), c, "", name, "", patch)
+		_, second := client.MutatingAdmissionPolicies.Merge(t.Context(), c, "", ns, "", patch)
+		if (first == nil) != (second == nil) {
+			t.Errorf("got %v and %v", first, second)
+		}
+		return first
+	}
+	system := p.Client("system:apiserver", pki.MastersGroup)
+	user := "editor-" + ns
+	role := must(client.ClusterRoles.Create(t.Context(), system, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: ns + "-"},
+		Rules: []rbacv1.PolicyRule{{Verbs: []string{"get", "patch", "update"}, APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"*"}}}}))(t)
+	must(client.ClusterRoleBindings.Create(t.Context(), system, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name}, Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: user}}}))(t)
+	if err := set(p.Client(user), time.Now().Add(time.Minute)); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not bypass policies") {
+		t.Errorf("who may only write: %v", err)
+	}
+	if err := set(system, time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if got := refused(); got != "false false" {
+		t.Errorf("bypassed: refused %s", got)
+	}
+	if err := set(system, time.Now().Add(-time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if got := refused(); got != "true true" {
+		t.Errorf("after: refused %s", got)
 	}
 }

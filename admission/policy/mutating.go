@@ -34,12 +34,13 @@ import (
 type mutating struct {
 	policy     *admissionv1.MutatingAdmissionPolicy
 	target     target
+	bypass     time.Time               // until then it is not asked
 	conditions matchconditions.Matcher // nil: none
 	patches    []patch.Patcher
 }
 
 func newMutating(p *admissionv1.MutatingAdmissionPolicy) *mutating {
-	m := &mutating{policy: p, target: newTarget(p.Spec.MatchConstraints, false)}
+	m := &mutating{policy: p, target: newTarget(p.Spec.MatchConstraints, false), bypass: admission.BypassedUntil(p)}
 	c, err := cel.NewCompositedCompiler(expression.Environment())
 	if err != nil {
 		m.target.err = err
@@ -102,6 +103,9 @@ func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
 			continue
 		}
 		compiled := of(p, policy, func() *mutating { return newMutating(policy) })
+		if p.bypassed(compiled.bypass, policy.Name, b.Name, a) {
+			continue
+		}
 		start := time.Now()
 		meant, changed, err := p.change(ctx, compiled, b, a)
 		if meant || err != nil {

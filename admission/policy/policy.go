@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -45,6 +46,7 @@ type Policies struct {
 	Kind    func(schema.GroupVersionKind) *api.Info
 	Params  func(i *api.Info, namespace string) []api.Object
 	Log     *slog.Logger
+	Now     func() time.Time
 	Metrics *Metrics
 
 	compiled sync.Map // made of policies and bindings, by UID
@@ -98,6 +100,15 @@ func exempted(ctx context.Context, a *admission.Attributes) bool {
 		return slices.Contains([]string{"localsubjectaccessreviews", "selfsubjectaccessreviews", "subjectaccessreviews", "selfsubjectrulesreviews"}, a.Info.Resource)
 	}
 	return false
+}
+
+// bypassed tells whether a policy is left out now, and notes it.
+func (p *Policies) bypassed(until time.Time, policy, binding string, a *admission.Attributes) bool {
+	if until.IsZero() || !p.Now().Before(until) {
+		return false
+	}
+	a.Note("bypassed.policy.admission.lighter-k8s.io/"+policy, binding)
+	return true
 }
 
 // target says which requests a policy or binding means.

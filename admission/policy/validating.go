@@ -39,6 +39,7 @@ var (
 type validating struct {
 	policy      *admissionv1.ValidatingAdmissionPolicy
 	target      target
+	bypass      time.Time               // until then it is not asked
 	conditions  matchconditions.Matcher // nil: none
 	validations cel.ConditionEvaluator
 	messages    map[int]cel.ConditionEvaluator
@@ -46,7 +47,7 @@ type validating struct {
 }
 
 func newValidating(p *admissionv1.ValidatingAdmissionPolicy) *validating {
-	v := &validating{policy: p, target: newTarget(p.Spec.MatchConstraints, false), messages: map[int]cel.ConditionEvaluator{}}
+	v := &validating{policy: p, target: newTarget(p.Spec.MatchConstraints, false), bypass: admission.BypassedUntil(p), messages: map[int]cel.ConditionEvaluator{}}
 	c, err := cel.NewCompositedCompiler(expression.Environment())
 	if err != nil {
 		v.target.err = err
@@ -117,6 +118,9 @@ func (p *Policies) validate(ctx context.Context, a *admission.Attributes) error 
 			continue
 		}
 		v := of(p, policy, func() *validating { return newValidating(policy) })
+		if p.bypassed(v.bypass, policy.Name, b.Name, a) {
+			continue
+		}
 		start := time.Now()
 		found, meant, err := p.bound(ctx, v, b, a, notes)
 		took := time.Since(start)

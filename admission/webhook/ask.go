@@ -47,6 +47,15 @@ func (w *Webhooks) meant(ctx context.Context, h *hook, a *admission.Attributes) 
 	return i, nil
 }
 
+// bypassed tells whether the webhook is left out now, and notes it.
+func (w *Webhooks) bypassed(h *hook, a *admission.Attributes) bool {
+	if h.bypass.IsZero() || !w.Now().Before(h.bypass) {
+		return false
+	}
+	a.Note("bypassed.webhook.admission.lighter-k8s.io/"+h.configuration.GetName(), h.name)
+	return true
+}
+
 // failure is a webhook that could not be asked, or gave no answer that can be read.
 type failure struct {
 	hook *hook
