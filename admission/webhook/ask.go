@@ -122,7 +122,7 @@ func (w *Webhooks) settle(ctx context.Context, h *hook, index int, a *admission.
 		if h.mutating {
 			kind = "mutating"
 		}
-		a.Note("failed-open."+kind+".webhook.admission.k8s.io/"+round(a.Second, index), h.name)
+		a.Note("failed-open."+kind+".webhook.admission.k8s.io/"+call(a.Second, index), h.name)
 		w.Log.Warn("webhook could not be asked, the request goes on", "object", h.configuration.GetName(), "webhook", h.name, "err", f.err)
 		return nil
 	}
@@ -161,8 +161,8 @@ func code(err error) string {
 	return "500"
 }
 
-// round is how the audit trail numbers calls.
-func round(second bool, index int) string {
+// call is how the audit trail numbers calls.
+func call(second bool, index int) string {
 	n := 0
 	if second {
 		n = 1
