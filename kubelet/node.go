@@ -119,7 +119,7 @@ func (n *node) run(ctx context.Context) error {
 	for {
 		wait := statusCheck
 		if err := n.update(ctx); err != nil && ctx.Err() == nil {
-			n.k.Logger.Debug("node status", "node", n.k.NodeName, "err", err)
+			n.k.Logger.Warn("node status is not written", "node", n.k.NodeName, "err", err)
 			wait = time.Second
 		}
 		if !n.ready {

@@ -100,7 +100,8 @@ func validateBundleFile(r *corev1.ClusterTrustBundleProjection, at *field.Path) 
 		if *r.Name == "" {
 			errs = append(errs, field.Required(name, "must be a valid object name"))
 		}
-		for _, msg := range api.DNSSubdomain(*r.Name) {
+		// As bundles are named: the signer's name and colons may stand before it.
+		for _, msg := range api.DNSSubdomain((*r.Name)[strings.LastIndexByte(*r.Name, ':')+1:]) {
 			errs = append(errs, field.Invalid(name, *r.Name, "not a valid clustertrustbundlename: "+msg))
 		}
 	case r.SignerName != nil:

@@ -108,8 +108,8 @@ func resourceValue(name corev1.ResourceName, q resource.Quantity, path *field.Pa
 		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
 	}
 	if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
-		// An amount of huge pages is a number of such pages.
-		if page, err := resource.ParseQuantity(size); err == nil && page.Sign() > 0 && (q.Sign() == 0 || q.Value()%page.Value() != 0) {
+		// An amount of huge pages is a number of such pages; nodes without any say 0.
+		if page, err := resource.ParseQuantity(size); err == nil && page.Sign() > 0 && q.Value()%page.Value() != 0 {
 			return field.ErrorList{field.Invalid(path, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), name))}
 		}
 	}
