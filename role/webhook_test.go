@@ -523,6 +523,21 @@ func TestWebhookConditions(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is counted", func(t *testing.T) {
+		ns := p.namespace(t)
+		named := func(h *admissionregistrationv1.ValidatingWebhook) { h.Name = ns + ".example.com" }
+		p.validating(t, ns, newHook(t, deny), []admissionregistrationv1.RuleWithOperations{rule("CREATE", "configmaps")}, cond("object.metadata.name != 'c'"), named)
+		if _, err := p.typed.CoreV1().ConfigMaps(ns).Create(ctx, configMap("c", "k", "v"), metav1.CreateOptions{}); err != nil {
+			t.Error(err)
+		}
+		got := string(p.as(t, "admin").do(t, "GET", "/metrics", "").body)
+		for _, name := range []string{"exclusions_total", "evaluation_seconds_count"} {
+			want := "apiserver_admission_match_condition_" + name + `{kind="webhook",name="` + ns + `.example.com",operation="CREATE",type="validating"} 1`
+			if !strings.Contains(got, want) {
+				t.Errorf("no %s", want)
+			}
+		}
+	})
 	t.Run("conditions that do not compile", func(t *testing.T) {
 		c := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "bad"}, Webhooks: []admissionregistrationv1.ValidatingWebhook{{Name: "a.example.com",
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1")}, SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"}}}}

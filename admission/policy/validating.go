@@ -250,7 +250,8 @@ func (p *Policies) annotate(_ context.Context, v *validating, evaluate func() ([
 		}
 		if text, ok := r.EvalResult.Value().(string); ok && strings.TrimSpace(text) != "" {
 			key := v.policy.Name + "/" + v.policy.Spec.AuditAnnotations[n].Key
-			notes[key] = append(notes[key], strings.TrimSpace(text)[:min(len(strings.TrimSpace(text)), longestNote)])
+			text = strings.TrimSpace(text)
+			notes[key] = append(notes[key], strings.ToValidUTF8(text[:min(len(text), longestNote)], ""))
 		}
 	}
 	return nil

@@ -35,10 +35,11 @@ func (w *Webhooks) meant(ctx context.Context, h *hook, a *admission.Attributes) 
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	got := h.conditions().Match(ctx, expression.Attributes(a, v), nil, expression.Judge{Authorizer: w.Authz})
+	conditions, start := h.conditions(), time.Now()
+	got := conditions.Match(ctx, expression.Attributes(a, v), nil, expression.Judge{Authorizer: w.Authz})
+	w.Metrics.judged(h, a, time.Since(start), got.Matches, got.Error)
 	switch {
 	case got.Error != nil:
-		w.Metrics.conditionFailed(h, a)
 		forbidden := apierrors.NewForbidden(a.Info.GroupResource(), a.Name, fmt.Errorf("match condition error for webhook %s: %w", h.name, got.Error))
 		return nil, forbidden
 	case !got.Matches:
