@@ -14,7 +14,7 @@ func ClusterTrustBundleAttest(judge authz.Authorizer) Plugin {
 		if a.Operation != Create && a.Operation != Update {
 			return nil
 		}
-		bundle, ok := a.Object.(*certificatesv1.ClusterTrustBundle)
+		bundle, ok := a.Info.AsStored(a.Object).(*certificatesv1.ClusterTrustBundle)
 		if !ok || bundle.Spec.SignerName == "" {
 			return nil
 		}

@@ -53,7 +53,7 @@ func NodeRestriction(views NodeRestrictionViews) Plugin {
 			}
 		case "podcertificaterequests.certificates.k8s.io":
 			if a.Operation == Create {
-				return restrictCertificate(a.Object.(*certificatesv1.PodCertificateRequest), node, views, refuse)
+				return restrictCertificate(a.Info.AsStored(a.Object).(*certificatesv1.PodCertificateRequest), node, views, refuse)
 			}
 		case "csinodes.storage.k8s.io":
 			if a.Name != "" && a.Name != node {

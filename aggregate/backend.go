@@ -51,6 +51,12 @@ type Backend struct {
 	err     error // why it is not available
 	known   apidiscoveryv2.APIVersionDiscovery
 	openapi string
+
+	v2 struct { // its OpenAPI v2 document, as it was sent last
+		sync.Mutex
+		document []byte
+		tag      string
+	}
 }
 
 // found is what a backend says of itself.

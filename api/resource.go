@@ -234,6 +234,7 @@ type Info struct {
 // stored as JSON, in any of the definition's versions: what Stored has is that, and says its version itself.
 type Custom struct {
 	Definition string // the name of its CustomResourceDefinition
+	Revision   string // tells that definition, in this generation, from all others
 	Versions   []*Info
 	Deprecated string // the warning to whoever uses this version; "": it is not deprecated
 	Leaving    bool   // the definition is being deleted
@@ -289,6 +290,9 @@ func Define[T Object](r Resource[T]) *Info {
 		i.Load = func(o Object) (Object, error) { return r.Load(o) }
 	}
 	i.NewList = listMaker(schema.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: i.ListKind})
+	if i.Deprecated == "" && r.StoredIn == nil {
+		i.Deprecated = lifecycle(i)
+	}
 	i.Default = one(r.Default)
 	if r.Decoded != nil {
 		i.Decoded = one(r.Decoded)

@@ -92,6 +92,7 @@ var serverKnobs = []knob{
 	text("authorization-webhook-version", "v1beta1", "version of the SubjectAccessReview that it is sent: v1 or v1beta1", func(c *config.Config) *string { return &c.Server.Authorization.Webhook.Version }),
 	text("authorization-webhook-cache-authorized-ttl", "5m", "how long it counts that it allowed", func(c *config.Config) *string { return &c.Server.Authorization.Webhook.AuthorizedTTL }),
 	text("authorization-webhook-cache-unauthorized-ttl", "30s", "how long it counts that it did not", func(c *config.Config) *string { return &c.Server.Authorization.Webhook.UnauthorizedTTL }),
+	pairs("runtime-config", "built-in versions and resources to serve or not, name=true|false: api/all, api/ga, api/beta, api/alpha, <group>/<version> (v1 is the core group's), <group>/<version>/<resource>", func(c *config.Config) *map[string]string { return &c.Server.RuntimeConfig }),
 	list("disable-admission-plugins", "admission plugins to leave out, such as DenyServiceExternalIPs", func(c *config.Config) *[]string { return &c.Server.DisableAdmission }),
 	list("disable", "parts to leave out: scheduler, controllers, cloud-controllers", func(c *config.Config) *[]string { return &c.Server.Disable }),
 	text("pod-cidr", "10.244.0.0/16", "network of all pods; each node gets a /24 of it", func(c *config.Config) *string { return &c.Server.PodCIDR }),

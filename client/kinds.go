@@ -68,9 +68,10 @@ var (
 	FlowSchemas                 = cluster[*flowcontrolv1.FlowSchema]("flowcontrol.apiserver.k8s.io", "v1", "flowschemas")
 	PriorityLevelConfigurations = cluster[*flowcontrolv1.PriorityLevelConfiguration]("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations")
 
-	StorageClasses    = cluster[*storagev1.StorageClass]("storage.k8s.io", "v1", "storageclasses")
-	CSINodes          = cluster[*storagev1.CSINode]("storage.k8s.io", "v1", "csinodes")
-	VolumeAttachments = cluster[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments")
+	VolumeAttributesClasses = cluster[*storagev1.VolumeAttributesClass]("storage.k8s.io", "v1", "volumeattributesclasses")
+	StorageClasses          = cluster[*storagev1.StorageClass]("storage.k8s.io", "v1", "storageclasses")
+	CSINodes                = cluster[*storagev1.CSINode]("storage.k8s.io", "v1", "csinodes")
+	VolumeAttachments       = cluster[*storagev1.VolumeAttachment]("storage.k8s.io", "v1", "volumeattachments")
 
 	Roles               = namespaced[*rbacv1.Role]("rbac.authorization.k8s.io", "v1", "roles")
 	RoleBindings        = namespaced[*rbacv1.RoleBinding]("rbac.authorization.k8s.io", "v1", "rolebindings")

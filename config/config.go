@@ -47,6 +47,8 @@ type Server struct {
 
 	Etcd    Etcd     `json:"etcd,omitempty"`
 	Disable []string `json:"disable,omitempty"` // parts to leave out: scheduler, controllers, cloud-controllers
+	// RuntimeConfig says which built-in versions and resources are served: "api/beta": "true", "batch/v1/cronjobs": "false".
+	RuntimeConfig map[string]string `json:"runtimeConfig,omitempty"`
 	// DisableAdmission leaves admission plugins out, by Kubernetes' names for them.
 	DisableAdmission []string `json:"disableAdmissionPlugins,omitempty"`
 

@@ -134,7 +134,7 @@ func (d *definition) version(crd *apiextensionsv1.CustomResourceDefinition, spec
 	v := &version{of: d, name: spec.Name, info: i}
 	d.all[spec.Name] = v
 	i.Stored = d.stored
-	i.Custom = &api.Custom{Definition: d.name, Leaving: d.leaving, Receive: v.receive, Read: v.read, Schema: v.openapi}
+	i.Custom = &api.Custom{Definition: d.name, Revision: fmt.Sprintf("%s/%d", d.uid, d.reads), Leaving: d.leaving, Receive: v.receive, Read: v.read, Schema: v.openapi}
 	if d.convert.asks {
 		i.Custom.Warm = v.warm
 	}

@@ -50,6 +50,7 @@ func (r *Registry) charge(req Request, obj, old api.Object) ([]store.Op, error) 
 
 // charged is the quota after the write; nil: it stays as it is. The error says why it cannot bear the write.
 func (r *Registry) charged(req Request, q *corev1.ResourceQuota, obj, old api.Object) (*corev1.ResourceQuota, error) {
+	obj, old = req.Info.AsStored(obj), req.Info.AsStored(old)
 	hard := q.Status.Hard
 	if len(hard) == 0 {
 		hard = q.Spec.Hard

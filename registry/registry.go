@@ -195,7 +195,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	}
 	errs = append(errs, i.Validate(obj, nil)...)
 	if check := r.checks[i.StoreKey]; check != nil {
-		errs = append(errs, check(obj, nil)...)
+		errs = append(errs, check(i.AsStored(obj), nil)...)
 	}
 	if len(errs) > 0 {
 		return nil, invalid(i, obj.GetName(), errs)

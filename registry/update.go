@@ -146,7 +146,7 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		r.generation(i, obj, old)
 		errs = i.ValidateUpdate(req.Subresource, obj, old)
 		if check := r.checks[i.StoreKey]; check != nil {
-			errs = append(errs, check(obj, old)...)
+			errs = append(errs, check(i.AsStored(obj), i.AsStored(old))...)
 		}
 	}
 	errs = append(validation.ValidateObjectMetaAccessorUpdate(api.Doubtful(obj), old, field.NewPath("metadata")), errs...)

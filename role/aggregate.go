@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/aggregate"
-	"github.com/lighter-k8s/lighter/api/builtin"
+	"github.com/lighter-k8s/lighter/apiserver/openapi"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/pki"
@@ -25,11 +25,14 @@ func (s *Server) aggregation(certificate *pki.Rotating) *aggregate.Services {
 		Now: time.Now, Address: s.backendAddress, Certificate: certificate}
 	a.Publish = func(versions []aggregate.Version) {
 		s.API.SetOthers(versions)
-		documents := map[string]string{}
+		documents := map[string]openapi.Other{}
 		for _, v := range versions {
-			if v.OpenAPI != "" {
-				documents["apis/"+v.Group+"/"+v.Version] = v.OpenAPI
-			}
+			documents["apis/"+v.Group+"/"+v.Version] = openapi.Other{URL: v.OpenAPI, V2: func(ctx context.Context) ([]byte, string) {
+				if b := a.Backend(v.GroupVersion); b != nil {
+					return b.V2(ctx)
+				}
+				return nil, ""
+			}}
 		}
 		s.openapi.SetOthers(documents)
 	}
@@ -57,7 +60,7 @@ func (s *Server) backendAddress(ctx context.Context, namespace, name string, por
 
 // local is what this server serves itself, built-in groups first.
 func (s *Server) local() (out []aggregate.Local) {
-	for n, g := range builtin.Groups() {
+	for n, g := range s.builtin.Groups {
 		for m, v := range g.Versions {
 			out = append(out, aggregate.Local{GroupVersion: schema.GroupVersion{Group: g.Name, Version: v},
 				GroupPriority: int32(18000 - 100*n), Priority: int32(15 + len(g.Versions) - 1 - m)})

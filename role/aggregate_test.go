@@ -48,6 +48,8 @@ func openHarbour(t *testing.T, p *plane, name string) *harbour {
 		APIResources: []metav1.APIResource{{Name: "boats", SingularName: "boat", Namespaced: true, Kind: "Boat", Verbs: metav1.Verbs{"get", "list"}}, {Name: "boats/status", Namespaced: true, Kind: "Boat", Verbs: metav1.Verbs{"get"}}}}))
 	mux.Handle("/openapi/v3", answer(map[string]any{"paths": map[string]any{"apis/sea.example.com/v1": map[string]string{"serverRelativeURL": "/openapi/v3/apis/sea.example.com/v1?hash=X"}}}))
 	mux.Handle("/openapi/v3/apis/sea.example.com/v1", answer(map[string]string{"openapi": "3.0.0", "hash": "X"}))
+	mux.Handle("/openapi/v2", answer(map[string]any{"swagger": "2.0", "info": map[string]string{"title": "sea", "version": "1"},
+		"paths": map[string]any{"/apis/sea.example.com/v1/boats": map[string]any{"get": map[string]any{"operationId": "listBoats", "responses": map[string]any{}}}}}))
 	mux.HandleFunc("/apis/sea.example.com/v1/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{"path": r.URL.RequestURI(), "user": r.Header.Get("X-Remote-User"), "groups": r.Header.Values("X-Remote-Group"),
@@ -122,6 +124,9 @@ func TestAggregation(t *testing.T) {
 	}
 	if a := admin.do(t, "GET", "/apis", "", "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"); !strings.Contains(string(a.body), `"name":"sea.example.com"`) || !strings.Contains(string(a.body), `"resource":"boats"`) {
 		t.Errorf("discovery: %s", a.body)
+	}
+	if a := admin.do(t, "GET", "/openapi/v2", ""); !strings.Contains(string(a.body), `"listBoats"`) || !strings.Contains(string(a.body), "/api/v1/pods") {
+		t.Errorf("OpenAPI v2 of the backend is not merged: HTTP %d, %d bytes", a.code, len(a.body))
 	}
 	if a := admin.do(t, "GET", "/openapi/v3", ""); !strings.Contains(string(a.body), `/openapi/v3/apis/sea.example.com/v1?hash=X`) {
 		t.Errorf("OpenAPI: %s", a.body)

@@ -14,6 +14,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/remote"
 	"github.com/lighter-k8s/lighter/config"
@@ -59,7 +60,7 @@ func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources()}
+	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources(builtin.All())}
 	if o.podCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lighter-k8s/lighter/admission"
-	"github.com/lighter-k8s/lighter/api/builtin"
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/cloud"
@@ -68,7 +68,7 @@ func (s *Server) parts(ctx context.Context) error {
 	if !off("controllers") {
 		lead(controllersLease, pki.ControllersUser, func(ctx context.Context, g *errgroup.Group, f fence) {
 			podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
-			runControllers(ctx, g, s.env(f), controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(),
+			runControllers(ctx, g, s.env(f), controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(s.builtin.All),
 				grace: time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second})
 			tokens := s.envOf(f, pki.ControllersUser, "tokens-controller")
 			g.Go(func() error { return tokens.Events.Run(ctx) })
@@ -150,6 +150,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"resourcequota-controller", func(ctx context.Context, env controller.Env) error { return resourcequota.Run(ctx, env, o.resources) }},
 		{"pvc-protection-controller", volumeprotection.RunClaims},
 		{"pv-protection-controller", volumeprotection.RunVolumes},
+		{"volumeattributesclass-protection-controller", volumeprotection.RunClasses},
 	}
 	if o.ca != nil {
 		parts = append(parts, part{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, o.ca) }})
@@ -206,10 +207,10 @@ func newEnv(c client.Client, log *slog.Logger, component string) controller.Env 
 	return controller.Env{Client: c, Log: log, Now: time.Now, Events: client.NewRecorder(c, log, component, "", time.Now)}
 }
 
-// resources are all kinds that objects of users can be of.
-func resources() (out []client.Resource) {
-	for _, i := range builtin.All() {
-		if i.Virtual || !slices.Contains(i.Verbs, "list") || !slices.Contains(i.Verbs, "delete") {
+// resources are all kinds that objects of users can be of; what --runtime-config serves in a further version comes once.
+func resources(infos []*api.Info) (out []client.Resource) {
+	for _, i := range infos {
+		if further := i.Stored != i && i.Deprecated != ""; further || i.Virtual || !slices.Contains(i.Verbs, "list") || !slices.Contains(i.Verbs, "delete") {
 			continue
 		}
 		out = append(out, client.Resource{GroupVersionResource: i.GroupVersionResource, Kind: i.Kind, Namespaced: i.Namespaced, New: func() client.Object { return i.New() }})

@@ -78,10 +78,11 @@ type Server struct {
 	member     *member    // of the servers' own etcd; nil: the store is another
 	identity   string     // among several servers
 	wellness   wellness
-	given      *pki.Given                    // the API's certificate that somebody else looks after
-	clients    []*x509.Certificate           // further authorities of clients
-	clientsPEM []byte                        // the same
-	keeper     pki.Keeper                    // of all that is renewed while the server runs
+	given      *pki.Given          // the API's certificate that somebody else looks after
+	clients    []*x509.Certificate // further authorities of clients
+	clientsPEM []byte              // the same
+	keeper     pki.Keeper          // of all that is renewed while the server runs
+	builtin    builtin.Choice
 	news       *client.Recorder              // of what happens to admission itself
 	measures   []prometheus.Collector        // of parts that are made before the API
 	runs       []func(context.Context) error // what follows files for as long as the server runs
@@ -102,7 +103,10 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	if s.PKI, err = openPKI(c); err != nil {
 		return nil, err
 	}
-	infos := builtin.All()
+	if s.builtin, err = builtin.Choose(c.Server.RuntimeConfig); err != nil {
+		return nil, fmt.Errorf("--runtime-config: %w", err)
+	}
+	infos := s.builtin.All
 	if err := finishRestore(dir, log); err != nil {
 		return nil, err
 	}
@@ -157,14 +161,14 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	}
 
 	var groups []apiserver.Group
-	for _, g := range builtin.Groups() {
+	for _, g := range s.builtin.Groups {
 		groups = append(groups, apiserver.Group(g))
 	}
 	if s.audit, err = openAudit(c, log); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
 	s.Direct.Audit = s.audit
-	s.API = apiserver.New(infos, groups)
+	s.API = apiserver.New(s.builtin.Served, groups)
 	s.API.Audit = s.audit
 	s.API.Flow = flow.New(ctx, flow.Seats, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
 	s.API.Measure(s.API.Flow)
@@ -173,7 +177,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(s.measures...)
 	s.API.Measure(append(s.encryption.metrics.all(), s.snapshots.last, s.snapshots.failed)...)
-	s.openapi = openapi.New(infos, s.Version)
+	s.openapi = openapi.New(s.builtin.Served, s.Version)
 	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
 	s.API.Several = s.several()
 	if s.member != nil {

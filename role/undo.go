@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/api"
-	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/backup"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/pki"
@@ -228,9 +227,9 @@ func (s *Server) fromBackup(ctx context.Context, path string, keys []string, exa
 // infos are all resources that are served now, custom ones in each of their versions.
 func (s *Server) infos() []*api.Info {
 	if all := s.custom.Load(); all != nil {
-		return append(builtin.All(), *all...)
+		return append(slices.Clip(s.builtin.All), *all...)
 	}
-	return builtin.All()
+	return s.builtin.All
 }
 
 // kept tells whether objects are looked for under the record: of a custom resource, under its first version's.

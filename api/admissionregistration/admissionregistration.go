@@ -4,6 +4,8 @@ package admissionregistration
 
 import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionv1alpha1 "k8s.io/api/admissionregistration/v1alpha1"
+	admissionv1beta1 "k8s.io/api/admissionregistration/v1beta1"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -12,6 +14,14 @@ import (
 var All = []*api.Info{
 	MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
 	ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+}
+
+// Further are those of other versions, served when they are asked for (--runtime-config).
+var Further = []*api.Info{
+	api.Renamed[*admissionv1beta1.MutatingAdmissionPolicy](MutatingAdmissionPolicy, "v1beta1"),
+	api.Renamed[*admissionv1beta1.MutatingAdmissionPolicyBinding](MutatingAdmissionPolicyBinding, "v1beta1"),
+	api.Renamed[*admissionv1alpha1.MutatingAdmissionPolicy](MutatingAdmissionPolicy, "v1alpha1"),
+	api.Renamed[*admissionv1alpha1.MutatingAdmissionPolicyBinding](MutatingAdmissionPolicyBinding, "v1alpha1"),
 }
 
 const group, version = admissionv1.GroupName, "v1"

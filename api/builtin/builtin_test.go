@@ -147,7 +147,7 @@ func TestStoreKeysAreKubernetesOwn(t *testing.T) {
 		"replicationcontrollers": "controllers", "customresourcedefinitions": "apiextensions.k8s.io/customresourcedefinitions",
 		"apiservices": "apiregistration.k8s.io/apiservices",
 	}
-	for _, i := range All() {
+	for _, i := range slices.Concat(All(), Further()) {
 		if want := cmp.Or(keys[i.Resource], i.Resource); i.StoreKey != want {
 			t.Errorf("%s is stored under %q, want %q", i.GroupVersionResource, i.StoreKey, want)
 		}
@@ -161,7 +161,7 @@ func TestStoredVersionsAreKubernetesOwn(t *testing.T) {
 		"clustertrustbundles": "certificates.k8s.io/v1beta1", "podcertificaterequests": "certificates.k8s.io/v1beta1",
 		"devicetaintrules": "resource.k8s.io/v1beta2", "storageversionmigrations": "storagemigration.k8s.io/v1beta1",
 	}
-	for _, i := range All() {
+	for _, i := range slices.Concat(All(), Further()) {
 		if i.Virtual {
 			continue
 		}
@@ -171,7 +171,7 @@ func TestStoredVersionsAreKubernetesOwn(t *testing.T) {
 			continue
 		}
 		_, version, kind, err := api.RawStored(value)
-		if want := cmp.Or(versions[i.Resource], i.GroupVersion().String()); err != nil || version != want || kind != i.Stored.Kind {
+		if want := cmp.Or(versions[i.Resource], i.Stored.GroupVersion().String()); err != nil || version != want || kind != i.Stored.Kind {
 			t.Errorf("%s is stored as %s %s (%v), want %s", i.GroupVersionResource, version, kind, err, want)
 		}
 		if _, err := api.DecodeStored(i, value); err != nil {
@@ -194,7 +194,7 @@ func TestOlderStoredVersionsAreTheSame(t *testing.T) {
 		"clustertrustbundles": certificatesv1beta1.ClusterTrustBundle{}, "podcertificaterequests": certificatesv1beta1.PodCertificateRequest{},
 		"devicetaintrules": resourcev1beta2.DeviceTaintRule{}, "storageversionmigrations": storagemigrationv1beta1.StorageVersionMigration{},
 	}
-	for _, i := range All() {
+	for _, i := range slices.Concat(All(), Further()) {
 		if i.StoredAs == "" {
 			continue
 		}
@@ -232,7 +232,7 @@ func form(t reflect.Type, path []string) (out []string) {
 
 // Every record makes objects, lists and columns without help.
 func TestRecordsAreWhole(t *testing.T) {
-	for _, i := range All() {
+	for _, i := range slices.Concat(All(), Further()) {
 		obj := i.New()
 		if got, _, err := api.Scheme().ObjectKinds(obj); err != nil || got[0] != i.GVK() {
 			t.Errorf("%s makes %v, %v", i.GroupVersionResource, got, err)

@@ -2,6 +2,7 @@
 package coordination
 
 import (
+	coordinationv1alpha2 "k8s.io/api/coordination/v1alpha2"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -13,6 +14,9 @@ import (
 
 // All lists the group's resources.
 var All = []*api.Info{Lease}
+
+// Further are those of versions that are not stable, served when they are asked for (--runtime-config).
+var Further = []*api.Info{LeaseCandidate, api.Renamed[*coordinationv1alpha2.LeaseCandidate](LeaseCandidate, "v1alpha2")}
 
 // Lease says who holds a role and for how long: node heartbeats, leader election.
 var Lease = api.Define(api.Resource[*coordinationv1.Lease]{

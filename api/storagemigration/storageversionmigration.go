@@ -3,6 +3,7 @@ package storagemigration
 
 import (
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
+	storagemigrationv1beta1 "k8s.io/api/storagemigration/v1beta1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -15,6 +16,9 @@ import (
 
 // All lists the group's resources.
 var All = []*api.Info{StorageVersionMigration}
+
+// Further are those of other versions, served when they are asked for (--runtime-config).
+var Further = []*api.Info{api.Renamed[*storagemigrationv1beta1.StorageVersionMigration](StorageVersionMigration, "v1beta1")}
 
 // StorageVersionMigration asks for all objects of a resource to be written again in its storage version.
 var StorageVersionMigration = api.Define(api.Resource[*storagemigrationv1.StorageVersionMigration]{

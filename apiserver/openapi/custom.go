@@ -58,14 +58,6 @@ func (h *Handler) SetCustom(infos []*api.Info) {
 	h.custom = infos
 }
 
-// SetOthers makes the list of documents name those of other servers, "apis/example.com/v1", with where each is.
-func (h *Handler) SetOthers(others map[string]string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.others = others
-	delete(h.docs, "v3")
-}
-
 // all are the resources that are described. mu is held.
 func (h *Handler) all() []*api.Info { return slices.Concat(h.infos, h.custom) }
 

@@ -1,7 +1,6 @@
 package openapi
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	openapi2 "github.com/google/gnostic-models/openapiv2"
 	openapi3 "github.com/google/gnostic-models/openapiv3"
@@ -24,8 +24,10 @@ type Handler struct {
 
 	mu     sync.Mutex
 	custom []*api.Info
-	others map[string]string    // documents of other servers: where each is
+	others map[string]Other // what other servers describe, by "apis/example.com/v1"
+	merged mergedV2
 	docs   map[string]*document // "v2", "v3", "v3/apis/apps/v1"
+	hashes map[string]string    // of what is built in, by "/apis/apps/v1"
 }
 
 // document is a description in the two forms that clients ask for.
@@ -36,7 +38,7 @@ type document struct {
 
 // New makes a handler; version is the server's, "v1.37.0".
 func New(infos []*api.Info, version string) *Handler {
-	return &Handler{infos: infos, version: version, docs: map[string]*document{}}
+	return &Handler{infos: infos, version: version, docs: map[string]*document{}, hashes: map[string]string{}}
 }
 
 const (
@@ -49,6 +51,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.Trim(strings.TrimPrefix(r.URL.Path, "/openapi/"), "/")
 	wantsProto := strings.Contains(r.Header.Get("Accept"), "protobuf")
 	d, err := h.document(name, wantsProto)
+	if name == "v2" && err == nil {
+		d, err = h.withOthers(r.Context(), d, wantsProto)
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -67,13 +72,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("ETag", d.tag)
 	w.Header().Set("Vary", "Accept, Accept-Encoding")
-	if hash := r.URL.Query().Get("hash"); hash != "" {
+	w.Header().Set("Cache-Control", "no-cache, private")
+	if hash := r.URL.Query().Get("hash"); hash != "" && strings.HasPrefix(name, "v3/") {
 		if hash != strings.Trim(d.tag, `"`) {
 			http.Redirect(w, r, fmt.Sprintf("/openapi/%s?hash=%s", name, strings.Trim(d.tag, `"`)), http.StatusMovedPermanently)
 			return
 		}
 		w.Header().Set("Cache-Control", "public, immutable")
-		w.Header().Set("Expires", "Thu, 31 Dec 2099 23:59:59 GMT")
+		w.Header().Set("Expires", time.Now().UTC().AddDate(1, 0, 0).Format(http.TimeFormat))
 	}
 	if r.Header.Get("If-None-Match") == d.tag {
 		w.WriteHeader(http.StatusNotModified)
@@ -88,15 +94,26 @@ func (h *Handler) document(name string, wantsProto bool) (*document, error) {
 	defer h.mu.Unlock()
 	d := h.docs[name]
 	if d == nil {
-		content := h.make(name)
-		if content == nil {
-			return nil, nil
+		content, err := h.make(name)
+		if content == nil || err != nil {
+			return nil, err
 		}
 		data, err := json.Marshal(content)
 		if err != nil {
 			return nil, err
 		}
-		d = &document{json: data, tag: fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))}
+		tag := sum(data)
+		if at, ok := strings.CutPrefix(name, "v3/"); ok {
+			at = "/" + at
+			infos := described(h.all())[at]
+			if !slices.ContainsFunc(infos, func(i *api.Info) bool { return i.Custom != nil }) {
+				h.hashes[at] = tag
+			}
+			if tag, err = h.hash(at, infos); err != nil {
+				return nil, err
+			}
+		}
+		d = &document{json: data, tag: fmt.Sprintf("%q", tag)}
 		h.docs[name] = d
 	}
 	if wantsProto && d.proto == nil && name != "v3" {
@@ -122,36 +139,38 @@ func toProto(name string, data []byte) ([]byte, error) {
 	return proto.Marshal(m)
 }
 
-func (h *Handler) make(name string) any {
+func (h *Handler) make(name string) (any, error) {
 	switch {
 	case name == "v2":
-		return h.v2()
+		return h.v2(), nil
 	case name == "v3":
 		return h.index()
 	case strings.HasPrefix(name, "v3/"):
 		at := "/" + strings.TrimPrefix(name, "v3/")
 		infos := slices.DeleteFunc(h.all(), func(i *api.Info) bool { return root(i.Group, i.Version) != at })
 		if len(infos) > 0 {
-			return h.v3(infos)
+			return h.v3(infos), nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // index lists the group versions' documents, each with its hash, so that clients fetch what changed.
-func (h *Handler) index() any {
+func (h *Handler) index() (any, error) {
 	list := doc{}
-	for _, i := range h.all() {
-		at := strings.TrimPrefix(root(i.Group, i.Version), "/")
-		if list[at] != nil {
-			continue
+	for at, infos := range described(h.all()) {
+		hash, err := h.hash(at, infos)
+		if err != nil {
+			return nil, err
 		}
-		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at}
+		list[strings.TrimPrefix(at, "/")] = doc{"serverRelativeURL": "/openapi/v3" + at + "?hash=" + hash}
 	}
-	for at, url := range h.others {
-		list[at] = doc{"serverRelativeURL": url}
+	for at, o := range h.others {
+		if o.URL != "" {
+			list[at] = doc{"serverRelativeURL": o.URL}
+		}
 	}
-	return doc{"paths": list}
+	return doc{"paths": list}, nil
 }
 
 func (h *Handler) info() doc { return doc{"title": "Kubernetes", "version": h.version} }

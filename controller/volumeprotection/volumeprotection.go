@@ -1,4 +1,4 @@
-// Package volumeprotection lets claims and volumes that are being deleted go when nobody uses them: it takes away the finalizers
+// Package volumeprotection lets claims, volumes and classes of volume attributes that are being deleted go when nobody uses them: it takes away the finalizers
 // that admission gave them. Keys come from changes of claims, volumes and pods.
 // Source: Kubernetes documentation, Persistent Volumes, Storage Object in Use Protection.
 package volumeprotection
