@@ -85,6 +85,7 @@ func New(infos []*api.Info, groups []Group) *Server {
 		s.resources[i.GroupVersionResource] = i
 	}
 	s.SetCustom(nil)
+	boundCopies()
 	return s
 }
 
