@@ -75,7 +75,7 @@ func (s *Server) parts(ctx context.Context) error {
 			g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, s.PKI.CA.PEM, s.tokens.IssueForSecret) })
 			policies := s.env(f)("validatingadmissionpolicy-status-controller")
 			g.Go(func() error { return policies.Events.Run(ctx) })
-			g.Go(func() error { return validatingadmissionpolicy.Run(ctx, policies, s.types(builtin.All()).Check) })
+			g.Go(func() error { return validatingadmissionpolicy.Run(ctx, policies, s.types(s.builtin.All).Check) })
 		})
 	}
 	if !off("scheduler") {
