@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/yamljson"
 )
 
 // Whatever decodes comes back from being stored again.
@@ -100,7 +101,7 @@ func FuzzDecodeRequest(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, body []byte) {
 		_, _, _ = api.DecodeProtobuf(podInfo, body)
 		_, _ = api.DecodeJSON(&corev1.Pod{}, body)
-		_, _ = api.DecodeYAML(&corev1.Pod{}, body)
+		_, _ = yamljson.Decode(&corev1.Pod{}, body)
 	})
 }
 

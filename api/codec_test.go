@@ -19,6 +19,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/yamljson"
 )
 
 var (
@@ -231,7 +232,7 @@ func TestDecodeJSONIsStrict(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			read := api.DecodeJSON
 			if tt.yaml {
-				read = api.DecodeYAML
+				read = yamljson.Decode
 			}
 			strict, err := read(&corev1.Pod{}, []byte(tt.body))
 			var got []string

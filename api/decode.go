@@ -4,7 +4,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	kjson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
 )
 
 // DecodeJSON reads a request's JSON body into obj. Names of fields must have the
@@ -21,18 +20,4 @@ func DecodeJSON(obj runtime.Object, body []byte) (strict []error, err error) {
 		return strict, err
 	}
 	return kjson.UnmarshalStrict(body, obj)
-}
-
-// DecodeYAML is DecodeJSON for YAML bodies. Keys given twice are found before
-// YAML becomes JSON, where they would be lost.
-func DecodeYAML(obj runtime.Object, body []byte) (strict []error, err error) {
-	data, err := yaml.YAMLToJSON(body)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := yaml.YAMLToJSONStrict(body); err != nil {
-		strict = append(strict, err)
-	}
-	more, err := DecodeJSON(obj, data)
-	return append(strict, more...), err
 }

@@ -2,6 +2,8 @@ package apiserver
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"github.com/lighter-k8s/lighter/api/yamljson"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
@@ -50,15 +53,23 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, t *route, q regis
 
 // configuration reads what is applied; twice is not nil when keys are given more than once, of which the last counts.
 func configuration(data []byte) (config *unstructured.Unstructured, twice, err error) {
+	if err := crowded(data); err != nil && json.Valid(data) {
+		return nil, nil, err
+	}
 	config = &unstructured.Unstructured{}
 	strict, err := kjson.UnmarshalStrict(data, &config.Object)
 	if err == nil && len(strict) == 0 && config.Object != nil {
 		return config, nil, nil
 	}
-	doc, err := yaml.YAMLToJSONStrict(data)
-	if err != nil {
-		twice = fmt.Errorf("error converting YAML to JSON: %w", err) // or it is no YAML
-		doc, err = yaml.YAMLToJSON(data)
+	doc, twice, err := yamljson.Convert(data)
+	if errors.Is(err, yamljson.ErrTooMany) {
+		return nil, nil, apierrors.NewRequestEntityTooLargeError(err.Error())
+	}
+	if err := crowded(doc); err != nil {
+		return nil, nil, err
+	}
+	if twice != nil {
+		twice = fmt.Errorf("error converting YAML to JSON: %w", twice)
 	}
 	if err == nil {
 		config.Object = nil

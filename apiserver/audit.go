@@ -13,9 +13,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/yamljson"
 	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -111,7 +111,7 @@ func auditSent(w http.ResponseWriter, in input, obj api.Object) {
 	data, err := *in.data, error(nil)
 	switch in.media {
 	case typeYAML:
-		data, err = yaml.YAMLToJSON(data)
+		data, _, err = yamljson.Convert(data)
 	case typeProtobuf:
 		data, err = api.EncodeJSON(in.info, obj)
 	}
@@ -123,7 +123,9 @@ func auditSent(w http.ResponseWriter, in input, obj api.Object) {
 // auditPatch notes the body of a patch.
 func auditPatch(w http.ResponseWriter, data []byte) {
 	if e := eventOf(w); e.WantsRequest() {
-		if data, err := yaml.YAMLToJSON(data); err == nil { // JSON is YAML too
+		if json.Valid(data) { // an apply's too, mostly
+			e.Sent(data)
+		} else if data, _, err := yamljson.Convert(data); err == nil {
 			e.Sent(data)
 		}
 	}

@@ -41,12 +41,12 @@ const (
 	widest = 10
 )
 
-// width is how many seats a request takes: a list of the whole cluster as many as it has megabytes, all else one.
+// width is how many seats a request takes: a list of the whole cluster or of a namespace as many as it has megabytes, all else one.
 func (s *Server) width(t *route) int {
-	if t.verb != "list" || t.info == nil || t.info.Virtual || t.name != "" || t.namespace != "" {
+	if t.verb != "list" || t.info == nil || t.info.Virtual || t.name != "" {
 		return 1
 	}
-	items, more, _ := s.Registry.State.ListPage(t.info.Stored, watch.Filter{}, watch.Page{Limit: 1})
+	items, more, _ := s.Registry.State.ListPage(t.info.Stored, watch.Filter{Namespace: t.namespace}, watch.Page{Limit: 1})
 	if len(items) == 0 || more <= 0 {
 		return 1
 	}

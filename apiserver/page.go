@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/lighter-k8s/lighter/flow"
 )
 
 // Check is one condition of readiness; nil says that it holds.
@@ -43,6 +45,11 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 		return nil
 	case strings.HasPrefix(path, "/debug/pprof"):
 		profile(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/debug/pprof"), "/"))
+		return nil
+	case strings.HasPrefix(path, flow.DebugPath) && s.Flow != nil:
+		if !s.Flow.Dump(w, r) {
+			return notFoundPath()
+		}
 		return nil
 	case strings.HasPrefix(path, "/openapi/") && s.OpenAPI != nil:
 		s.settle(r.Context())

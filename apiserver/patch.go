@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"sync"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
@@ -23,6 +24,10 @@ import (
 
 // maxOperations bounds a JSON patch. Source: kube-apiserver.
 const maxOperations = 10000
+
+// boundCopies bounds what the copy operations of one JSON patch add up to; few of them could otherwise double an object again and again.
+// Source: kube-apiserver, as large as a body.
+var boundCopies = sync.OnceFunc(func() { jsonpatch.AccumulatedCopySizeLimit = maxBody })
 
 // patchType is what a patch's body is.
 func patchType(r *http.Request) types.PatchType {
@@ -118,7 +123,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return nil, err
 		}
 		obj := i.New()
-		strict, err := read(i, typeJSON, obj, out)
+		strict, err := read(i, obj, out)
 		if err != nil {
 			return nil, invalid(err)
 		}

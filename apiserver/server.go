@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,6 +85,7 @@ func New(infos []*api.Info, groups []Group) *Server {
 		s.resources[i.GroupVersionResource] = i
 	}
 	s.SetCustom(nil)
+	boundCopies()
 	return s
 }
 
@@ -309,14 +311,41 @@ func checkPath(t *route) error {
 	return nil
 }
 
+// How much text of warnings an answer has: what is longer than longWarning is cut once all together would be more than mostWarnings,
+// and what still does not fit is left out. Source: Kubernetes documentation, Dynamic Admission Control, Response.
+const longWarning, mostWarnings = 256, 4096
+
 // warner sends warnings as RFC 7234 warn headers, code 299, once each.
 func warner(w http.ResponseWriter) func(string) {
+	var texts []string
+	total, short := 0, false
 	seen := map[string]bool{}
-	return func(text string) {
-		if !seen[text] && len(text) < 4096 {
-			seen[text] = true
-			w.Header().Add("Warning", fmt.Sprintf("299 - %q", strings.Map(printable, text)))
+	add := func(text string) {
+		r := []rune(text)
+		if short && len(r) > longWarning {
+			r = r[:longWarning]
 		}
+		if total+len(r) <= mostWarnings {
+			total += len(r)
+			w.Header().Add("Warning", fmt.Sprintf("299 - %q", strings.Map(printable, string(r))))
+		}
+	}
+	return func(text string) {
+		if seen[text] {
+			return
+		}
+		seen[text] = true
+		if !short && total+utf8.RuneCountInString(text) > mostWarnings {
+			total, short = 0, true
+			w.Header().Del("Warning")
+			for _, t := range texts {
+				add(t)
+			}
+		}
+		if !short {
+			texts = append(texts, text)
+		}
+		add(text)
 	}
 }
 

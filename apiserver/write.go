@@ -17,9 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/yamljson"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
@@ -98,13 +98,35 @@ func force(t *route) *bool {
 	return out
 }
 
-// header finds out what a body in JSON or YAML says it is; what does not say is taken for the wanted kind.
-func header(i *api.Info, media string, data []byte) (schema.GroupVersionKind, error) {
-	var err error
-	shown := data
-	if media == typeYAML {
-		data, err = yaml.YAMLToJSON(data)
+// maxValues bounds what is in the body of an object or an apply: each value costs some hundred bytes until it is stored. Upstream has no
+// such bound, and takes the memory.
+const maxValues = 100000
+
+// crowded is the 413 of JSON with more values than that.
+func crowded(doc []byte) error {
+	if len(doc) <= 2*maxValues {
+		return nil
 	}
+	n, text := 0, false
+	for i := 0; i < len(doc); i++ {
+		switch c := doc[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case !text && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	if n > maxValues {
+		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of values is %d, got %d", maxValues, n))
+	}
+	return nil
+}
+
+// header finds out what a body in JSON says it is; what does not say is taken for the wanted kind. shown is the body as it came, err why
+// it could not be made JSON.
+func header(i *api.Info, shown, data []byte, err error) (schema.GroupVersionKind, error) {
 	var gvk *schema.GroupVersionKind
 	if err == nil {
 		gvk, err = kjson.DefaultMetaFactory.Interpret(data)
@@ -165,7 +187,17 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 		}
 		obj = got
 	} else {
-		gvk, err := header(i, media, data)
+		doc, twice, err := data, error(nil), error(nil)
+		if media == typeYAML {
+			doc, twice, err = yamljson.Convert(data)
+		}
+		if errors.Is(err, yamljson.ErrTooMany) {
+			return nil, apierrors.NewRequestEntityTooLargeError(err.Error())
+		}
+		if err := crowded(doc); err != nil {
+			return nil, err
+		}
+		gvk, err := header(i, data, doc, err)
 		if err != nil {
 			return nil, err
 		}
@@ -173,7 +205,16 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 			return nil, wrongKind(i, gvk)
 		}
 		obj = i.New()
-		strict, err := read(i, media, obj, data)
+		strict, err := read(i, obj, doc)
+		if media == typeYAML && twice == nil && (err != nil || len(strict) > 0) { // said in the order in which others say it
+			if sorted, _, broken := yamljson.Library(data); broken == nil {
+				obj = i.New()
+				strict, err = read(i, obj, sorted)
+			}
+		}
+		if twice != nil {
+			strict = append([]error{twice}, strict...)
+		}
 		if err != nil {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", i.Kind, i.Version, i.Kind, err))
 		}
@@ -188,13 +229,9 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 	return obj, nil
 }
 
-// read decodes JSON or YAML into a new object.
-func read(i *api.Info, media string, obj api.Object, data []byte) (strict []error, err error) {
-	if media == typeYAML {
-		strict, err = api.DecodeYAML(obj, data)
-	} else {
-		strict, err = api.DecodeJSON(obj, data)
-	}
+// read decodes JSON into a new object.
+func read(i *api.Info, obj api.Object, data []byte) (strict []error, err error) {
+	strict, err = api.DecodeJSON(obj, data)
 	if err == nil && i.Custom != nil {
 		var more []error
 		more, err = i.Custom.Receive(obj)
@@ -486,7 +523,7 @@ func deleteOptions(r *http.Request, t *route) (o metav1.DeleteOptions, err error
 		default:
 			read := api.DecodeJSON
 			if media == typeYAML {
-				read = api.DecodeYAML
+				read = yamljson.Decode
 			}
 			if _, err := read(&o, data); err != nil {
 				return o, apierrors.NewBadRequest(err.Error())

@@ -35,13 +35,13 @@ var sameFlags = []string{"tls-cert-file", "tls-private-key-file", "client-ca-fil
 	"audit-webhook-batch-throttle-burst", "audit-webhook-initial-backoff", "authentication-config", "authentication-token-webhook-config-file",
 	"authentication-token-webhook-version", "authentication-token-webhook-cache-ttl", "authorization-config", "authorization-mode",
 	"authorization-webhook-config-file", "authorization-webhook-version", "authorization-webhook-cache-authorized-ttl",
-	"authorization-webhook-cache-unauthorized-ttl", "disable-admission-plugins", "runtime-config"}
+	"authorization-webhook-cache-unauthorized-ttl", "disable-admission-plugins", "runtime-config", "max-requests-inflight", "max-mutating-requests-inflight"}
 
 // withoutMeaning are flags whose values change nothing here: what they ask for is always so, or sizes what Lighter sizes by itself.
 var withoutMeaning = map[string]string{
 	"allow-privileged": "privileged containers are allowed", "enable-admission-plugins": "all plugins are on", "enable-bootstrap-token-auth": "it is on",
 	"anonymous-auth": "see --authentication-config", "storage-backend": "etcd3", "storage-media-type": "protobuf", "profiling": "it is on",
-	"endpoint-reconciler-type": "lease", "max-requests-inflight": "see priority and fairness", "max-mutating-requests-inflight": "see priority and fairness",
+	"endpoint-reconciler-type":     "lease",
 	"enable-priority-and-fairness": "it is on", "watch-cache": "it is on", "default-watch-cache-size": "there is none", "watch-cache-sizes": "there are none",
 	"event-ttl": "1h", "feature-gates": "they stand as they do by default", "shutdown-delay-duration": "0s", "request-timeout": "1m", "goaway-chance": "0",
 	"min-request-timeout": "30m", "v": "see --log", "vmodule": "see --log", "logtostderr": "it does", "logging-format": "text"}

@@ -74,6 +74,10 @@ type Server struct {
 	CertificateLife string `json:"certificateLife,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
+	// MaxRequests and MaxMutatingRequests are together the seats that priority and fairness shares out; default 400 and 200.
+	// Source: kube-apiserver.
+	MaxRequests         int `json:"maxRequestsInFlight,omitempty"`
+	MaxMutatingRequests int `json:"maxMutatingRequestsInFlight,omitempty"`
 }
 
 // Encrypt is what is encrypted in the cluster store.
@@ -292,6 +296,8 @@ func (c *Config) Complete() error {
 	fill(&s.Domain, "cluster.local")
 	fill(&s.NodePorts, "30000-32767")
 	fill(&s.NodeMonitorGrace, 40)
+	fill(&s.MaxRequests, 400)
+	fill(&s.MaxMutatingRequests, 200)
 	fill(&s.CertificateLife, "8760h")
 	fill(&s.Backup.Keep, 5)
 	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
@@ -416,6 +422,11 @@ func (c *Config) check() error {
 	}
 	if d, err := time.ParseDuration(c.Server.CertificateLife); err != nil || d < 5*time.Second {
 		bad("certificate-life", c.Server.CertificateLife, "a time of at least 5s, such as 8760h for a year")
+	}
+	for flag, n := range map[string]int{"max-requests-inflight": c.Server.MaxRequests, "max-mutating-requests-inflight": c.Server.MaxMutatingRequests} {
+		if n < 0 {
+			bad(flag, fmt.Sprint(n), "a number of requests")
+		}
 	}
 	if c.Server.NodeMonitorGrace < 11 {
 		bad("node-monitor-grace-seconds", fmt.Sprint(c.Server.NodeMonitorGrace), "at least 11: a node reports every 10 seconds")

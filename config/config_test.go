@@ -28,6 +28,7 @@ func TestComplete(t *testing.T) {
 		"node ports the wrong way":    {func(c *Config) { c.Server.NodePorts = "32000-31000" }, "node-ports"},
 		"an address that is none":     {func(c *Config) { c.Node.IP = "here" }, "node-ip"},
 		"certificates for no time":    {func(c *Config) { c.Server.CertificateLife = "1s" }, "at least 5s"},
+		"fewer than no requests":      {func(c *Config) { c.Server.MaxRequests = -1 }, "a number of requests"},
 		"less patience than a report": {func(c *Config) { c.Server.NodeMonitorGrace = 5 }, "at least 11"},
 		"a webhook beside roles": {func(c *Config) {
 			c.Server.Authorization = Authorization{Modes: []string{"Node", "RBAC", "Webhook"}, Webhook: JudgeHook{ConfigFile: "f"}}

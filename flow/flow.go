@@ -23,9 +23,6 @@ import (
 	"github.com/lighter-k8s/lighter/client"
 )
 
-// Seats are what all levels share. Source: kube-apiserver, --max-requests-inflight and --max-mutating-requests-inflight.
-const Seats = 400 + 200
-
 // patience is how long a request waits at most. Source: kube-apiserver, a quarter of a request's time.
 const patience = 15 * time.Second
 
@@ -110,11 +107,13 @@ func (c *Controller) set(schemas []*flowcontrolv1.FlowSchema, configs []*flowcon
 			l = &level{name: o.Name}
 		}
 		l.configure(o, c.seats, shares)
+		l.leaving.Store(false)
 		next.levels = append(next.levels, l)
 	}
 	if old != nil { // a level that is gone stays for those who are in it
 		for _, l := range old.levels {
 			if !slices.Contains(next.levels, l) && l.used.Load()+l.waiting.Load() > 0 {
+				l.leaving.Store(true)
 				next.levels = append(next.levels, l)
 			}
 		}
@@ -160,16 +159,29 @@ func (c *Controller) Begin(ctx context.Context, a *authz.Attributes, width func(
 		return Ticket{}, nil // the mandatory ones have everybody; somebody changed them just now
 	}
 	t := Ticket{c: c, Schema: s.uids[0], Level: s.uids[1]}
+	t.level = s.level
 	if s.level.exempt.Load() {
+		s.level.dispatched.Add(1)
 		return t, nil
 	}
-	t.level, t.width = s.level, min(int64(width()), max(1, s.level.nominal.Load()))
+	t.width = min(int64(width()), max(1, s.level.nominal.Load()))
 	if s.level.waiting.Load() == 0 {
 		if s.level.take(t.width, now) {
+			s.level.dispatched.Add(1)
 			return t, nil
 		}
 	}
 	reason, err := c.wait(ctx, now, s, a, t.width)
+	switch reason {
+	case "":
+		s.level.dispatched.Add(1)
+	case "time-out":
+		s.level.timedOut.Add(1)
+	case "cancelled":
+		s.level.cancelled.Add(1)
+	default:
+		s.level.refused.Add(1)
+	}
 	if err != nil {
 		c.metrics.rejected.WithLabelValues(s.labels[1], s.labels[0], reason).Inc()
 		t.level = nil
@@ -182,6 +194,7 @@ func (t *Ticket) Release() {
 	if t.level == nil {
 		return
 	}
+	t.level.ended.Add(1)
 	t.level.used.Add(-t.width)
 	t.level = nil
 	if t.c.waiting.Load() > 0 {
@@ -208,12 +221,14 @@ func (c *Controller) wait(ctx context.Context, now *rules, s *schema, a *authz.A
 	h.SetSeed(c.seed)
 	_, _ = h.WriteString(s.name)
 	_ = h.WriteByte(0)
+	of := ""
 	if m := s.spec.DistinguisherMethod; m != nil && m.Type == flowcontrolv1.FlowDistinguisherMethodByUserType {
-		_, _ = h.WriteString(a.User.Username)
+		of = a.User.Username
 	} else if m != nil {
-		_, _ = h.WriteString(a.Namespace)
+		of = a.Namespace
 	}
-	w := &waiter{width: width, ready: make(chan struct{})}
+	_, _ = h.WriteString(of)
+	w := &waiter{width: width, ready: make(chan struct{}), schema: s.name, flow: of, arrived: time.Now(), asks: *a}
 	l.mu.Lock()
 	if reason = l.enqueue(w, h.Sum64()); reason != "" {
 		l.mu.Unlock()

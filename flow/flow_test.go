@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -58,7 +59,7 @@ func ask(s string) *authz.Attributes {
 
 // TestFind: whom the default objects take for what. Source: API Priority and Fairness, Defaults.
 func TestFind(t *testing.T) {
-	c := controller(Seats, nil, nil)
+	c := controller(600, nil, nil)
 	c.set(defaults())
 	tests := map[string]string{
 		"admin in system:masters: get pods in shop":           "exempt exempt",
@@ -82,7 +83,7 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s", request, s, want)
 		}
 	}
-	if s := controller(Seats, nil, nil).now.Load().find(ask("joe: get pods in shop")); s == nil || s.name != "catch-all" {
+	if s := controller(600, nil, nil).now.Load().find(ask("joe: get pods in shop")); s == nil || s.name != "catch-all" {
 		t.Errorf("without any object: %+v", s)
 	}
 }
@@ -295,6 +296,53 @@ func TestWait(t *testing.T) {
 	})
 }
 
+// TestDump: who looks sees levels, queues and those who wait.
+func TestDump(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zero := int32(0)
+		c := two(2, 0, &zero, 1, 1, 2)
+		ticket, err := c.Begin(t.Context(), ask("joe in a: get pods in shop"), wide(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		asked := ask("joe in a: list pods/log in shop")
+		asked.Version = "v1"
+		done := make(chan error)
+		go func() {
+			_, err := c.Begin(ctx, asked, wide(1))
+			done <- err
+		}()
+		synctest.Wait()
+		show := func(path string) string {
+			w := httptest.NewRecorder()
+			if !c.Dump(w, httptest.NewRequest("GET", DebugPath+path, nil)) {
+				t.Errorf("%s is not there", path)
+			}
+			return w.Body.String()
+		}
+		for path, want := range map[string]string{
+			"dump_priority_levels":                  "a,                 1,            false,  false,       1,               1,                 1,                  0,                0,                0\n",
+			"dump_queues":                           "a,                 0,      1,               0,                 0,          0.00000000ss,  1,               1,           1.00000000ss\n",
+			"dump_requests":                         "a,                 a,              0,          0,                   joe,             2000-01-01T00:00:00Z, 1,            0,          0s,                0001-01-01T00:00:00Z\n",
+			"dump_requests?includeRequestDetails=1": "0001-01-01T00:00:00Z, joe,      list,   /api/v1/namespaces/shop/pods/log, shop,      ,       v1,         pods,     log\n",
+		} {
+			if got := show(path); !strings.Contains(got, want) {
+				t.Errorf("%s:\n%swant\n%s", path, got, want)
+			}
+		}
+		if c.Dump(httptest.NewRecorder(), httptest.NewRequest("GET", DebugPath+"dump", nil)) {
+			t.Error("a path of no dump")
+		}
+		cancel()
+		<-done
+		ticket.Release()
+		if got, want := show("dump_priority_levels"), "a,                 0,            true,   false,       0,               0,                 1,                  0,                0,                1\n"; !strings.Contains(got, want) {
+			t.Errorf("at the end:\n%swant\n%s", got, want)
+		}
+	})
+}
+
 func TestDeal(t *testing.T) {
 	for flow := range uint64(10000) {
 		var got []int
@@ -313,7 +361,7 @@ func TestDeal(t *testing.T) {
 
 // BenchmarkBegin is what a request pays while nobody waits: the last of the default schemas, and a seat.
 func BenchmarkBegin(b *testing.B) {
-	c := controller(Seats, nil, nil)
+	c := controller(600, nil, nil)
 	c.set(defaults())
 	a := ask("joe in developers: create configmaps in shop")
 	width := wide(1)

@@ -5,8 +5,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+
+	"github.com/lighter-k8s/lighter/authz"
 )
 
 // level is a PriorityLevelConfiguration at work. It stays the same when its configuration changes.
@@ -15,6 +18,10 @@ type level struct {
 	exempt atomic.Bool
 
 	used    atomic.Int64 // seats
+	leaving atomic.Bool  // its object is gone
+	// What became of requests so far, of which ended is how many of the dispatched ones are done.
+	dispatched, ended, refused, timedOut, cancelled atomic.Int64
+
 	waiting atomic.Int64 // requests
 	// nominal are the level's own seats, lends how many of them others may use meanwhile, borrows how many of others' it may use.
 	nominal, lends, borrows atomic.Int64
@@ -40,7 +47,14 @@ type waiter struct {
 	width int64
 	queue int
 	ready chan struct{} // closed when it has its seats
+
+	schema, flow string
+	arrived      time.Time
+	asks         authz.Attributes
 }
+
+// served is how many requests are being served.
+func (l *level) served() int64 { return max(0, l.dispatched.Load()-l.ended.Load()) }
 
 // sharesOf is what a level gets of all seats, in relation to the others.
 func sharesOf(o *flowcontrolv1.PriorityLevelConfiguration) int32 {

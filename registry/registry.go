@@ -52,6 +52,8 @@ type Request struct {
 
 	system  bool // the write is the server's own doing: no manager gets its fields
 	applied bool // the object has the managedFields that the write leaves
+
+	generated bool // the object's name is the server's doing
 }
 
 // Creator answers the create of a virtual resource ("tokenreviews") or of a
@@ -147,6 +149,7 @@ func (r *Registry) Create(ctx context.Context, req Request, obj api.Object) (api
 		return nil, err
 	}
 	generate := obj.GetName() == "" && obj.GetGenerateName() != ""
+	req.generated = generate
 	for try := 1; ; try++ {
 		attempt := obj
 		if generate {
@@ -172,7 +175,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	i.Default(obj) // fill in what the user left out
 	r.manage(req, nil, obj)
 	a := req.attributes(admission.Create, obj, nil)
-	a.Name, a.Subresource = obj.GetName(), ""
+	a.Name, a.Subresource, a.Generated = obj.GetName(), "", req.generated
 	if err := r.Admission.Mutate(ctx, a); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -57,8 +58,9 @@ func (s *Server) admission(infos []*api.Info, reg *registry.Registry) (admission
 	}
 	world := s.world(infos)
 	hooks, policies := s.webhooks(world, reg), s.policies(world, reg, infos)
-	s.measures = append(s.measures, hooks.Metrics.All()...)
-	chain = append(chain, hooks.Guard(), policies.Mutators(), hooks.Mutators(), policies.Validators(), hooks.Validators())
+	s.measures = slices.Concat(s.measures, hooks.Metrics.All(), policies.Metrics.All())
+	bypasses := admission.Bypasses{Authz: s.Direct.Authz, Now: time.Now, Events: s.news, Log: s.Log.With("part", "admission")}
+	chain = append(chain, bypasses.Guard(), policies.Access(), policies.Mutators(), hooks.Mutators(), policies.Validators(), hooks.Validators())
 	for _, off := range s.Config.Server.DisableAdmission {
 		n := slices.IndexFunc(chain, func(p admission.Plugin) bool { return p.Name == off })
 		if n < 0 {

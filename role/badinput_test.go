@@ -3,6 +3,7 @@ package role_test
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -282,5 +283,78 @@ func TestUnknownFields(t *testing.T) {
 		if got := admin.do(t, "GET", "/api/v1/namespaces/"+ns+"/configmaps/"+name, ""); got.code != 200 || strings.Contains(string(got.body), `"dat"`) {
 			t.Errorf("stored: HTTP %d %s", got.code, got.body)
 		}
+	}
+}
+
+// TestLargeYAML: a body near the limit costs less than 24 times its bytes, whatever is in it.
+func TestLargeYAML(t *testing.T) {
+	p := api(t)
+	ns, admin := p.namespace(t), p.as(t, "admin")
+	const most = 3<<20 - 100
+	head := "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: large\ndata:\n"
+	fill := func(line string) string { return head + strings.Repeat(line, (most-len(head))/len(line)) }
+	many := func(line string) string {
+		var b strings.Builder
+		b.WriteString(head)
+		for n := 0; b.Len() < most-40; n++ {
+			fmt.Fprintf(&b, line, n)
+		}
+		return b.String()
+	}
+	for name, body := range map[string]string{
+		"lines":     fill("- b\n"),
+		"dashes":    fill("-\n"),
+		"keys":      many("  k%d: v\n"),
+		"maps":      many("  k%d: {}\n"),
+		"flow":      head + "  a: [" + strings.Repeat("{},", 1000000) + "{}]\n",
+		"literal":   head + "  a: |\n" + strings.Repeat("    text, and: more\n", most/21),
+		"anchors":   many("  k%d: &a v\n"),
+		"long name": head + "  a: &a " + strings.Repeat("b", most/2) + "\n  c: [" + strings.Repeat("*a,", 20000) + "*a]\n",
+	} {
+		for what, do := range map[string]func() answer{
+			"create": func() answer {
+				return admin.do(t, "POST", "/api/v1/namespaces/"+ns+"/configmaps", body, "Content-Type: application/yaml")
+			},
+			"apply": func() answer {
+				return admin.do(t, "PATCH", "/api/v1/namespaces/"+ns+"/configmaps/large?fieldManager=a", body, "Content-Type: application/apply-patch+yaml")
+			},
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				a, spent := costing(do)
+				t.Logf("HTTP %d, %d MiB: %.200s", a.code, spent>>20, a.body)
+				if a.code < 400 || a.code >= 500 {
+					t.Errorf("HTTP %d", a.code)
+				}
+				if spent > uint64(24*len(body)) {
+					t.Errorf("%d MiB for a body of %d bytes", spent>>20, len(body))
+				}
+			})
+		}
+	}
+}
+
+// costing is what a request and all else meanwhile took, in bytes.
+func costing(do func() answer) (a answer, spent uint64) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	a = do()
+	runtime.ReadMemStats(&after)
+	return a, after.TotalAlloc - before.TotalAlloc
+}
+
+// TestCopies: a JSON patch that doubles an object again and again is refused.
+func TestCopies(t *testing.T) {
+	p := api(t)
+	ns, admin := p.namespace(t), p.as(t, "admin")
+	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", "/api/v1/namespaces/"+ns+"/configmaps", text("v1", "ConfigMap", "c", `"data":{"k":"`+strings.Repeat("v", 1000)+`"}`)), 201)
+	var ops []string
+	for n := range 16 { // 64 MiB, if somebody did all of it
+		ops = append(ops, fmt.Sprintf(`{"op":"copy","from":"/data","path":"/data/k%d"}`, n))
+	}
+	a, spent := costing(func() answer {
+		return admin.do(t, "PATCH", "/api/v1/namespaces/"+ns+"/configmaps/c", "["+strings.Join(ops, ",")+"]", "Content-Type: application/json-patch+json")
+	})
+	if s := a.status(); a.code != 422 || spent > 32<<20 {
+		t.Errorf("HTTP %d: %s; %d MiB", a.code, cut(s.Message), spent>>20)
 	}
 }

@@ -66,6 +66,15 @@ func TestFlow(t *testing.T) {
 			}
 		}
 	})
+	t.Run("who may look sees the levels at work", func(t *testing.T) {
+		must(user.do(t, "GET", flow.DebugPath+"dump_requests", ""), 403)
+		must(admin.do(t, "GET", flow.DebugPath+"dump_nothing", ""), 404)
+		for path, want := range map[string]string{"dump_priority_levels": "\nworkload-low, ", "dump_queues": "\nworkload-low,      127,", "dump_requests?includeRequestDetails=1": ", SubResource\n"} {
+			if a := must(admin.do(t, "GET", flow.DebugPath+path, ""), 200); !strings.Contains(string(a.body), want) {
+				t.Errorf("%s: %s", path, a.body)
+			}
+		}
+	})
 	t.Run("what users changed stays, what is mandatory is put right", func(t *testing.T) {
 		change := func(kind, name, patch string) {
 			t.Helper()

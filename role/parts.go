@@ -41,6 +41,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/serviceaccounttoken"
 	"github.com/lighter-k8s/lighter/controller/statefulset"
 	"github.com/lighter-k8s/lighter/controller/ttlafterfinished"
+	"github.com/lighter-k8s/lighter/controller/validatingadmissionpolicy"
 	"github.com/lighter-k8s/lighter/controller/volumeprotection"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/scheduler"
@@ -72,6 +73,9 @@ func (s *Server) parts(ctx context.Context) error {
 			tokens := s.envOf(f, pki.ControllersUser, "tokens-controller")
 			g.Go(func() error { return tokens.Events.Run(ctx) })
 			g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, s.PKI.CA.PEM, s.tokens.IssueForSecret) })
+			policies := s.env(f)("validatingadmissionpolicy-status-controller")
+			g.Go(func() error { return policies.Events.Run(ctx) })
+			g.Go(func() error { return validatingadmissionpolicy.Run(ctx, policies, s.types(s.builtin.All).Check) })
 		})
 	}
 	if !off("scheduler") {

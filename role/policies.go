@@ -1,42 +1,66 @@
 package role
 
 import (
+	"slices"
+	"time"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/admission/matching"
 	"github.com/lighter-k8s/lighter/admission/policy"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/apiserver/openapi"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/registry"
 	"github.com/lighter-k8s/lighter/watch"
 )
 
-// policies makes what holds requests against the policies that users add to admission.
-func (s *Server) policies(world matching.World, reg *registry.Registry, infos []*api.Info) *policy.Policies {
+// kind finds the record of a kind among those that are built in and those that are served beside them; nil: there is none.
+func (s *Server) kind(infos []*api.Info) func(schema.GroupVersionKind) *api.Info {
 	kinds := map[schema.GroupVersionKind]*api.Info{}
 	for _, i := range infos {
 		if !i.Virtual && kinds[i.GVK()] == nil {
 			kinds[i.GVK()] = i
 		}
 	}
+	return func(k schema.GroupVersionKind) *api.Info {
+		if i := kinds[k]; i != nil {
+			return i
+		}
+		if custom := s.custom.Load(); custom != nil {
+			for _, i := range *custom {
+				if i.GVK() == k {
+					return i
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// types is what the expressions of policies are checked against.
+func (s *Server) types(infos []*api.Info) *policy.Types {
+	return &policy.Types{Kind: s.kind(infos), Schema: openapi.Schema, Resource: func(r schema.GroupVersionResource) *api.Info {
+		all := infos
+		if custom := s.custom.Load(); custom != nil {
+			all = slices.Concat(infos, *custom)
+		}
+		n := slices.IndexFunc(all, func(i *api.Info) bool { return i.GroupVersionResource == r })
+		if n < 0 {
+			return nil
+		}
+		return all[n]
+	}}
+}
+
+// policies makes what holds requests against the policies that users add to admission.
+func (s *Server) policies(world matching.World, reg *registry.Registry, infos []*api.Info) *policy.Policies {
 	reg.Also("validatingadmissionpolicies", policy.CheckValidating)
 	reg.Also("mutatingadmissionpolicies", policy.CheckMutating)
 	return &policy.Policies{Validating: view(s, client.ValidatingAdmissionPolicies), ValidatingBindings: view(s, client.ValidatingAdmissionPolicyBindings),
 		Mutating: view(s, client.MutatingAdmissionPolicies), MutatingBindings: view(s, client.MutatingAdmissionPolicyBindings),
-		World: world, Authz: s.Direct.Authz, Log: s.Log.With("part", "admission"),
-		Kind: func(k schema.GroupVersionKind) *api.Info {
-			if i := kinds[k]; i != nil {
-				return i
-			}
-			if custom := s.custom.Load(); custom != nil {
-				for _, i := range *custom {
-					if i.GVK() == k {
-						return i
-					}
-				}
-			}
-			return nil
-		},
+		World: world, Authz: s.Direct.Authz, Log: s.Log.With("part", "admission"), Now: time.Now, Metrics: policy.NewMetrics(),
+		Kind: s.kind(infos),
 		Params: func(i *api.Info, namespace string) (out []api.Object) {
 			items, _ := s.state.List(i.Stored, watch.Filter{Namespace: namespace})
 			for _, item := range items {

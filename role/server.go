@@ -170,7 +170,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.Direct.Audit = s.audit
 	s.API = apiserver.New(s.builtin.Served, groups)
 	s.API.Audit = s.audit
-	s.API.Flow = flow.New(ctx, flow.Seats, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
+	s.API.Flow = flow.New(ctx, c.Server.MaxRequests+c.Server.MaxMutatingRequests, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
 	s.API.Measure(s.API.Flow)
 	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.judges.Metrics.Measured(s.judges), log, s.Version

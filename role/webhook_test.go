@@ -523,6 +523,21 @@ func TestWebhookConditions(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is counted", func(t *testing.T) {
+		ns := p.namespace(t)
+		named := func(h *admissionregistrationv1.ValidatingWebhook) { h.Name = ns + ".example.com" }
+		p.validating(t, ns, newHook(t, deny), []admissionregistrationv1.RuleWithOperations{rule("CREATE", "configmaps")}, cond("object.metadata.name != 'c'"), named)
+		if _, err := p.typed.CoreV1().ConfigMaps(ns).Create(ctx, configMap("c", "k", "v"), metav1.CreateOptions{}); err != nil {
+			t.Error(err)
+		}
+		got := string(p.as(t, "admin").do(t, "GET", "/metrics", "").body)
+		for _, name := range []string{"exclusions_total", "evaluation_seconds_count"} {
+			want := "apiserver_admission_match_condition_" + name + `{kind="webhook",name="` + ns + `.example.com",operation="CREATE",type="validating"} 1`
+			if !strings.Contains(got, want) {
+				t.Errorf("no %s", want)
+			}
+		}
+	})
 	t.Run("conditions that do not compile", func(t *testing.T) {
 		c := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "bad"}, Webhooks: []admissionregistrationv1.ValidatingWebhook{{Name: "a.example.com",
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1")}, SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"}}}}
@@ -664,5 +679,33 @@ func TestWebhookInItsOwnWay(t *testing.T) {
 	mine.Name = "second"
 	if _, err := p.typed.CoreV1().Pods(ns).Create(ctx, mine, metav1.CreateOptions{}); !apierrors.IsInternalError(err) {
 		t.Errorf("after the bypass: %v", err)
+	}
+}
+
+// TestWebhooksSeeGeneratedNames: a webhook that validates sees the name that the server made in the object, and that the request has none.
+// Source: type comment of admission/v1's AdmissionRequest.
+func TestWebhooksSeeGeneratedNames(t *testing.T) {
+	p := api(t)
+	ns := p.namespace(t)
+	hook := newHook(t, allow)
+	p.validating(t, ns, hook, []admissionregistrationv1.RuleWithOperations{rule("CREATE", "configmaps")})
+	for _, tt := range []struct{ name, prefix, want string }{{"", "made-", ""}, {"given", "", "given"}, {"made-given", "made-", "made-given"}} {
+		got, err := p.typed.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: tt.name, GenerateName: tt.prefix}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := hook.last(t)
+		var seen corev1.ConfigMap
+		if err := json.Unmarshal(asked.Object.Raw, &seen); err != nil {
+			t.Fatal(err)
+		}
+		if asked.Name != tt.want || seen.Name != got.Name {
+			t.Errorf("%q %q: the request names %q, want %q; the object is %q, stored as %q", tt.name, tt.prefix, asked.Name, tt.want, seen.Name, got.Name)
+		}
+	}
+	policy, bound := p.bind(t, ns, admissionregistrationv1.ValidatingAdmissionPolicySpec{MatchConstraints: policyRules("CREATE", "secrets"),
+		Validations: []admissionregistrationv1.Validation{{Expression: "!has(request.name) && object.metadata.name.startsWith('made-')"}}}, admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{})
+	if _, err := p.typed.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{GenerateName: "made-"}}, metav1.CreateOptions{}); err != nil {
+		t.Error(policy, bound, err)
 	}
 }

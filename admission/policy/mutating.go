@@ -1,11 +1,11 @@
 package policy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,12 +33,13 @@ import (
 type mutating struct {
 	policy     *admissionv1.MutatingAdmissionPolicy
 	target     target
+	bypass     time.Time               // until then it is not asked
 	conditions matchconditions.Matcher // nil: none
 	patches    []patch.Patcher
 }
 
 func newMutating(p *admissionv1.MutatingAdmissionPolicy) *mutating {
-	m := &mutating{policy: p, target: newTarget(p.Spec.MatchConstraints, false)}
+	m := &mutating{policy: p, target: newTarget(p.Spec.MatchConstraints, false), bypass: admission.BypassedUntil(p)}
 	c, err := cel.NewCompositedCompiler(expression.Environment())
 	if err != nil {
 		m.target.err = err
@@ -61,15 +62,6 @@ func newMutating(p *admissionv1.MutatingAdmissionPolicy) *mutating {
 	return m
 }
 
-// memory is what the mutating policies keep between the two passes of a request, by the UIDs of bindings.
-type memory struct {
-	asked map[types.UID]bool // those that want to see later changes
-	again map[types.UID]bool // those of them that somebody changed the object after
-	last  []byte             // the object after the last policy
-}
-
-const memoryKey = "MutatingAdmissionPolicy"
-
 // Mutators is the plugin of the mutating policies.
 func (p *Policies) Mutators() admission.Plugin {
 	return admission.Plugin{Name: "MutatingAdmissionPolicy", Mutate: p.mutate}
@@ -82,18 +74,14 @@ func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
 	if len(bindings) == 0 || a.Object == nil || exempted(ctx, a) || a.Operation != admission.Create && a.Operation != admission.Update {
 		return nil
 	}
-	m, _ := a.Kept[memoryKey].(*memory)
-	if a.Second {
-		if m == nil {
-			return nil
-		}
-		if now, err := json.Marshal(a.Object); err != nil || !bytes.Equal(now, m.last) {
-			m.require("")
-		}
+	round, ok := admission.Round[types.UID](a, "MutatingAdmissionPolicy") // by the UIDs of bindings
+	if !ok {
+		return nil
 	}
+	asked := false
 	for _, o := range bindings {
 		b := o.(*admissionv1.MutatingAdmissionPolicyBinding)
-		if a.Second && !m.again[b.UID] {
+		if round.Skips(a, b.UID) {
 			continue
 		}
 		policy, ok := p.Mutating.Get("", b.Spec.PolicyName)
@@ -101,7 +89,14 @@ func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
 			continue
 		}
 		compiled := of(p, policy, func() *mutating { return newMutating(policy) })
+		if p.bypassed(compiled.bypass, policy.Name, b.Name, a) {
+			continue
+		}
+		start := time.Now()
 		meant, changed, err := p.change(ctx, compiled, b, a)
+		if meant || err != nil {
+			p.Metrics.changed(policy.Name, b.Name, err, time.Since(start))
+		}
 		if err != nil && fails(policy.Spec.FailurePolicy) {
 			return refuse(a, policy.Name, b.Name, err)
 		} else if err != nil {
@@ -110,37 +105,13 @@ func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
 		if !meant {
 			continue
 		}
-		if m == nil {
-			m = &memory{asked: map[types.UID]bool{}, again: map[types.UID]bool{}}
-		}
-		delete(m.again, b.UID)
-		if changed {
-			a.Altered, a.Again = true, !a.Second
-			m.require(b.UID)
-		}
-		if policy.Spec.ReinvocationPolicy == admissionv1.IfNeededReinvocationPolicy {
-			m.asked[b.UID] = true
-		}
+		asked = true
+		round.Did(a, b.UID, changed, policy.Spec.ReinvocationPolicy == admissionv1.IfNeededReinvocationPolicy)
 	}
-	if m != nil {
-		var err error
-		if m.last, err = json.Marshal(a.Object); err != nil {
-			return apierrors.NewInternalError(err)
-		}
-		if a.Kept == nil {
-			a.Kept = map[string]any{}
-		}
-		a.Kept[memoryKey] = m
+	if !asked {
+		return nil
 	}
-	return nil
-}
-
-func (m *memory) require(by types.UID) {
-	for uid := range m.asked {
-		if uid != by {
-			m.again[uid] = true
-		}
-	}
+	return round.Keep(a)
 }
 
 func refuse(a *admission.Attributes, policy, binding string, why error) error {

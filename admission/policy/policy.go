@@ -4,6 +4,7 @@
 //
 //	policy.go   policies, bindings, params     validating.go  what a policy decides
 //	check.go    do expressions compile         mutating.go    what a policy changes
+//	access.go   who may use which params       typecheck.go   do expressions fit the types
 package policy
 
 import (
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -41,9 +43,11 @@ type Policies struct {
 	World              matching.World
 	Authz              authz.Authorizer
 	// Kind is the record of a kind of params, or nil; Params lists its objects ("" is all namespaces).
-	Kind   func(schema.GroupVersionKind) *api.Info
-	Params func(i *api.Info, namespace string) []api.Object
-	Log    *slog.Logger
+	Kind    func(schema.GroupVersionKind) *api.Info
+	Params  func(i *api.Info, namespace string) []api.Object
+	Log     *slog.Logger
+	Now     func() time.Time
+	Metrics *Metrics
 
 	compiled sync.Map // made of policies and bindings, by UID
 }
@@ -96,6 +100,15 @@ func exempted(ctx context.Context, a *admission.Attributes) bool {
 		return slices.Contains([]string{"localsubjectaccessreviews", "selfsubjectaccessreviews", "subjectaccessreviews", "selfsubjectrulesreviews"}, a.Info.Resource)
 	}
 	return false
+}
+
+// bypassed tells whether a policy is left out now, and notes it.
+func (p *Policies) bypassed(until time.Time, policy, binding string, a *admission.Attributes) bool {
+	if until.IsZero() || !p.Now().Before(until) {
+		return false
+	}
+	a.Note("bypassed.policy.admission.lighter-k8s.io/"+policy, binding)
+	return true
 }
 
 // target says which requests a policy or binding means.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	celgo "github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -38,6 +39,7 @@ var (
 type validating struct {
 	policy      *admissionv1.ValidatingAdmissionPolicy
 	target      target
+	bypass      time.Time               // until then it is not asked
 	conditions  matchconditions.Matcher // nil: none
 	validations cel.ConditionEvaluator
 	messages    map[int]cel.ConditionEvaluator
@@ -45,7 +47,7 @@ type validating struct {
 }
 
 func newValidating(p *admissionv1.ValidatingAdmissionPolicy) *validating {
-	v := &validating{policy: p, target: newTarget(p.Spec.MatchConstraints, false), messages: map[int]cel.ConditionEvaluator{}}
+	v := &validating{policy: p, target: newTarget(p.Spec.MatchConstraints, false), bypass: admission.BypassedUntil(p), messages: map[int]cel.ConditionEvaluator{}}
 	c, err := cel.NewCompositedCompiler(expression.Environment())
 	if err != nil {
 		v.target.err = err
@@ -91,6 +93,8 @@ type verdict struct {
 	message         string
 	reason          metav1.StatusReason
 	index           int // of the validation; -1: none
+	err             error
+	took            time.Duration
 	actions         []admissionv1.ValidationAction
 }
 
@@ -114,14 +118,22 @@ func (p *Policies) validate(ctx context.Context, a *admission.Attributes) error 
 			continue
 		}
 		v := of(p, policy, func() *validating { return newValidating(policy) })
-		found, err := p.bound(ctx, v, b, a, notes)
+		if p.bypassed(v.bypass, policy.Name, b.Name, a) {
+			continue
+		}
+		start := time.Now()
+		found, meant, err := p.bound(ctx, v, b, a, notes)
+		took := time.Since(start)
 		if err != nil && fails(policy.Spec.FailurePolicy) {
-			found = append(found, verdict{message: err.Error(), reason: metav1.StatusReasonInvalid, index: -1})
+			found = append(found, verdict{message: err.Error(), reason: metav1.StatusReasonInvalid, index: -1, err: err})
 		} else if err != nil {
 			p.Log.Debug("policy could not be evaluated", "object", policy.Name, "err", err)
 		}
+		if meant && len(found) == 0 {
+			p.Metrics.decided(policy.Name, b.Name, "allow", err, took)
+		}
 		for _, f := range found {
-			f.policy, f.binding, f.actions = policy.Name, b.Name, b.Spec.ValidationActions
+			f.policy, f.binding, f.actions, f.took = policy.Name, b.Name, b.Spec.ValidationActions, took
 			verdicts = append(verdicts, f)
 		}
 	}
@@ -129,33 +141,37 @@ func (p *Policies) validate(ctx context.Context, a *admission.Attributes) error 
 		slices.Sort(notes[key])
 		a.Note(key, strings.Join(slices.Compact(notes[key]), ", "))
 	}
+	for _, f := range verdicts {
+		for _, action := range f.actions {
+			p.Metrics.decided(f.policy, f.binding, string(action), f.err, f.took)
+		}
+	}
 	return enforce(a, verdicts)
 }
 
-// bound evaluates a policy by one binding, for each of its params.
-func (p *Policies) bound(ctx context.Context, v *validating, b *admissionv1.ValidatingAdmissionPolicyBinding, a *admission.Attributes, notes map[string][]string) ([]verdict, error) {
+// bound evaluates a policy by one binding, for each of its params. meant: they are for such requests.
+func (p *Policies) bound(ctx context.Context, v *validating, b *admissionv1.ValidatingAdmissionPolicyBinding, a *admission.Attributes, notes map[string][]string) (out []verdict, meant bool, err error) {
 	narrow := of(p, b, func() *target { t := newTarget(b.Spec.MatchResources, true); return &t })
 	i, err := p.match(&v.target, narrow, a)
 	if i == nil || err != nil {
-		return nil, err
+		return nil, err != nil, err
 	}
 	params, none, err := p.params(v.policy.Spec.ParamKind, b.Spec.ParamRef, a.Namespace)
 	if none || err != nil {
-		return nil, err
+		return nil, err != nil, err
 	}
 	seen, err := matching.See(a, i)
 	if err != nil {
-		return nil, err
+		return nil, true, err
 	}
-	var out []verdict
 	for _, param := range params {
 		found, err := p.evaluate(ctx, v, a, seen, param, notes)
 		if err != nil {
-			return out, err
+			return out, true, err
 		}
 		out = append(out, found...)
 	}
-	return out, nil
+	return out, true, nil
 }
 
 func (p *Policies) evaluate(ctx context.Context, v *validating, a *admission.Attributes, seen matching.View, param runtime.Object, notes map[string][]string) ([]verdict, error) {
@@ -182,7 +198,7 @@ func (p *Policies) evaluate(ctx context.Context, v *validating, a *admission.Att
 			p.Log.Debug("policy could not be evaluated", "object", v.policy.Name, "err", r.Error)
 			continue
 		case r.Error != nil:
-			out = append(out, verdict{message: r.Error.Error(), reason: reason, index: n})
+			out = append(out, verdict{message: r.Error.Error(), reason: reason, index: n, err: r.Error})
 			continue
 		case r.EvalResult == types.True:
 			continue
@@ -234,7 +250,8 @@ func (p *Policies) annotate(_ context.Context, v *validating, evaluate func() ([
 		}
 		if text, ok := r.EvalResult.Value().(string); ok && strings.TrimSpace(text) != "" {
 			key := v.policy.Name + "/" + v.policy.Spec.AuditAnnotations[n].Key
-			notes[key] = append(notes[key], strings.TrimSpace(text)[:min(len(strings.TrimSpace(text)), longestNote)])
+			text = strings.TrimSpace(text)
+			notes[key] = append(notes[key], strings.ToValidUTF8(text[:min(len(text), longestNote)], ""))
 		}
 	}
 	return nil

@@ -35,16 +35,26 @@ func (w *Webhooks) meant(ctx context.Context, h *hook, a *admission.Attributes) 
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	got := h.conditions().Match(ctx, expression.Attributes(a, v), nil, expression.Judge{Authorizer: w.Authz})
+	conditions, start := h.conditions(), time.Now()
+	got := conditions.Match(ctx, expression.Attributes(a, v), nil, expression.Judge{Authorizer: w.Authz})
+	w.Metrics.judged(h, a, time.Since(start), got.Matches, got.Error)
 	switch {
 	case got.Error != nil:
-		w.Metrics.conditionFailed(h, a)
 		forbidden := apierrors.NewForbidden(a.Info.GroupResource(), a.Name, fmt.Errorf("match condition error for webhook %s: %w", h.name, got.Error))
 		return nil, forbidden
 	case !got.Matches:
 		return nil, nil
 	}
 	return i, nil
+}
+
+// bypassed tells whether the webhook is left out now, and notes it.
+func (w *Webhooks) bypassed(h *hook, a *admission.Attributes) bool {
+	if h.bypass.IsZero() || !w.Now().Before(h.bypass) {
+		return false
+	}
+	a.Note("bypassed.webhook.admission.lighter-k8s.io/"+h.configuration.GetName(), h.name)
+	return true
 }
 
 // failure is a webhook that could not be asked, or gave no answer that can be read.
@@ -113,7 +123,7 @@ func (w *Webhooks) settle(ctx context.Context, h *hook, index int, a *admission.
 		if h.mutating {
 			kind = "mutating"
 		}
-		a.Note("failed-open."+kind+".webhook.admission.k8s.io/"+round(a.Second, index), h.name)
+		a.Note("failed-open."+kind+".webhook.admission.k8s.io/"+call(a.Second, index), h.name)
 		w.Log.Warn("webhook could not be asked, the request goes on", "object", h.configuration.GetName(), "webhook", h.name, "err", f.err)
 		return nil
 	}
@@ -152,8 +162,8 @@ func code(err error) string {
 	return "500"
 }
 
-// round is how the audit trail numbers calls.
-func round(second bool, index int) string {
+// call is how the audit trail numbers calls.
+func call(second bool, index int) string {
 	n := 0
 	if second {
 		n = 1

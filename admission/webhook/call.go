@@ -134,7 +134,9 @@ func (c *caller) ask(ctx context.Context, timeout time.Duration, body []byte) ([
 	if err != nil {
 		return nil, err
 	}
-	u.Path = path.Join("/", u.Path) // as kube-apiserver's client has it: test environments give "https://host//path"
+	if u.Path != "" {
+		u.Path = path.Join("/", u.Path) // as kube-apiserver's client has it: test environments give "https://host//path"
+	}
 	q := u.Query()
 	q.Set("timeout", timeout.String())
 	u.RawQuery = q.Encode()

@@ -17,6 +17,8 @@ type Metrics struct {
 	open      *prometheus.CounterVec
 	requests  *prometheus.CounterVec
 	condition *prometheus.CounterVec
+	excluded  *prometheus.CounterVec
+	evaluated *prometheus.HistogramVec
 	own       *prometheus.CounterVec
 }
 
@@ -34,13 +36,16 @@ func NewMetrics() *Metrics {
 		requests: counter("apiserver_admission_webhook_request_total", "Requests that webhooks were asked about.", "name", "type", "operation", "code", "rejected"),
 		condition: counter("apiserver_admission_match_condition_evaluation_errors_total", "Match conditions that could not be evaluated.",
 			"name", "kind", "type", "operation"),
+		excluded: counter("apiserver_admission_match_condition_exclusions_total", "Requests that match conditions left out.", "name", "kind", "type", "operation"),
+		evaluated: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_admission_match_condition_evaluation_seconds",
+			Help: "How long match conditions took.", Buckets: []float64{0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25}}, []string{"name", "kind", "type", "operation"}),
 		own: counter("lighter_admission_webhook_blocks_itself_total", "How often it was said that a webhook refuses what its own Service needs.", "configuration", "name"),
 	}
 }
 
 // All gives them to whoever shows metrics.
 func (m *Metrics) All() []prometheus.Collector {
-	return []prometheus.Collector{m.duration, m.rejected, m.open, m.requests, m.condition, m.own}
+	return []prometheus.Collector{m.duration, m.rejected, m.open, m.requests, m.condition, m.excluded, m.evaluated, m.own}
 }
 
 func sort(h *hook) string {
@@ -84,8 +89,16 @@ func (m *Metrics) failedClosed(h *hook, a *admission.Attributes, took time.Durat
 	m.rejected.WithLabelValues(h.name, sort(h), string(a.Operation), "calling_webhook_error", "0").Inc()
 }
 
-func (m *Metrics) conditionFailed(h *hook, a *admission.Attributes) {
-	m.condition.WithLabelValues(h.name, "webhook", sort(h), string(a.Operation)).Inc()
+// judged counts what a webhook's match conditions said.
+func (m *Metrics) judged(h *hook, a *admission.Attributes, took time.Duration, matches bool, err error) {
+	labels := []string{h.name, "webhook", sort(h), string(a.Operation)}
+	m.evaluated.WithLabelValues(labels...).Observe(took.Seconds())
+	switch {
+	case err != nil:
+		m.condition.WithLabelValues(labels...).Inc()
+	case !matches:
+		m.excluded.WithLabelValues(labels...).Inc()
+	}
 }
 
 func (m *Metrics) blocked(h *hook) { m.own.WithLabelValues(h.configuration.GetName(), h.name).Inc() }

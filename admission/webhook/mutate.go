@@ -15,15 +15,6 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 )
 
-// memory is what the mutating webhooks keep between the two passes of a request.
-type memory struct {
-	asked map[*hook]bool // those that want to see later changes
-	again map[*hook]bool // those of them that somebody changed the object after
-	last  []byte         // the object when the last webhook had been asked
-}
-
-const memoryKey = "MutatingAdmissionWebhook"
-
 // mutate asks one webhook after the other, each about what the ones before left. In a second pass those are asked again that want to
 // be and were asked before somebody else changed the object.
 func (w *Webhooks) mutate(ctx context.Context, a *admission.Attributes) error {
@@ -31,18 +22,13 @@ func (w *Webhooks) mutate(ctx context.Context, a *admission.Attributes) error {
 	if len(hooks) == 0 || matching.Exempt(a) || admission.Exempted(ctx) {
 		return nil
 	}
-	m, _ := a.Kept[memoryKey].(*memory)
-	if a.Second {
-		if m == nil {
-			return nil
-		}
-		if now, err := json.Marshal(a.Object); err != nil || !bytes.Equal(now, m.last) {
-			m.require(nil)
-		}
+	round, ok := admission.Round[*hook](a, "MutatingAdmissionWebhook")
+	if !ok {
+		return nil
 	}
 	index := 0
 	for _, h := range hooks {
-		if a.Second && !m.again[h] {
+		if round.Skips(a, h) {
 			continue
 		}
 		i, err := w.meant(ctx, h, a)
@@ -52,45 +38,19 @@ func (w *Webhooks) mutate(ctx context.Context, a *admission.Attributes) error {
 		if i == nil {
 			continue
 		}
-		if m == nil {
-			m = &memory{asked: map[*hook]bool{}, again: map[*hook]bool{}}
-		}
 		changed, err := w.change(ctx, h, index, a, i)
 		if err != nil {
 			return err
 		}
 		note, _ := json.Marshal(map[string]any{"configuration": h.configuration.GetName(), "webhook": h.name, "mutated": changed}) // of strings: never fails
-		a.Note("mutation.webhook.admission.k8s.io/"+round(a.Second, index), string(note))
+		a.Note("mutation.webhook.admission.k8s.io/"+call(a.Second, index), string(note))
 		index++
-		delete(m.again, h)
-		if changed {
-			a.Altered, a.Again = true, !a.Second
-			m.require(h)
-		}
-		if h.again {
-			m.asked[h] = true
-		}
+		round.Did(a, h, changed, h.again)
 	}
-	if m != nil && a.Object != nil {
-		var err error
-		if m.last, err = json.Marshal(a.Object); err != nil {
-			return apierrors.NewInternalError(err)
-		}
-		if a.Kept == nil {
-			a.Kept = map[string]any{}
-		}
-		a.Kept[memoryKey] = m
+	if index == 0 || a.Object == nil {
+		return nil
 	}
-	return nil
-}
-
-// require notes that all who were asked before must see what changed; but not who did it.
-func (m *memory) require(by *hook) {
-	for h := range m.asked {
-		if h != by {
-			m.again[h] = true
-		}
-	}
+	return round.Keep(a)
 }
 
 // change asks one webhook and applies its patch.

@@ -5,7 +5,7 @@
 //	webhook.go  which webhooks there are     review.go  what is asked, what is answered (pure)
 //	mutate.go   in series, and once more     call.go    the way to a webhook
 //	validate.go all at once                  ask.go     one webhook, and what becomes of the request
-//	bypass.go   leaving webhooks out         own.go     those that stand in their own way
+//	own.go      those that stand in their own way
 package webhook
 
 import (
@@ -160,7 +160,7 @@ func newHook(o client.Object, kind, name string, c *admissionv1.WebhookClientCon
 	h := &hook{configuration: o, kind: kind, name: name, client: *c, timeout: 10 * time.Second,
 		ignore: failure != nil && *failure == admissionv1.Ignore,
 		dry:    effects != nil && (*effects == admissionv1.SideEffectClassNone || *effects == admissionv1.SideEffectClassNoneOnDryRun),
-		bypass: BypassedUntil(o)}
+		bypass: admission.BypassedUntil(o)}
 	named := make([]admissionv1.NamedRuleWithOperations, len(rules))
 	for n := range rules {
 		named[n].RuleWithOperations = rules[n]

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/yamljson"
 )
 
 // rule is one story: what a user sends, over what is stored, and the complaints, a line each.
@@ -66,7 +67,7 @@ func read(t *testing.T, doc string) (*api.Info, api.Object) {
 	for _, i := range All() {
 		if i.GroupVersion().String() == kind.APIVersion && i.Kind == kind.Kind {
 			obj := i.New()
-			if strict, err := api.DecodeYAML(obj, []byte(doc)); err != nil || len(strict) > 0 {
+			if strict, err := yamljson.Decode(obj, []byte(doc)); err != nil || len(strict) > 0 {
 				t.Fatal(err, strict)
 			}
 			return i, obj

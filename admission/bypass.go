@@ -1,8 +1,9 @@
-package webhook
+package admission
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -11,11 +12,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/client"
 )
 
-// Bypass is the annotation that an administrator sets on a configuration so that its webhooks are not asked until a time (RFC 3339).
+// Bypass is the annotation that an administrator sets on a configuration of webhooks, or on a policy, so that they are not asked until a
+// time (RFC 3339).
 const Bypass = "admission.lighter-k8s.io/bypass-until"
 
 // BypassedUntil reads Bypass; the zero time: it is not set, or not a time.
@@ -27,25 +29,29 @@ func BypassedUntil(o metav1.Object) time.Time {
 	return t
 }
 
-// bypassed tells whether the webhook is left out now, and notes it.
-func (w *Webhooks) bypassed(h *hook, a *admission.Attributes) bool {
-	if h.bypass.IsZero() || !w.Now().Before(h.bypass) {
-		return false
-	}
-	a.Note("bypassed.webhook.admission.lighter-k8s.io/"+h.configuration.GetName(), h.name)
-	return true
-}
-
-// longestBypass bounds how long webhooks may be left out: a cluster whose rules are off is not to be forgotten.
+// longestBypass bounds how long webhooks and policies may be left out: a cluster whose rules are off is not to be forgotten.
 const longestBypass = 24 * time.Hour
 
 // BypassVerb is what somebody must be allowed to do with a configuration so that he may set Bypass; cluster-admin is.
 const BypassVerb = "bypass"
 
-// Guard is the plugin that lets nobody set Bypass but who may, and says who did.
-func (w *Webhooks) Guard() admission.Plugin {
-	return admission.Plugin{Name: "WebhookBypass", Validate: func(ctx context.Context, a *admission.Attributes) error {
-		if a.Info.Group != admissionv1.GroupName || a.Object == nil || (a.Info.Resource != "mutatingwebhookconfigurations" && a.Info.Resource != "validatingwebhookconfigurations") {
+// Bypasses lets nobody set Bypass but who may, and says who did.
+type Bypasses struct {
+	Authz  authz.Authorizer
+	Now    func() time.Time
+	Events *client.Recorder // nil: none are written
+	Log    *slog.Logger
+}
+
+// bypassed are what Bypass may be set on, and what is not asked then.
+var bypassed = map[string]string{"mutatingwebhookconfigurations": "webhooks", "validatingwebhookconfigurations": "webhooks",
+	"mutatingadmissionpolicies": "policies", "validatingadmissionpolicies": "policies"}
+
+// Guard is the plugin.
+func (w *Bypasses) Guard() Plugin {
+	return Plugin{Name: "AdmissionBypass", Validate: func(ctx context.Context, a *Attributes) error {
+		what := bypassed[a.Info.Resource]
+		if a.Info.Group != admissionv1.GroupName || a.Object == nil || what == "" {
 			return nil
 		}
 		var before string
@@ -57,7 +63,7 @@ func (w *Webhooks) Guard() admission.Plugin {
 			return nil
 		}
 		if value == "" {
-			w.say(a, "BypassEnded", "webhooks are asked again, by "+a.User.Username)
+			w.say(a, "BypassEnded", what+" are asked again, by "+a.User.Username)
 			return nil
 		}
 		at := field.NewPath("metadata", "annotations").Key(Bypass)
@@ -70,20 +76,20 @@ func (w *Webhooks) Guard() admission.Plugin {
 		}
 		q := authz.Attributes{User: a.User, Verb: BypassVerb, ResourceRequest: true, Group: a.Info.Group, Version: a.Info.Version, Resource: a.Info.Resource, Name: a.Name}
 		if d, _, _ := w.Authz.Authorize(ctx, q); d != authz.Allow {
-			return apierrors.NewForbidden(a.Info.GroupResource(), a.Name, fmt.Errorf("user %q may not %s webhooks (annotation %s)", a.User.Username, BypassVerb, Bypass))
+			return apierrors.NewForbidden(a.Info.GroupResource(), a.Name, fmt.Errorf("user %q may not %s %s (annotation %s)", a.User.Username, BypassVerb, what, Bypass))
 		}
-		w.say(a, "Bypassed", fmt.Sprintf("webhooks are not asked until %s, by %s", until.UTC().Format(time.RFC3339), a.User.Username))
+		w.say(a, "Bypassed", fmt.Sprintf("%s are not asked until %s, by %s", what, until.UTC().Format(time.RFC3339), a.User.Username))
 		return nil
 	}}
 }
 
-// say puts it on record that somebody left webhooks out.
-func (w *Webhooks) say(a *admission.Attributes, reason, text string) {
-	a.Note("bypass.webhook.admission.lighter-k8s.io/"+a.Name, text)
+// say puts it on record that somebody left something out.
+func (w *Bypasses) say(a *Attributes, reason, text string) {
+	a.Note("bypass."+map[string]string{"webhooks": "webhook", "policies": "policy"}[bypassed[a.Info.Resource]]+".admission.lighter-k8s.io/"+a.Name, text)
 	if a.DryRun {
 		return
 	}
-	w.Log.Warn("webhook bypass", "object", a.Info.Resource+"/"+a.Name, "user", a.User.Username, "reason", reason, "text", text)
+	w.Log.Warn("admission bypass", "object", a.Info.Resource+"/"+a.Name, "user", a.User.Username, "reason", reason, "text", text)
 	if w.Events != nil {
 		w.Events.Event(a.Info.GVK(), a.Object, corev1.EventTypeWarning, reason, text)
 	}

@@ -1,0 +1,156 @@
+package role_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/role"
+)
+
+// TestTypeChecking: what a policy's status says of its expressions.
+func TestTypeChecking(t *testing.T) {
+	p, err := start(func(c *config.Config, _ *role.Server) { c.Server.Disable = []string{"scheduler", "cloud-controllers"} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := p.typed.AdmissionregistrationV1().ValidatingAdmissionPolicies()
+	type spec = admissionregistrationv1.ValidatingAdmissionPolicySpec
+	on := func(group, version string, resources ...string) *admissionregistrationv1.MatchResources {
+		return &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+			Operations: []admissionregistrationv1.OperationType{"CREATE"},
+			Rule:       admissionregistrationv1.Rule{APIGroups: []string{group}, APIVersions: []string{version}, Resources: resources}}}}}
+	}
+	that := func(list ...string) (out []admissionregistrationv1.Validation) {
+		for _, e := range list {
+			out = append(out, admissionregistrationv1.Validation{Expression: e})
+		}
+		return out
+	}
+	tests := map[string]struct {
+		spec spec
+		want string // paragraphs of "<fieldRef>: <warning>"
+	}{
+		"a field that is not there, as documented": {spec{MatchConstraints: on("apps", "v1", "deployments"), Validations: that("object.replicas > 1")},
+			"spec.validations[0].expression: apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^"},
+		"two types, as documented": {spec{MatchConstraints: on("apps", "v1", "replicasets", "deployments"), Validations: that("object.replicas > 1")},
+			"spec.validations[0].expression: apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^\n" +
+				"apps/v1, Kind=ReplicaSet: ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^"},
+		"an operation of another type": {spec{MatchConstraints: on("apps", "v1", "deployments"), Validations: that("true", "object.spec.replicas > '1'")},
+			"spec.validations[1].expression: apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'\n | object.spec.replicas > '1'\n | .....................^"},
+		"a message": {spec{MatchConstraints: on("apps", "v1", "deployments"),
+			Validations: []admissionregistrationv1.Validation{{Expression: "true", MessageExpression: "object.spec.replica + ''"}}},
+			"spec.validations[0].messageExpression: apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replica'\n | object.spec.replica + ''\n | ...........^"},
+		"what holds": {spec{MatchConstraints: on("", "v1", "pods"), Variables: []admissionregistrationv1.Variable{{Name: "all", Expression: "object.spec.containers"}},
+			Validations: that("variables.all.all(c, c.image.startsWith('a') && quantity(c.resources.limits['cpu']).isLessThan(quantity('1')))",
+				"object.metadata.labels['a'] == 'b' && has(object.metadata.annotations) && object.metadata.name != ''",
+				"oldObject == null || oldObject.spec.nodeName == object.spec.nodeName",
+				"object.spec.containers.all(c, c.ports.all(p, p.containerPort > 1024) && c.livenessProbe.httpGet.port == 'web')",
+				"object.metadata.creationTimestamp < timestamp('2026-01-01T00:00:00Z') && object.metadata.ownerReferences.exists(o, o.controller)",
+				"authorizer.group('').resource('pods').namespace(request.namespace).check('get').allowed()", "authorizer.requestResource.check('get').allowed()",
+				"namespaceObject.metadata.labels['a'] == request.userInfo.username")}, ""},
+		"variables have types": {spec{MatchConstraints: on("", "v1", "pods"), Variables: []admissionregistrationv1.Variable{{Name: "n", Expression: "object.spec.priority"}},
+			Validations: that("variables.n == 'one'")},
+			"spec.validations[0].expression: /v1, Kind=Pod: ERROR: <input>:1:13: found no matching overload for '_==_' applied to '(int, string)'\n | variables.n == 'one'\n | ............^"},
+		"params have types": {spec{MatchConstraints: on("", "v1", "pods"), ParamKind: &admissionregistrationv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"},
+			Validations: that("params.data['a'] == 'b'", "params.dat['a'] == 'b'")},
+			"spec.validations[1].expression: /v1, Kind=Pod: ERROR: <input>:1:7: undefined field 'dat'\n | params.dat['a'] == 'b'\n | ......^"},
+		"params of the same kind":     {spec{MatchConstraints: on("", "v1", "configmaps"), ParamKind: &admissionregistrationv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}, Validations: that("params.data == object.data")}, ""},
+		"params of an unknown kind":   {spec{MatchConstraints: on("", "v1", "pods"), ParamKind: &admissionregistrationv1.ParamKind{APIVersion: "example.com/v1", Kind: "Unknown"}, Validations: that("params.a.b == 'c'")}, ""},
+		"wildcards are not looked at": {spec{MatchConstraints: on("*", "v1", "deployments"), Validations: that("object.replicas > 1")}, ""},
+		"nor are subresources":        {spec{MatchConstraints: on("", "v1", "pods/eviction"), Validations: that("object.deleteOptions.dryRun.size() > 1")}, ""},
+		"a type within itself":        {spec{MatchConstraints: on("apiextensions.k8s.io", "v1", "customresourcedefinitions"), Validations: that("object.spec.versions.all(v, v.schema.openAPIV3Schema.properties['a'].properties['b'].type == 'string')")}, ""},
+		"conditions and annotations":  {spec{MatchConstraints: on("", "v1", "pods"), MatchConditions: []admissionregistrationv1.MatchCondition{{Name: "a", Expression: "object.a == ''"}}, AuditAnnotations: []admissionregistrationv1.AuditAnnotation{{Key: "k", ValueExpression: "'b' + object.b"}}}, "spec.matchConditions[0].expression: /v1, Kind=Pod: ERROR: <input>:1:7: undefined field 'a'\n | object.a == ''\n | ......^\n\nspec.auditAnnotations[0].valueExpression: /v1, Kind=Pod: ERROR: <input>:1:13: undefined field 'b'\n | 'b' + object.b\n | ............^"},
+		"not more than ten types":     {spec{MatchConstraints: on("", "v1", strings.Fields("configmaps endpoints events limitranges namespaces nodes persistentvolumeclaims persistentvolumes pods podtemplates secrets services")...), Validations: that("object.kinds == 'x'")}, "10 types"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			made, err := c.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "types-"}, Spec: tt.spec}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := c.Delete(t.Context(), made.Name, metav1.DeleteOptions{}); err != nil {
+					t.Error(err)
+				}
+			}()
+			got := typesOf(t, p, made.Name, 1)
+			if tt.want == "10 types" {
+				if n := strings.Count(got, "Kind="); n != 10 || strings.Contains(got, "Secret") {
+					t.Errorf("%d types: %s", n, got)
+				}
+				return
+			}
+			if got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+		})
+	}
+	t.Run("a custom resource", func(t *testing.T) {
+		cu := newCustom(t, p)
+		cu.define(cu.definition("boats", "Boat", `  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {length: {type: integer}}}}}}
+`))
+		made, err := c.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "types-"}, Spec: spec{MatchConstraints: on(cu.group, "v1", "boats"),
+			Validations: that("object.spec.length > 3 && object.metadata.labels['a'] == 'b'", "object.spec.length == 'long'", "object.spec.name == ''")}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Delete(t.Context(), made.Name, metav1.DeleteOptions{})
+		of := cu.group + "/v1, Kind=Boat: ERROR: <input>:"
+		want := "spec.validations[1].expression: " + of + "1:20: found no matching overload for '_==_' applied to '(int, string)'\n | object.spec.length == 'long'\n | ...................^\n\n" +
+			"spec.validations[2].expression: " + of + "1:12: undefined field 'name'\n | object.spec.name == ''\n | ...........^"
+		if got := typesOf(t, p, made.Name, 1); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
+	t.Run("again when the policy changes", func(t *testing.T) {
+		made, err := c.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "types-"},
+			Spec: spec{MatchConstraints: on("apps", "v1", "deployments"), Validations: that("object.replicas > 1")}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Delete(t.Context(), made.Name, metav1.DeleteOptions{})
+		if typesOf(t, p, made.Name, 1) == "" {
+			t.Error("want a warning")
+		}
+		if _, err := c.Patch(t.Context(), made.Name, "application/json-patch+json", []byte(`[{"op":"replace","path":"/spec/validations/0/expression","value":"object.spec.replicas > 1"}]`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := typesOf(t, p, made.Name, 2); got != "" {
+			t.Errorf("the warning is still there: %s", got)
+		}
+	})
+}
+
+// typesOf waits until a policy's types are checked, and shows what was found.
+func typesOf(t *testing.T, p *plane, name string, generation int64) string {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		got, err := p.typed.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Status.TypeChecking != nil && got.Status.ObservedGeneration == generation {
+			var out []string
+			for _, w := range got.Status.TypeChecking.ExpressionWarnings {
+				out = append(out, w.FieldRef+": "+w.Warning)
+			}
+			return strings.Join(out, "\n\n")
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not checked: %+v", got.Status)
+		}
+	}
+}
