@@ -290,7 +290,7 @@ func TestLife(t *testing.T) {
 		if err := nodes.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "odd=1"}); err != nil {
 			t.Fatal(err)
 		}
-		if l := must(nodes.List(ctx, metav1.ListOptions{}))(t); len(l.Items) != 2 || l.Items[0].Name != "n0" || l.Items[1].Name != "n2" {
+		if l := must(nodes.List(ctx, metav1.ListOptions{LabelSelector: "odd"}))(t); len(l.Items) != 2 || l.Items[0].Name != "n0" || l.Items[1].Name != "n2" {
 			t.Errorf("%d left", len(l.Items))
 		}
 	})
