@@ -77,6 +77,10 @@ func TestThreeGenerations(t *testing.T) {
 	user.BearerToken = p.token(t, ns)
 	bind(t, p, ns)
 	typed := must(kubernetes.NewForConfig(user))(t)
+	within(t, 10*time.Second, "the user's rights", func() error { // which follow the binding by a moment
+		_, err := typed.CoreV1().ConfigMaps(ns).List(ctx, metav1.ListOptions{})
+		return err
+	})
 	watching := must(typed.CoreV1().ConfigMaps(ns).Watch(ctx, metav1.ListOptions{}))(t)
 	informer := informers.NewSharedInformerFactoryWithOptions(typed, 0, informers.WithNamespace(ns)).Core().V1().ConfigMaps().Informer()
 	if err := informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
@@ -214,10 +218,18 @@ func joinNode(t *testing.T, ctx context.Context, p *plane, name string) (string,
 	must(client.Secrets.Create(ctx, system, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "bootstrap-token-abcdef"}, Type: corev1.SecretTypeBootstrapToken,
 		Data: map[string][]byte{"token-id": []byte("abcdef"), "token-secret": []byte("0123456789abcdef"), "usage-bootstrap-authentication": []byte("true"), "auth-extra-groups": []byte(role.JoinGroup)}}))(t)
 	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	made := must(client.Nodes.Create(ctx, system, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}))(t)
-	made.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}, {Type: corev1.NodeHostName, Address: name}}
-	made.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(l.Addr().(*net.TCPAddr).Port)
-	must(client.Nodes.UpdateStatus(ctx, system, made))(t)
+	must(client.Nodes.Create(ctx, system, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}))(t)
+	within(t, 10*time.Second, "the node's status", func() error { // controllers write to it meanwhile
+		made, err := client.Nodes.Get(ctx, system, "", name)
+		if err != nil {
+			return err
+		}
+		made = made.DeepCopy()
+		made.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}, {Type: corev1.NodeHostName, Address: name}}
+		made.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(l.Addr().(*net.TCPAddr).Port)
+		_, err = client.Nodes.UpdateStatus(ctx, system, made)
+		return err
+	})
 
 	c := &config.Config{DataDir: filepath.Join(p.Config.DataDir, "node"), Node: config.Node{Name: name, Server: p.url,
 		Token: "abcdef.0123456789abcdef:" + strings.TrimPrefix(p.PKI.CA.Fingerprint(), "sha256:")}}
