@@ -6,12 +6,14 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
 )
 
 // Given is a server's certificate that somebody else looks after, in two PEM files. Safe for concurrent use.
@@ -66,84 +68,41 @@ func (g *Given) Run(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// ReadCertificates reads all certificates of a PEM file; none is an error.
-func ReadCertificates(path string) (out []*x509.Certificate, data []byte, err error) {
-	if data, err = os.ReadFile(path); err != nil {
+// ReadCertificates reads all certificates of a PEM file, and gives its bytes too; none is an error.
+func ReadCertificates(path string) ([]*x509.Certificate, []byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
 		return nil, nil, fmt.Errorf("read certificates: %w", err)
 	}
-	for rest := data; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, nil, fmt.Errorf("certificates %s: %w", path, err)
-		}
-		out = append(out, c)
+	certs, err := cert.ParseCertsPEM(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("certificates %s: %w", path, err)
 	}
-	if len(out) == 0 {
-		return nil, nil, fmt.Errorf("certificates %s: there is none", path)
-	}
-	return out, data, nil
+	return certs, data, nil
 }
 
 // ReadSigner reads a private key, ECDSA or RSA, in PEM of any of the usual forms.
 func ReadSigner(path string) (crypto.Signer, error) {
-	data, err := os.ReadFile(path)
+	key, err := keyutil.PrivateKeyFromFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read key: %w", err)
+		return nil, fmt.Errorf("key %s: %w", path, err)
 	}
-	for rest := data; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return nil, fmt.Errorf("key %s: there is none", path)
-		}
-		if key := privateKey(block); key != nil {
-			return key, nil
-		}
+	s, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("key %s: a %T signs nothing", path, key)
 	}
+	return s, nil
 }
 
-// privateKey is nil for what is none.
-func privateKey(b *pem.Block) crypto.Signer {
-	if key, err := x509.ParseECPrivateKey(b.Bytes); err == nil {
-		return key
-	}
-	if key, err := x509.ParsePKCS1PrivateKey(b.Bytes); err == nil {
-		return key
-	}
-	key, _ := x509.ParsePKCS8PrivateKey(b.Bytes)
-	s, _ := key.(crypto.Signer)
-	return s
-}
-
-// ReadPublicKeys reads what verifies tokens: public keys, those of private keys and of certificates.
+// ReadPublicKeys reads what verifies tokens, in the forms that upstream takes: public keys, those of certificates and of some private
+// keys; none is an error.
 func ReadPublicKeys(path string) (out []crypto.PublicKey, err error) {
-	data, err := os.ReadFile(path)
+	keys, err := keyutil.PublicKeysFromFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read keys: %w", err)
+		return nil, fmt.Errorf("keys %s: %w", path, err)
 	}
-	for rest := data; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-			out = append(out, c.PublicKey)
-		} else if key, err := x509.ParsePKIXPublicKey(block.Bytes); err == nil {
-			out = append(out, key)
-		} else if key, err := x509.ParsePKCS1PublicKey(block.Bytes); err == nil {
-			out = append(out, key)
-		} else if key := privateKey(block); key != nil {
-			out = append(out, key.Public())
-		}
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("keys %s: there is none", path)
+	for _, k := range keys {
+		out = append(out, k)
 	}
 	return out, nil
 }
