@@ -85,6 +85,7 @@ var rooms = []room{
 	{"store/wire", "", "store/storetest", "bytes there and back: it knows no store"},
 	{"store/storetest", "store/memory", "store/...", "the contract's tests; memory is the model that engines are compared with"},
 	{"pki", "", "", "certificates: nothing of ours"},
+	{"pki/succession", "pki store", "store/memory", "servers meet over their authorities in the store"},
 	{"cel", "", "", "expressions: nothing of ours"},
 	{"flow", "authz client", "client/clienttest", "priority and fairness, set up by objects of the cluster"},
 	{"audit", "authz", "", "the audit trail"},

@@ -99,7 +99,7 @@ func (s *Server) authenticators(issuer string) error {
 		}
 		s.bearer = append(s.bearer, authn.NewWebhook(server, c.Webhook.Version, s.tokens.Audiences(), config.Duration(c.Webhook.CacheTTL), log, metrics))
 	}
-	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.clientPool()), s.bearer))
+	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool, pki.FrontProxyUser), authn.NewCertificates(s.clientRoots().Pool), s.bearer))
 	return nil
 }
 
