@@ -191,8 +191,31 @@ func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (
 	return &as.User, nil
 }
 
+// longRunning are the subresources that lead elsewhere, for as long as that takes.
+var longRunning = map[string]bool{"attach": true, "exec": true, "log": true, "portforward": true, "proxy": true}
+
+// within is how long the request may take: what it asks for, at most timeout. Source: what Kubernetes 1.37 does.
+func within(t *route) (time.Duration, error) {
+	text := t.query.Get("timeout")
+	if text == "" || t.verb == "watch" || longRunning[t.subresource] {
+		return timeout, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err))
+	}
+	if d <= 0 || d > timeout {
+		return timeout, nil
+	}
+	return d, nil
+}
+
 // serve executes an authorized request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user authenticationv1.UserInfo) error {
+	limit, err := within(t)
+	if err != nil {
+		return err
+	}
 	if b := s.elsewhere(t); b != nil {
 		b.Forward(w, r, r.URL.Path, user, func(err error) {
 			s.fail(w, r, apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err)))
@@ -231,7 +254,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		}
 	}
 	if t.verb != "watch" {
-		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}

@@ -418,6 +418,9 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 		if obj.GetName() != q.Name {
 			return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.Name))
 		}
+		if _, err := s.Registry.Get(r.Context(), q, true); err != nil {
+			return err
+		}
 		kind := i.GVK().GroupKind()
 		if i.Custom != nil || i.StoreKey == api.DefinitionsKey { // Source: what Kubernetes 1.37 does
 			kind.Kind = i.Resource
