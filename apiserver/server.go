@@ -22,6 +22,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/core"
 	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
@@ -52,6 +53,8 @@ type Server struct {
 	Flow *flow.Controller
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
+	// Components are the parts of the control plane that ComponentStatuses tell of.
+	Components []Check
 	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
 	Settle func(ctx context.Context)
 
@@ -272,6 +275,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		return err
 	}
 	q.DryRun = dry
+	if t.info == core.ComponentStatus {
+		return s.components(w, r, t)
+	}
 	switch t.verb {
 	case "get":
 		return s.get(w, r, t, q)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -137,5 +138,33 @@ func TestReplaceWhatIsNotThere(t *testing.T) {
 	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", path, text("policy/v1", "PodDisruptionBudget", "b")), 201)
 	if a := admin.do(t, "PUT", path+"/b", text("policy/v1", "PodDisruptionBudget", "b")); a.code != 422 {
 		t.Errorf("without a version, HTTP %d: %s", a.code, a.body)
+	}
+}
+
+func TestComponents(t *testing.T) {
+	p := api(t)
+	admin := p.as(t, "admin")
+	const path = "/api/v1/componentstatuses"
+	states := func(query string) string {
+		var out []string
+		for _, c := range into[corev1.ComponentStatusList](t, admin.do(t, "GET", path+query, ""), 200).Items {
+			out = append(out, c.Name+"="+string(c.Conditions[0].Status))
+		}
+		return strings.Join(out, " ")
+	}
+	for query, want := range map[string]string{"": "scheduler=False controller-manager=False etcd-0=True", // this plane runs without the two
+		"?labelSelector=a=b": "", "?fieldSelector=metadata.name=etcd-0": "etcd-0=True"} {
+		if got := states(query); got != want {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+	if c := into[corev1.ComponentStatus](t, admin.do(t, "GET", path+"/etcd-0", ""), 200); c.Conditions[0].Message != "ok" {
+		t.Errorf("%+v", c)
+	}
+	if a := admin.do(t, "GET", path+"/none", ""); a.code != 404 || a.status().Message != `componentstatus "none" not found` {
+		t.Errorf("HTTP %d: %s", a.code, a.body)
+	}
+	if table := into[metav1.Table](t, admin.do(t, "GET", path, "", "Accept: application/json;as=Table;g=meta.k8s.io;v=v1"), 200); len(table.Rows) != 3 {
+		t.Errorf("table %+v", table)
 	}
 }
