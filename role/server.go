@@ -185,6 +185,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.openapi = openapi.New(s.builtin.Served, s.Version)
 	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
 	s.API.Several = s.several()
+	s.API.Components = s.components()
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
 	}
