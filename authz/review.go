@@ -129,11 +129,12 @@ func labelSelector(s *authorizationv1.LabelSelectorAttributes) string {
 type rulesOf struct {
 	rbac *RBAC // nil: it is not asked
 	node bool
-	errs []error // of those who cannot say
+	more []rbacv1.PolicyRule // of others
+	errs []error             // of those who cannot say
 }
 
 func (o *rulesOf) status(user *authenticationv1.UserInfo, namespace string) authorizationv1.SubjectRulesReviewStatus {
-	rules, errs := superRules(user), o.errs
+	rules, errs := append(superRules(user), o.more...), o.errs
 	if o.rbac != nil {
 		more, missing := o.rbac.RulesFor(user, namespace)
 		rules, errs = append(rules, more...), append(errs, missing...)
