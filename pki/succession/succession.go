@@ -395,7 +395,7 @@ func (l *Lines) ask(ctx context.Context, line Line, step pki.Step, say func(form
 			case pki.StepTrust:
 				say("%s: a new one is made and trusted beside the old one", line.Name)
 			case pki.StepSign:
-				say("%s: the new one signs; what the old one signed is good until %s at most: it is dropped then", line.Name, s.Until(line.LeafLife()).Format(time.DateTime))
+				say("%s: the new one signs; the old one is dropped at %s: until then what it signed is good, and who holds a kubeconfig that names it fetches it anew", line.Name, s.Until(line.LeafLife()).Format(time.DateTime))
 			case pki.StepDrop:
 				say("%s: the former one is trusted no more", line.Name)
 			}
