@@ -152,10 +152,8 @@ func (s *Server) reviews(reg *registry.Registry) {
 		return s.bearer.Review(ctx, r), nil
 	})
 	reg.Handle("selfsubjectreviews", func(_ context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
-		r := obj.(*authenticationv1.SelfSubjectReview)
-		r.CreationTimestamp = metav1.NewTime(reg.Now().UTC())
-		r.Status.UserInfo = req.User
-		return r, nil
+		return &authenticationv1.SelfSubjectReview{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(reg.Now().UTC())},
+			Status: authenticationv1.SelfSubjectReviewStatus{UserInfo: req.User}}, nil
 	})
 	reg.Handle("subjectaccessreviews", func(ctx context.Context, _ registry.Request, obj runtime.Object) (runtime.Object, error) {
 		r := obj.(*authorizationv1.SubjectAccessReview)
@@ -180,7 +178,6 @@ func (s *Server) reviews(reg *registry.Registry) {
 		if r.Spec.Namespace == "" {
 			return nil, apierrors.NewBadRequest("no namespace on request")
 		}
-		r.Status = s.judges.Rules(&req.User, r.Spec.Namespace)
-		return r, nil
+		return &authorizationv1.SelfSubjectRulesReview{Status: s.judges.Rules(&req.User, r.Spec.Namespace)}, nil
 	})
 }

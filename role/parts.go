@@ -28,6 +28,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/disruption"
 	"github.com/lighter-k8s/lighter/controller/endpoints"
 	"github.com/lighter-k8s/lighter/controller/endpointslice"
+	"github.com/lighter-k8s/lighter/controller/endpointslicemirroring"
 	"github.com/lighter-k8s/lighter/controller/garbage"
 	"github.com/lighter-k8s/lighter/controller/job"
 	"github.com/lighter-k8s/lighter/controller/namespace"
@@ -134,6 +135,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"namespace-controller", func(ctx context.Context, env controller.Env) error { return namespace.Run(ctx, env, o.resources) }},
 		{"generic-garbage-collector", func(ctx context.Context, env controller.Env) error { return garbage.Run(ctx, env, o.resources) }},
 		{"endpointslice-controller", endpointslice.Run},
+		{"endpointslicemirroring-controller", endpointslicemirroring.Run},
 		{"endpoint-controller", endpoints.Run},
 		{"deployment-controller", deployment.Run},
 		{"replicaset-controller", replicaset.Run},

@@ -185,9 +185,11 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.openapi = openapi.New(s.builtin.Served, s.Version)
 	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
 	s.API.Several = s.several()
+	s.API.Components = s.components()
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
 	}
+	s.lines = s.authorities()
 	return s, nil
 }
 
@@ -248,7 +250,6 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
 	}
-	s.lines = s.authorities()
 	certs, err := s.certificates(names)
 	if err != nil {
 		return errors.Join(err, s.store.Close())

@@ -207,7 +207,9 @@ func (m *models) operation3(p path, op operation) doc {
 	}
 	out := m.operation(p, op)
 	out["responses"] = op.responses(ok)
-	out["parameters"] = parameters("", op.query, true)
+	if list := parameters("", op.query, true); len(list) > 0 { // an empty one would be gone once a client writes the document again
+		out["parameters"] = list
+	}
 	switch {
 	case op.patches:
 		out["requestBody"] = doc{"required": true, "content": content(m.patchRef(), patchTypes(p.info)...)}
