@@ -135,6 +135,8 @@ type Status[T Object] struct {
 	// It is used both ways: a status update takes that part alone from the request; a
 	// main update keeps that part from the stored object.
 	Copy func(dst, src T)
+	// Alone: a status update takes nothing of the metadata, neither labels nor annotations nor finalizers.
+	Alone bool
 	// Validate checks a status update.
 	Validate func(obj, old T) field.ErrorList
 }
@@ -224,6 +226,7 @@ type Info struct {
 	Warnings       func(obj, old Object) []string
 	GenerationOf   func(obj Object) any // nil: no generation
 	CopyStatus     func(dst, src Object)
+	StatusAlone    bool // of a status update, the metadata is not taken
 	ValidateStatus func(obj, old Object) field.ErrorList
 	GetScale       func(obj Object) ScaleView
 	SetScale       func(obj Object, replicas int32)
@@ -314,6 +317,7 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if s := r.Status; s != nil {
 		i.CopyStatus = func(dst, src Object) { s.Copy(dst.(T), src.(T)) }
+		i.StatusAlone = s.Alone
 		i.ValidateStatus = check(s.Validate)
 	}
 	if s := r.Scale; s != nil {

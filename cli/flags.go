@@ -100,6 +100,7 @@ var serverKnobs = []knob{
 	text("cluster-domain", "cluster.local", "domain of cluster DNS", func(c *config.Config) *string { return &c.Server.Domain }),
 	text("node-ports", "30000-32767", "range of node ports, first-last", func(c *config.Config) *string { return &c.Server.NodePorts }),
 	text("load-balancer-cidr", "", "network that LoadBalancer Services get addresses from (default: the nodes' own addresses)", func(c *config.Config) *string { return &c.Server.LoadBalancerCIDR }),
+	text("authority-life", "87600h", "how long authorities are good that sign certificates, when they are made; each is followed by a new one at two thirds of it", func(c *config.Config) *string { return &c.Server.AuthorityLife }),
 	text("certificate-life", "8760h", "how long certificates are good that this server signs, for its own parts and for nodes; they are renewed at two thirds of it", func(c *config.Config) *string { return &c.Server.CertificateLife }),
 	number("max-requests-inflight", 400, "how many requests are served at a time, together with --max-mutating-requests-inflight; priority levels share the sum", func(c *config.Config) *int { return &c.Server.MaxRequests }),
 	number("max-mutating-requests-inflight", 200, "see --max-requests-inflight", func(c *config.Config) *int { return &c.Server.MaxMutatingRequests }),

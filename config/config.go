@@ -72,6 +72,9 @@ type Server struct {
 	// CertificateLife is how long certificates are good that this server signs, of its own parts and of nodes; default 8760h, a year. They
 	// are renewed at two thirds of it.
 	CertificateLife string `json:"certificateLife,omitempty"`
+	// AuthorityLife is how long authorities are good that sign certificates; default 87600h, ten years. They are followed by new ones
+	// at two thirds of it.
+	AuthorityLife string `json:"authorityLife,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
 	// MaxRequests and MaxMutatingRequests are together the seats that priority and fairness shares out; default 400 and 200.
@@ -299,6 +302,7 @@ func (c *Config) Complete() error {
 	fill(&s.MaxRequests, 400)
 	fill(&s.MaxMutatingRequests, 200)
 	fill(&s.CertificateLife, "8760h")
+	fill(&s.AuthorityLife, "87600h")
 	fill(&s.Backup.Keep, 5)
 	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
 	fill(&s.Audit.Log.Path, filepath.Join(c.DataDir, "server", "audit", "audit.log"))
@@ -422,6 +426,8 @@ func (c *Config) check() error {
 	}
 	if d, err := time.ParseDuration(c.Server.CertificateLife); err != nil || d < 5*time.Second {
 		bad("certificate-life", c.Server.CertificateLife, "a time of at least 5s, such as 8760h for a year")
+	} else if a, err := time.ParseDuration(c.Server.AuthorityLife); err != nil || a < 2*d {
+		bad("authority-life", c.Server.AuthorityLife, "a time of at least twice --certificate-life, such as 87600h for ten years")
 	}
 	for flag, n := range map[string]int{"max-requests-inflight": c.Server.MaxRequests, "max-mutating-requests-inflight": c.Server.MaxMutatingRequests} {
 		if n < 0 {

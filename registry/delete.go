@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
@@ -97,14 +98,13 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 }
 
 func preconditions(req Request, old api.Object, p *metav1.Preconditions) error {
+	kind := schema.GroupResource{Group: req.Info.Group, Resource: req.Info.Kind} // as upstream names it here
 	switch {
 	case p == nil:
 	case p.UID != nil && *p.UID != old.GetUID():
-		return apierrors.NewConflict(req.Info.GroupResource(), req.Name,
-			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, old.GetUID()))
+		return apierrors.NewConflict(kind, req.Name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *p.UID, old.GetUID()))
 	case p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion():
-		return apierrors.NewConflict(req.Info.GroupResource(), req.Name,
-			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, old.GetResourceVersion()))
+		return apierrors.NewConflict(kind, req.Name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, old.GetResourceVersion()))
 	}
 	return nil
 }

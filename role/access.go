@@ -99,7 +99,7 @@ func (s *Server) authenticators(issuer string) error {
 		}
 		s.bearer = append(s.bearer, authn.NewWebhook(server, c.Webhook.Version, s.tokens.Audiences(), config.Duration(c.Webhook.CacheTTL), log, metrics))
 	}
-	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.clientPool()), s.bearer))
+	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool, pki.FrontProxyUser), authn.NewCertificates(s.clientRoots().Pool), s.bearer))
 	return nil
 }
 
@@ -144,10 +144,8 @@ func (s *Server) reviews(reg *registry.Registry) {
 		return s.bearer.Review(ctx, r), nil
 	})
 	reg.Handle("selfsubjectreviews", func(_ context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
-		r := obj.(*authenticationv1.SelfSubjectReview)
-		r.CreationTimestamp = metav1.NewTime(reg.Now().UTC())
-		r.Status.UserInfo = req.User
-		return r, nil
+		return &authenticationv1.SelfSubjectReview{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(reg.Now().UTC())},
+			Status: authenticationv1.SelfSubjectReviewStatus{UserInfo: req.User}}, nil
 	})
 	reg.Handle("subjectaccessreviews", func(ctx context.Context, _ registry.Request, obj runtime.Object) (runtime.Object, error) {
 		r := obj.(*authorizationv1.SubjectAccessReview)
@@ -172,7 +170,6 @@ func (s *Server) reviews(reg *registry.Registry) {
 		if r.Spec.Namespace == "" {
 			return nil, apierrors.NewBadRequest("no namespace on request")
 		}
-		r.Status = s.judges.Rules(&req.User, r.Spec.Namespace)
-		return r, nil
+		return &authorizationv1.SelfSubjectRulesReview{Status: s.judges.Rules(&req.User, r.Spec.Namespace)}, nil
 	})
 }

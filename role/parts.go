@@ -69,11 +69,11 @@ func (s *Server) parts(ctx context.Context) error {
 	if !off("controllers") {
 		lead(controllersLease, pki.ControllersUser, func(ctx context.Context, g *errgroup.Group, f fence) {
 			podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
-			runControllers(ctx, g, s.env(f), controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(s.builtin.All),
+			runControllers(ctx, g, s.env(f), controllerOptions{podCIDR: podCIDR, ca: &s.PKI.CA.Trust, authority: s.PKI.CA, resources: resources(s.builtin.All),
 				grace: time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second})
 			tokens := s.envOf(f, pki.ControllersUser, "tokens-controller")
 			g.Go(func() error { return tokens.Events.Run(ctx) })
-			g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, s.PKI.CA.PEM, s.tokens.IssueForSecret) })
+			g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, &s.PKI.CA.Trust, s.tokens.IssueForSecret) })
 			policies := s.env(f)("validatingadmissionpolicy-status-controller")
 			g.Go(func() error { return policies.Events.Run(ctx) })
 			g.Go(func() error { return validatingadmissionpolicy.Run(ctx, policies, s.types(s.builtin.All).Check) })
@@ -114,7 +114,7 @@ func runScheduler(ctx context.Context, g *errgroup.Group, env controller.Env) {
 type controllerOptions struct {
 	podCIDR   netip.Prefix
 	grace     time.Duration     // how long a node may be silent
-	ca        []byte            // PEM: what pods trust; nil: not published
+	ca        *pki.Trust        // what pods trust; nil: not published
 	authority *pki.Authority    // signs certificates; nil: somebody else does
 	resources []client.Resource // all that can be deleted and listed
 }
