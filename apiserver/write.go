@@ -414,11 +414,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 			if obj.GetName() != q.Name {
 				return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.Name))
 			}
-			kind := i.GVK().GroupKind()
-			if i.Custom != nil || i.StoreKey == api.DefinitionsKey { // Source: what Kubernetes 1.37 does
-				kind.Kind = i.Resource
-			}
-			return nil, apierrors.NewInvalid(kind, obj.GetName(), field.ErrorList{
+			return nil, apierrors.NewInvalid(schema.GroupKind{Group: i.Group, Kind: i.Resource}, obj.GetName(), field.ErrorList{
 				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 		}
 	}
