@@ -194,13 +194,10 @@ func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (
 	return &as.User, nil
 }
 
-// longRunning are the subresources that lead elsewhere, for as long as that takes.
-var longRunning = map[string]bool{"attach": true, "exec": true, "log": true, "portforward": true, "proxy": true}
-
 // within is how long the request may take: what it asks for, at most timeout. Source: what Kubernetes 1.37 does.
 func within(t *route) (time.Duration, error) {
 	text := t.query.Get("timeout")
-	if text == "" || t.verb == "watch" || longRunning[t.subresource] {
+	if text == "" || t.long() {
 		return timeout, nil
 	}
 	d, err := time.ParseDuration(text)
