@@ -100,6 +100,10 @@ type Resource[T Object] struct {
 	Grace func(obj T, requested *int64) int64
 	// Deleted changes an object when its deletion is first asked for: a finalizer may hold it.
 	Deleted func(obj T, now metav1.Time)
+	// Orphans leaves what a deleted object owns where its deletion does not say what is to become of it; who says nothing is
+	// told OrphansWarning.
+	Orphans        bool
+	OrphansWarning string
 
 	// StoredAs is the version that stored objects say they are of, as Kubernetes' API server writes them, where that is an
 	// older one; its protobuf form is the same. Default: Version.
@@ -229,7 +233,9 @@ type Info struct {
 	Replicas       fieldpath.Path                           // where GetScale finds Spec; nil: spec.replicas
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
 	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
-	ToStored       func(obj Object) (Object, error)         // nil when Stored is the Info itself
+	Orphans        bool
+	OrphansWarning string
+	ToStored       func(obj Object) (Object, error) // nil when Stored is the Info itself
 	Load           func(stored Object) (Object, error)
 }
 
@@ -282,6 +288,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Kind:                 r.Kind, ListKind: r.List, Singular: r.Singular,
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
 		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Deprecated: r.Deprecated, Subresources: r.Subresources,
+		Orphans: r.Orphans, OrphansWarning: r.OrphansWarning,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
 		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,

@@ -26,6 +26,9 @@ func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptio
 	if errs := validation.ValidateDeleteOptions(&o); len(errs) > 0 {
 		return nil, false, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
 	}
+	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil {
+		req.Warn(text)
+	}
 	for {
 		item, old, err := r.current(ctx, req)
 		if apierrors.IsStoreReadError(err) && Unsafe(o) {
@@ -120,7 +123,7 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 		if obj.GetGeneration() > 0 {
 			obj.SetGeneration(obj.GetGeneration() + 1)
 		}
-		propagate(obj, o)
+		propagate(i, obj, o)
 		if ns, ok := obj.(*corev1.Namespace); ok {
 			ns.Status.Phase = corev1.NamespaceTerminating
 		}
@@ -139,10 +142,15 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 
 // propagate sets the finalizer by which the garbage collector sees what is to become of dependents.
 // Source: Kubernetes documentation, Garbage Collection, Cascading deletion.
-func propagate(obj api.Object, o metav1.DeleteOptions) {
+func propagate(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
+	known := func(s string) bool {
+		return s == metav1.FinalizerOrphanDependents || s == metav1.FinalizerDeleteDependents
+	}
 	var want string
 	switch {
 	case o.OrphanDependents != nil && *o.OrphanDependents:
+		want = metav1.FinalizerOrphanDependents
+	case o.OrphanDependents == nil && o.PropagationPolicy == nil && i.Orphans && !slices.ContainsFunc(obj.GetFinalizers(), known):
 		want = metav1.FinalizerOrphanDependents
 	case o.PropagationPolicy == nil:
 		return
@@ -151,9 +159,7 @@ func propagate(obj api.Object, o metav1.DeleteOptions) {
 	case *o.PropagationPolicy == metav1.DeletePropagationForeground:
 		want = metav1.FinalizerDeleteDependents
 	}
-	f := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(s string) bool {
-		return s == metav1.FinalizerOrphanDependents || s == metav1.FinalizerDeleteDependents
-	})
+	f := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), known)
 	if want != "" {
 		f = append(f, want)
 	}

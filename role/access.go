@@ -50,7 +50,7 @@ func (s *Server) access(ctx context.Context) (err error) {
 	}
 	s.rbac = authz.NewRBAC(ctx, authz.RBACViews{Roles: view(s, client.Roles), RoleBindings: view(s, client.RoleBindings),
 		ClusterRoles: view(s, client.ClusterRoles), ClusterRoleBindings: view(s, client.ClusterRoleBindings)})
-	s.judges = &authz.Structured{RBAC: s.rbac, Log: s.Log.With("part", "authorization"), Metrics: authz.NewMetrics(),
+	s.judges = &authz.Structured{RBAC: s.rbac, Policies: s.Config.Server.Authorization.PolicyFile, Log: s.Log.With("part", "authorization"), Metrics: authz.NewMetrics(),
 		Node: authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
 			PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)})}
 	s.Direct.Authz = s.judges
@@ -92,6 +92,14 @@ func (s *Server) authenticators(issuer string) error {
 		s.runs = append(s.runs, f.Run, structured.Run)
 		s.bearer = append(s.bearer, structured)
 	}
+	if o := c.OIDC; o.Issuer != "" {
+		if err := structured.UseOIDC(authn.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
+			GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: o.RequiredClaims, CAFile: o.CA, SigningAlgs: o.SigningAlgs}); err != nil {
+			return fmt.Errorf("--oidc-issuer-url %s: %w", o.Issuer, err)
+		}
+		s.runs = append(s.runs, structured.Run)
+		s.bearer = append(s.bearer, structured)
+	}
 	if c.Webhook.ConfigFile != "" {
 		server, err := callout.FromKubeconfig(c.Webhook.ConfigFile)
 		if err != nil {
@@ -99,7 +107,7 @@ func (s *Server) authenticators(issuer string) error {
 		}
 		s.bearer = append(s.bearer, authn.NewWebhook(server, c.Webhook.Version, s.tokens.Audiences(), config.Duration(c.Webhook.CacheTTL), log, metrics))
 	}
-	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.clientPool()), s.bearer))
+	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool, pki.FrontProxyUser), authn.NewCertificates(s.clientRoots().Pool), s.bearer))
 	return nil
 }
 
