@@ -124,6 +124,9 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 		obj := i.New()
 		strict, err := read(i, obj, out)
+		if err != nil && kind != types.StrategicMergePatchType { // upstream shows what came of the patch, and no kind
+			return nil, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), string(out), err.Error())})
+		}
 		if err != nil {
 			return nil, invalid(err)
 		}

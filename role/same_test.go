@@ -420,6 +420,8 @@ var (
 	where  = regexp.MustCompile(` in scheme "[^"]*"`) // a place in upstream's source
 	// What changed, as a diff of the whole object: with upstream's internal names of fields, and its lines. Held up to there.
 	unified = regexp.MustCompile(`\n@@ -[\s\S]*`)
+	version = regexp.MustCompile(`(resourceVersion\\*":\\*")\d+`) // of an object that a message shows
+	given   = regexp.MustCompile(`(clusterIPs?\\*":\[?\\*")[0-9.]+`)
 	finger  = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
 	suffix  = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
 )
@@ -432,6 +434,7 @@ func settle(s string) string {
 		}
 		return m
 	})
+	s = given.ReplaceAllString(version.ReplaceAllString(s, "$1<rv>"), "$1<allocated>")
 	s = where.ReplaceAllString(s, "")
 	s = unified.ReplaceAllString(s, " <diff>")
 	s = finger.ReplaceAllString(s, "X509SHA256=<hash>")
