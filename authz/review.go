@@ -90,9 +90,15 @@ func fieldSelector(s *authorizationv1.FieldSelectorAttributes) string {
 	return strings.Join(parts, ",")
 }
 
+// mostSelector is how many bytes a selector may have: parsing takes a thousand times as much.
+const mostSelector = 32 << 10
+
 func badFields(s *authorizationv1.FieldSelectorAttributes) bool {
 	if s == nil || s.RawSelector == "" {
 		return false
+	}
+	if len(s.RawSelector) > mostSelector {
+		return true
 	}
 	_, err := fields.ParseSelector(s.RawSelector)
 	return err != nil
@@ -101,6 +107,9 @@ func badFields(s *authorizationv1.FieldSelectorAttributes) bool {
 func badLabels(s *authorizationv1.LabelSelectorAttributes) bool {
 	if s == nil || s.RawSelector == "" {
 		return false
+	}
+	if len(s.RawSelector) > mostSelector {
+		return true
 	}
 	_, err := labels.Parse(s.RawSelector)
 	return err != nil
