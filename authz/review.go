@@ -133,15 +133,15 @@ var escape = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `=`, `\=`)
 type rulesOf struct {
 	rbac *RBAC // nil: it is not asked
 	node bool
-	errs []error // of those who cannot say
+	more []rbacv1.PolicyRule // of others
+	errs []error             // of those who cannot say
 }
 
 func (o *rulesOf) status(user *authenticationv1.UserInfo, namespace string) authorizationv1.SubjectRulesReviewStatus {
-	var rules []rbacv1.PolicyRule
-	errs := o.errs
+	rules, errs := o.more, o.errs
 	if o.rbac != nil {
 		more, missing := o.rbac.RulesFor(user, namespace)
-		rules, errs = more, append(errs, missing...)
+		rules, errs = append(rules, more...), append(errs, missing...)
 	}
 	for _, super := range superRules(user) {
 		if !slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool { return equality.Semantic.DeepEqual(r, super) }) {

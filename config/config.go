@@ -156,7 +156,21 @@ type Authentication struct {
 	// File is an AuthenticationConfiguration (apiserver.config.k8s.io): issuers of tokens, and what nobody may ask for. It is read again when
 	// it changes.
 	File    string `json:"configFile,omitempty"`
+	OIDC    OIDC   `json:"oidc,omitempty"`
 	Webhook Hook   `json:"webhook,omitempty"`
+}
+
+// OIDC is one issuer of tokens, without such a file. Names and meanings are those of kube-apiserver's flags.
+type OIDC struct {
+	Issuer         string            `json:"issuerURL,omitempty"`
+	ClientID       string            `json:"clientID,omitempty"`
+	UsernameClaim  string            `json:"usernameClaim,omitempty"`  // default sub
+	UsernamePrefix string            `json:"usernamePrefix,omitempty"` // default the issuer's URL and #, of the claim email none; "-": none
+	GroupsClaim    string            `json:"groupsClaim,omitempty"`
+	GroupsPrefix   string            `json:"groupsPrefix,omitempty"`
+	RequiredClaims map[string]string `json:"requiredClaims,omitempty"`
+	SigningAlgs    []string          `json:"signingAlgs,omitempty"` // default RS256
+	CA             string            `json:"caFile,omitempty"`      // PEM; default: those that the machine trusts
 }
 
 // Hook is a server that says whose a token is.
@@ -170,8 +184,10 @@ type Hook struct {
 type Authorization struct {
 	// File is an AuthorizationConfiguration (apiserver.config.k8s.io), read again when it changes. What follows counts without one only.
 	File    string    `json:"configFile,omitempty"`
-	Modes   []string  `json:"modes,omitempty"` // Node, RBAC, Webhook; default Node, RBAC
+	Modes   []string  `json:"modes,omitempty"` // Node, RBAC, Webhook, ABAC, AlwaysAllow, AlwaysDeny; default Node, RBAC
 	Webhook JudgeHook `json:"webhook,omitempty"`
+	// PolicyFile has the policies of the mode or type ABAC, one JSON object a line; it is read at the start.
+	PolicyFile string `json:"policyFile,omitempty"`
 }
 
 // JudgeHook is the server of the mode Webhook.
@@ -303,6 +319,10 @@ func (c *Config) Complete() error {
 	fill(&s.MaxMutatingRequests, 200)
 	fill(&s.CertificateLife, "8760h")
 	fill(&s.AuthorityLife, "87600h")
+	fill(&s.Authentication.OIDC.UsernameClaim, "sub")
+	if len(s.Authentication.OIDC.SigningAlgs) == 0 {
+		s.Authentication.OIDC.SigningAlgs = []string{"RS256"}
+	}
 	fill(&s.Backup.Keep, 5)
 	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
 	fill(&s.Audit.Log.Path, filepath.Join(c.DataDir, "server", "audit", "audit.log"))

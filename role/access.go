@@ -50,7 +50,7 @@ func (s *Server) access(ctx context.Context) (err error) {
 	}
 	s.rbac = authz.NewRBAC(ctx, authz.RBACViews{Roles: view(s, client.Roles), RoleBindings: view(s, client.RoleBindings),
 		ClusterRoles: view(s, client.ClusterRoles), ClusterRoleBindings: view(s, client.ClusterRoleBindings)})
-	s.judges = &authz.Structured{RBAC: s.rbac, Log: s.Log.With("part", "authorization"), Metrics: authz.NewMetrics(),
+	s.judges = &authz.Structured{RBAC: s.rbac, Policies: s.Config.Server.Authorization.PolicyFile, Log: s.Log.With("part", "authorization"), Metrics: authz.NewMetrics(),
 		Node: authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
 			PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)})}
 	s.Direct.Authz = s.judges
@@ -90,6 +90,14 @@ func (s *Server) authenticators(issuer string) error {
 		}
 		s.measures = append(s.measures, f.Metrics()...)
 		s.runs = append(s.runs, f.Run, structured.Run)
+		s.bearer = append(s.bearer, structured)
+	}
+	if o := c.OIDC; o.Issuer != "" {
+		if err := structured.UseOIDC(authn.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
+			GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: o.RequiredClaims, CAFile: o.CA, SigningAlgs: o.SigningAlgs}); err != nil {
+			return fmt.Errorf("--oidc-issuer-url %s: %w", o.Issuer, err)
+		}
+		s.runs = append(s.runs, structured.Run)
 		s.bearer = append(s.bearer, structured)
 	}
 	if c.Webhook.ConfigFile != "" {

@@ -103,9 +103,6 @@ func (s *Server) publishFacts(ctx context.Context, c client.Client) error {
 // serveFollow answers 'lighter certs rotate --authority'.
 func (s *Server) serveFollow(w http.ResponseWriter, r *http.Request) {
 	tell(w, func(say func(string, ...any)) error {
-		if s.lines == nil {
-			return errors.New("this server is about to start: try again in a moment")
-		}
 		if name := r.FormValue("forget"); name != "" {
 			return s.lines.Forget(r.Context(), name)
 		}

@@ -159,7 +159,7 @@ func TestAuthorityOnDemand(t *testing.T) {
 		return strings.Join(said, "\n")
 	}
 	old := p.PKI.CA.Cert()
-	if said := follow("name=ca"); !strings.Contains(said, "ca: the new one signs; what the old one signed is good until") {
+	if said := follow("name=ca"); !strings.Contains(said, "ca: the new one signs; the old one is dropped at") {
 		t.Errorf("said:\n%s", said)
 	}
 	if err := ask(); err != nil {

@@ -67,7 +67,8 @@ func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources(builtin.All())}
+	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources(builtin.All()),
+		types: (&Server{}).types(builtin.All())} // of built-in resources alone
 	if o.podCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
 		return err
 	}

@@ -189,6 +189,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
 	}
+	s.lines = s.authorities()
 	return s, nil
 }
 
@@ -249,7 +250,6 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
 	}
-	s.lines = s.authorities()
 	certs, err := s.certificates(names)
 	if err != nil {
 		return errors.Join(err, s.store.Close())

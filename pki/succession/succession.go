@@ -82,12 +82,8 @@ func (l *Lines) Run(ctx context.Context) error {
 		for _, line := range l.All {
 			wait, err := l.round(ctx, line)
 			if err != nil && ctx.Err() == nil {
+				l.fault(line.Name, err)
 				wait = time.Second
-				if l.note(line.Name, err.Error()) {
-					l.Log.Warn("an authority is not followed", "object", line.Name, "err", err)
-				}
-			} else {
-				l.note(line.Name, "")
 			}
 			pause = min(pause, wait)
 		}
@@ -100,13 +96,19 @@ func (l *Lines) Run(ctx context.Context) error {
 	return nil
 }
 
-// note keeps why there is no way on, and tells whether that is news.
-func (l *Lines) note(name, why string) bool {
+// fault keeps why there is no way on, and says so if it is news; nil: there is one.
+func (l *Lines) fault(name string, err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	news := l.faults[name] != why
 	l.faults[name] = why
-	return news
+	l.mu.Unlock()
+	if news && err != nil {
+		l.Log.Warn("an authority is not followed", "object", name, "err", err)
+	}
 }
 
 func (l *Lines) poke() {
@@ -132,10 +134,15 @@ func (l *Lines) round(ctx context.Context, line Line) (time.Duration, error) {
 	v := l.view(line, servers)
 	step, wait := decide(v)
 	if step == "" {
-		if len(v.behind) > 0 && v.step != "" && !v.now.Before(v.since.Add(patience)) {
-			err = fmt.Errorf("step %q is not taken yet by %s", v.step, strings.Join(v.behind, ", "))
+		switch {
+		case v.step == "" && v.byHand && !v.now.Before(v.due):
+			l.fault(line.Name, fmt.Errorf("it is due, and ends at %s: 'lighter certs rotate --authority %s'", v.end.Format(time.DateTime), line.Name))
+		case v.step != "" && len(v.behind) > 0 && !v.now.Before(v.since.Add(patience)):
+			l.fault(line.Name, fmt.Errorf("step %q is not taken yet by %s", v.step, strings.Join(v.behind, ", ")))
+		default:
+			l.fault(line.Name, nil)
 		}
-		return wait, err
+		return wait, nil
 	}
 	next := line.Succession()
 	if step == pki.StepTrust {
@@ -213,7 +220,7 @@ func (l *Lines) take(line Line, s *pki.Succession) error {
 // patience is how long a server may be behind before it is named.
 const patience = 10 * time.Second
 
-// View is what decide may know.
+// view is what decide may know.
 type view struct {
 	now              time.Time
 	step             pki.Step // "": nobody follows
@@ -395,7 +402,7 @@ func (l *Lines) ask(ctx context.Context, line Line, step pki.Step, say func(form
 			case pki.StepTrust:
 				say("%s: a new one is made and trusted beside the old one", line.Name)
 			case pki.StepSign:
-				say("%s: the new one signs; what the old one signed is good until %s at most: it is dropped then", line.Name, s.Until(line.LeafLife()).Format(time.DateTime))
+				say("%s: the new one signs; the old one is dropped at %s: until then what it signed is good, and who holds a kubeconfig that names it fetches it anew", line.Name, s.Until(line.LeafLife()).Format(time.DateTime))
 			case pki.StepDrop:
 				say("%s: the former one is trusted no more", line.Name)
 			}
