@@ -51,9 +51,6 @@ type Attributes struct {
 	// Annotate notes something for the audit trail; nil: nobody listens.
 	Annotate func(key, value string)
 
-	// Generated: Name is the server's doing, on a create whose client gave a generateName alone.
-	Generated bool
-
 	// Again is set by a plugin that changed the object in a way of its own: the chain changes it once more, with Second set.
 	Again, Second bool
 	// Altered: what users add to admission changed the object.
@@ -68,14 +65,6 @@ func (a *Attributes) Shape() *api.Info {
 		return a.As
 	}
 	return a.Info
-}
-
-// Asked is the name as the request presents it. Source: type comment of admission/v1's AdmissionRequest.
-func (a *Attributes) Asked() string {
-	if a.Generated {
-		return ""
-	}
-	return a.Name
 }
 
 // Note keeps a note for the audit trail, if there is one.

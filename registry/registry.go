@@ -54,7 +54,6 @@ type Request struct {
 	system  bool // the write is the server's own doing: no manager gets its fields
 	applied bool // the object has the managedFields that the write leaves
 
-	generated bool // the object's name is the server's doing
 }
 
 // Creator answers the create of a virtual resource ("tokenreviews") or of a
@@ -167,13 +166,10 @@ func (r *Registry) Create(ctx context.Context, req Request, obj api.Object) (api
 		return nil, err
 	}
 	generate := obj.GetName() == "" && obj.GetGenerateName() != ""
-	req.generated = generate
 	for try := 1; ; try++ {
 		attempt := obj
 		if generate {
 			attempt = obj.DeepCopyObject().(api.Object)
-			attempt.SetName(generateName(obj.GetGenerateName()))
-			req.Name = attempt.GetName()
 		}
 		got, err := r.create(ctx, req, attempt)
 		if generate && try < 8 && apierrors.IsAlreadyExists(err) {
@@ -193,12 +189,20 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	i.Default(obj) // fill in what the user left out
 	r.manage(req, nil, obj)
 	a := req.attributes(admission.Create, obj, nil)
-	a.Name, a.Subresource, a.Generated = obj.GetName(), "", req.generated
+	a.Name, a.Subresource = obj.GetName(), ""
 	if err := r.Admission.Mutate(ctx, a); err != nil {
 		return nil, err
 	}
 	if a.Altered && i.Namespaced && obj.GetNamespace() != req.Namespace {
 		return nil, otherNamespace()
+	}
+	if obj.GetName() == "" && obj.GetGenerateName() != "" { // Source: AdmissionRequest.name: who mutates sees none
+		req.Name = generateName(obj.GetGenerateName())
+		obj.SetName(req.Name)
+		a.Name = req.Name
+		if _, ok := obj.(*corev1.Namespace); ok {
+			i.Default(obj) // its name is one of its labels
+		}
 	}
 	asked := obj.GetGeneration()
 	r.stamp(req, obj)   // uid, creationTimestamp, generation

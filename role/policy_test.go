@@ -230,3 +230,54 @@ func TestMutatingPolicies(t *testing.T) {
 		})
 	}
 }
+
+// TestGeneratedName: who mutates sees no name where the client leaves it to the server, who validates sees the one that is stored. Recorded
+// from an upstream server; the type comment of AdmissionRequest's name says the first half.
+func TestGeneratedName(t *testing.T) {
+	p := api(t)
+	c := p.typed.AdmissionregistrationV1()
+	ns := p.namespace(t)
+	const seen = `(has(object.metadata.name) ? object.metadata.name : "none") + " [" + (has(request.name) ? request.name : "") + "]"`
+	p.bind(t, ns, admissionregistrationv1.ValidatingAdmissionPolicySpec{MatchConstraints: policyRules("CREATE", "configmaps"),
+		Validations: []admissionregistrationv1.Validation{{Expression: "!has(object.data)", MessageExpression: seen}}}, admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{})
+	if _, err := c.MutatingAdmissionPolicies().Create(t.Context(), &admissionregistrationv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: ns},
+		Spec: admissionregistrationv1.MutatingAdmissionPolicySpec{MatchConstraints: policyRules("CREATE", "configmaps"), ReinvocationPolicy: admissionregistrationv1.NeverReinvocationPolicy,
+			Mutations: []admissionregistrationv1.Mutation{{PatchType: admissionregistrationv1.PatchTypeApplyConfiguration, ApplyConfiguration: &admissionregistrationv1.ApplyConfiguration{
+				Expression: `Object{metadata: Object.metadata{annotations: {"seen": ` + seen + `}}}`}}}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.MutatingAdmissionPolicyBindings().Create(t.Context(), &admissionregistrationv1.MutatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: ns},
+		Spec: admissionregistrationv1.MutatingAdmissionPolicyBindingSpec{PolicyName: ns, MatchResources: &admissionregistrationv1.MatchResources{NamespaceSelector: here(ns)}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.MutatingAdmissionPolicyBindings().Delete(context.Background(), ns, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+		if err := c.MutatingAdmissionPolicies().Delete(context.Background(), ns, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	var got *corev1.ConfigMap
+	eventually(t, "the policy is followed", func() error {
+		var err error
+		if got, err = p.typed.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "g-"}}, metav1.CreateOptions{}); err == nil && got.Annotations["seen"] == "" {
+			err = fmt.Errorf("the policy is not followed yet")
+		}
+		return err
+	})
+	if got.Annotations["seen"] != "none []" {
+		t.Errorf("who mutates saw %q", got.Annotations["seen"])
+	}
+	eventually(t, "the policy is followed", func() error {
+		_, err := p.typed.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "g-"}, Data: map[string]string{"a": "b"}}, metav1.CreateOptions{})
+		if err == nil {
+			return fmt.Errorf("the policy is not followed yet")
+		}
+		name, rest, _ := strings.Cut(strings.TrimPrefix(err.Error(), `configmaps "`), `"`)
+		if !strings.HasPrefix(name, "g-") || !strings.HasSuffix(rest, ": "+name+" ["+name+"]") {
+			t.Errorf("who validates: %v", err)
+		}
+		return nil
+	})
+}
