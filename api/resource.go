@@ -100,6 +100,10 @@ type Resource[T Object] struct {
 	Grace func(obj T, requested *int64) int64
 	// Deleted changes an object when its deletion is first asked for: a finalizer may hold it.
 	Deleted func(obj T, now metav1.Time)
+	// Orphans leaves what a deleted object owns where its deletion does not say what is to become of it; who says nothing is
+	// told OrphansWarning.
+	Orphans        bool
+	OrphansWarning string
 
 	// StoredAs is the version that stored objects say they are of, as Kubernetes' API server writes them, where that is an
 	// older one; its protobuf form is the same. Default: Version.
@@ -131,6 +135,8 @@ type Status[T Object] struct {
 	// It is used both ways: a status update takes that part alone from the request; a
 	// main update keeps that part from the stored object.
 	Copy func(dst, src T)
+	// Alone: a status update takes nothing of the metadata, neither labels nor annotations nor finalizers.
+	Alone bool
 	// Validate checks a status update.
 	Validate func(obj, old T) field.ErrorList
 }
@@ -220,13 +226,16 @@ type Info struct {
 	Warnings       func(obj, old Object) []string
 	GenerationOf   func(obj Object) any // nil: no generation
 	CopyStatus     func(dst, src Object)
+	StatusAlone    bool // of a status update, the metadata is not taken
 	ValidateStatus func(obj, old Object) field.ErrorList
 	GetScale       func(obj Object) ScaleView
 	SetScale       func(obj Object, replicas int32)
 	Replicas       fieldpath.Path                           // where GetScale finds Spec; nil: spec.replicas
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
 	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
-	ToStored       func(obj Object) (Object, error)         // nil when Stored is the Info itself
+	Orphans        bool
+	OrphansWarning string
+	ToStored       func(obj Object) (Object, error) // nil when Stored is the Info itself
 	Load           func(stored Object) (Object, error)
 }
 
@@ -279,6 +288,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Kind:                 r.Kind, ListKind: r.List, Singular: r.Singular,
 		Short: r.Short, Categories: r.Categories, Verbs: r.Verbs, Namespaced: bool(r.Scope),
 		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Deprecated: r.Deprecated, Subresources: r.Subresources,
+		Orphans: r.Orphans, OrphansWarning: r.OrphansWarning,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
 		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
@@ -307,6 +317,7 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if s := r.Status; s != nil {
 		i.CopyStatus = func(dst, src Object) { s.Copy(dst.(T), src.(T)) }
+		i.StatusAlone = s.Alone
 		i.ValidateStatus = check(s.Validate)
 	}
 	if s := r.Scale; s != nil {

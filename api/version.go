@@ -78,6 +78,7 @@ func Version[T Object](of *Info, version string, to func(T) (Object, error), fro
 		i.GenerationOf = func(obj Object) any { return of.GenerationOf(view(obj)) }
 	}
 	if of.HasStatus {
+		i.StatusAlone = of.StatusAlone
 		i.CopyStatus = func(dst, src Object) { change(dst, func(v Object) { of.CopyStatus(v, view(src)) }) }
 		i.ValidateStatus = func(obj, old Object) field.ErrorList { return of.ValidateStatus(view(obj), view(old)) }
 	}

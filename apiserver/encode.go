@@ -114,14 +114,14 @@ func encodeObject(f form, i *api.Info, obj api.Object) (body []byte, media strin
 		if f.media == typeProtobuf {
 			return nil, "", notAcceptable()
 		}
-		t, err := table(i, source{objects: []api.Object{obj}, single: true}, "")
+		t, err := table(f, i, source{objects: []api.Object{obj}, single: true})
 		if err != nil {
 			return nil, "", err
 		}
-		body, err = encodeMeta(f, tableKind.GroupVersion().String(), tableKind.Kind, t)
+		body, err = encodeMeta(f, f.version(), f.as, t)
 		return body, f.media, err
 	case "PartialObjectMetadata":
-		body, err = encodeMeta(f, partialKind.GroupVersion().String(), partialKind.Kind, partial(obj))
+		body, err = encodeMeta(f, f.version(), f.as, f.partial(obj))
 		return body, f.media, err
 	case "PartialObjectMetadataList":
 		return nil, "", notAcceptable()
@@ -172,7 +172,7 @@ func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media strin
 	case f.media == typeProtobuf && f.as == "PartialObjectMetadata":
 		if _, ok := api.RawMeta(item.Raw()); ok {
 			start, end := api.MetaField(item.Raw())
-			return api.Wrap(partialKind.GroupVersion().String(), partialKind.Kind, item.Raw()[start:end]), f.media, nil
+			return api.Wrap(f.version(), f.as, item.Raw()[start:end]), f.media, nil
 		}
 	case f.media != typeProtobuf && f.as == "" && i.Stored == i:
 		data, err := item.AppendJSON(nil)
@@ -182,7 +182,7 @@ func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media strin
 		body, err = dress(f, data)
 		return body, f.media, err
 	case f.media != typeProtobuf && f.as == "PartialObjectMetadata":
-		data, err := appendPartial(nil, item)
+		data, err := f.appendPartial(nil, item)
 		if err != nil {
 			return nil, "", apierrors.NewInternalError(err)
 		}
@@ -197,15 +197,15 @@ func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media strin
 }
 
 // appendPartial appends an item's PartialObjectMetadata as JSON.
-func appendPartial(dst []byte, item *watch.Item) ([]byte, error) {
-	dst, err := api.AppendMetaJSON(append(dst, partialPrefix...), item.Info, item.Raw())
+func (f form) appendPartial(dst []byte, item *watch.Item) ([]byte, error) {
+	dst = append(append(append(dst, `{"kind":"PartialObjectMetadata","apiVersion":"`...), f.version()...), `","metadata":`...)
+	dst, err := api.AppendMetaJSON(dst, item.Info, item.Raw())
 	return append(dst, '}'), err
 }
 
-var partialPrefix = `{"kind":"PartialObjectMetadata","apiVersion":"` + metav1.SchemeGroupVersion.String() + `","metadata":`
-
-func partial(obj api.Object) *metav1.PartialObjectMetadata {
-	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: partialKind.Kind, APIVersion: partialKind.GroupVersion().String()}, ObjectMeta: *metaOf(obj)}
+// partial is an object's PartialObjectMetadata.
+func (f form) partial(obj api.Object) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: f.version()}, ObjectMeta: *metaOf(obj)}
 }
 
 // metaOf copies an object's metadata, shallowly.

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -9,7 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	metav1beta1 "k8s.io/apimachinery/pkg/apis/meta/v1beta1"
 )
 
 // The representations of objects.
@@ -21,30 +22,57 @@ const (
 
 // form is what a client accepts: a media type and, instead of the object itself, a Table or its metadata.
 type form struct {
-	media  string // typeJSON, typeYAML or typeProtobuf
-	as     string // "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList"
-	pretty bool
+	media   string // typeJSON, typeYAML or typeProtobuf
+	as      string // "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList"
+	beta    bool   // that in meta.k8s.io/v1beta1
+	include string // what a Table's rows have of their objects: None, Metadata or Object; "": Metadata
+	bare    bool   // a Table that does not say its columns (again)
+	pretty  bool
+}
+
+// version is the version of what as names.
+func (f form) version() string {
+	if f.beta {
+		return metav1beta1.SchemeGroupVersion.String()
+	}
+	return metav1.SchemeGroupVersion.String()
 }
 
 // accept picks the first acceptable form of the Accept header. Tables and metadata are offered where allowed.
 func accept(r *http.Request, transforms bool) (form, error) {
-	pretty, _ := strconv.ParseBool(r.URL.Query().Get("pretty"))
+	pretty := readable(r)
 	header := strings.Join(r.Header.Values("Accept"), ",")
 	if header == "" {
 		return form{media: typeJSON, pretty: pretty}, nil
 	}
 	key := accepted{header, transforms}
-	if f, ok := headers.get(key); ok {
-		f.pretty = pretty
-		return f, nil
-	}
-	f, ok := choose(header, transforms)
+	f, ok := headers.get(key)
 	if !ok {
-		return form{}, notAcceptable()
+		if f, ok = choose(header, transforms); !ok {
+			return form{}, notAcceptable()
+		}
+		headers.put(key, f)
 	}
-	headers.put(key, f)
 	f.pretty = pretty
+	if f.as == "Table" {
+		switch f.include = r.URL.Query().Get("includeObject"); f.include {
+		case "", "None", "Metadata", "Object":
+		default: // Source: what Kubernetes 1.37 says
+			return form{}, apierrors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: includeObject: Invalid value: %q: must be 'Metadata', 'Object', 'None', or empty", f.include))
+		}
+	}
 	return f, nil
+}
+
+// readable tells whether JSON is to be indented: as the request says, or for browsers and tools that show it to people.
+// Source: the parameter pretty in Kubernetes' OpenAPI documents.
+func readable(r *http.Request) bool {
+	if v, given := r.URL.Query()["pretty"]; given {
+		pretty, _ := strconv.ParseBool(v[0])
+		return pretty
+	}
+	agent := r.UserAgent()
+	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
 }
 
 // accepted is what a choice of a form depends on.
@@ -100,7 +128,8 @@ func choose(header string, transforms bool) (form, bool) {
 			continue
 		}
 		if as := params["as"]; as != "" {
-			if !transforms || params["g"] != metav1.GroupName || params["v"] != "v1" {
+			v := params["v"]
+			if f.beta = v == metav1beta1.SchemeGroupVersion.Version; !transforms || params["g"] != metav1.GroupName || v != "v1" && !f.beta {
 				continue
 			}
 			switch as {
@@ -174,9 +203,3 @@ func unsupported(got string, want ...string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
 		Message: "the body of the request was in an unknown format - accepted media types include: " + strings.Join(want, ", ")}}
 }
-
-var (
-	tableKind    = metav1.SchemeGroupVersion.WithKind("Table")
-	partialKind  = metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata")
-	partialsKind = schema.GroupVersionKind{Group: metav1.GroupName, Version: "v1", Kind: "PartialObjectMetadataList"}
-)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/core"
 	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
@@ -53,6 +54,8 @@ type Server struct {
 	Flow *flow.Controller
 	// Pages answer further paths, each exactly; may be nil.
 	Pages map[string]http.Handler
+	// Components are the parts of the control plane that ComponentStatuses tell of.
+	Components []Check
 	// Settle waits until SetCustom was called with all definitions that memory shows; may be nil.
 	Settle func(ctx context.Context)
 
@@ -200,8 +203,28 @@ func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (
 	return &as.User, nil
 }
 
+// within is how long the request may take: what it asks for, at most timeout. Source: what Kubernetes 1.37 does.
+func within(t *route) (time.Duration, error) {
+	text := t.query.Get("timeout")
+	if text == "" || t.long() {
+		return timeout, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err))
+	}
+	if d <= 0 || d > timeout {
+		return timeout, nil
+	}
+	return d, nil
+}
+
 // serve executes an authorized request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user authenticationv1.UserInfo) error {
+	limit, err := within(t)
+	if err != nil {
+		return err
+	}
 	if b := s.elsewhere(t); b != nil {
 		b.Forward(w, r, r.URL.Path, user, func(err error) {
 			s.fail(w, r, apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err)))
@@ -240,7 +263,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		}
 	}
 	if t.verb != "watch" {
-		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
@@ -258,6 +281,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		return err
 	}
 	q.DryRun = dry
+	if t.info == core.ComponentStatus {
+		return s.components(w, r, t)
+	}
 	switch t.verb {
 	case "get":
 		return s.get(w, r, t, q)

@@ -129,8 +129,7 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 	var object func([]byte, api.Object) ([]byte, error)
 	switch f.as {
 	case "Table":
-		include := r.URL.Query().Get("includeObject")
-		t, err := table(i, source{revision: l.revision, next: l.next, remaining: l.remaining}, include)
+		t, err := table(f, i, source{revision: l.revision, next: l.next, remaining: l.remaining})
 		if err != nil {
 			return err
 		}
@@ -138,17 +137,17 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 			return err
 		}
 		head = bytes.TrimSuffix(head, []byte("]}")) // rows are the last
-		rows := rows{i, i.Table(), include}
+		rows := rows{f, i, i.Table()}
 		item, object = rows.item, rows.object
 	case "PartialObjectMetadata":
 		return notAcceptable()
 	case "PartialObjectMetadataList":
-		if head, err = listHead(partialsKind.Kind, partialsKind.GroupVersion().String(), l); err != nil {
+		if head, err = listHead(f.as, f.version(), l); err != nil {
 			return err
 		}
-		item = appendPartial
+		item = f.appendPartial
 		object = func(dst []byte, o api.Object) ([]byte, error) {
-			data, err := json.Marshal(partial(o))
+			data, err := json.Marshal(f.partial(o))
 			return append(dst, data...), err
 		}
 	default:
@@ -245,7 +244,7 @@ func (s *Server) protobufList(w http.ResponseWriter, r *http.Request, f form, i 
 	case "Table", "PartialObjectMetadata":
 		return notAcceptable()
 	case "PartialObjectMetadataList":
-		apiVersion, kind = partialsKind.GroupVersion().String(), partialsKind.Kind
+		apiVersion, kind = f.version(), f.as
 		if len(l.items) > 0 && l.items[0].IsJSON() {
 			objs, err := l.all(i)
 			if err != nil {
@@ -255,7 +254,7 @@ func (s *Server) protobufList(w http.ResponseWriter, r *http.Request, f form, i 
 		}
 		raws := make([][]byte, 0, len(l.objects))
 		for _, o := range l.objects {
-			raw, err := partial(o).Marshal()
+			raw, err := f.partial(o).Marshal()
 			if err != nil {
 				return apierrors.NewInternalError(err)
 			}

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"encoding/json"
-	"fmt"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,16 +12,10 @@ import (
 	"github.com/lighter-k8s/lighter/watch"
 )
 
-// table shows typed objects as kubectl get prints them. include is the request's includeObject:
-// None, Metadata (the default) or Object. Source: API concepts, Receiving resources as Tables.
-func table(i *api.Info, l source, include string) (*metav1.Table, error) {
-	switch include {
-	case "", "None", "Metadata", "Object":
-	default:
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("unrecognized includeObject value: %q", include))
-	}
+// table shows typed objects as kubectl get prints them. Source: API concepts, Receiving resources as Tables.
+func table(f form, i *api.Info, l source) (*metav1.Table, error) {
 	columns := i.Table()
-	t := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: tableKind.Kind, APIVersion: tableKind.GroupVersion().String()}, ListMeta: l.meta(),
+	t := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: f.version()}, ListMeta: l.meta(),
 		Rows: make([]metav1.TableRow, 0, len(l.objects))}
 	if l.single {
 		t.ResourceVersion = l.objects[0].GetResourceVersion()
@@ -32,9 +25,11 @@ func table(i *api.Info, l source, include string) (*metav1.Table, error) {
 		if c.Wide {
 			d.Priority = 1
 		}
-		t.ColumnDefinitions = append(t.ColumnDefinitions, d)
+		if !f.bare {
+			t.ColumnDefinitions = append(t.ColumnDefinitions, d)
+		}
 	}
-	rows := rows{i, columns, include}
+	rows := rows{f, i, columns}
 	for _, o := range l.objects {
 		inner, err := rows.inner(o)
 		if err != nil {
@@ -47,9 +42,9 @@ func table(i *api.Info, l source, include string) (*metav1.Table, error) {
 
 // rows makes the rows of a table, one by one.
 type rows struct {
+	form    form
 	info    *api.Info
 	columns []api.Column[api.Object]
-	include string
 }
 
 func (t rows) cells(o api.Object) []any {
@@ -62,9 +57,9 @@ func (t rows) cells(o api.Object) []any {
 
 // inner is what a row has of its object, as JSON; nil: nothing.
 func (t rows) inner(o api.Object) ([]byte, error) {
-	switch t.include {
+	switch t.form.include {
 	case "", "Metadata":
-		return json.Marshal(partial(o))
+		return json.Marshal(t.form.partial(o))
 	case "Object":
 		return api.EncodeJSON(t.info, o)
 	}
@@ -86,9 +81,9 @@ func (t rows) item(dst []byte, i *watch.Item) ([]byte, error) {
 		return dst, err
 	}
 	return t.row(dst, o, func(dst []byte) ([]byte, error) {
-		switch t.include {
+		switch t.form.include {
 		case "", "Metadata":
-			return appendPartial(dst, i)
+			return t.form.appendPartial(dst, i)
 		case "Object":
 			return i.AppendJSON(dst)
 		}

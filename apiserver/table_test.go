@@ -78,7 +78,7 @@ func TestRows(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, include := range []string{"", "None", "Metadata", "Object"} {
-				r := rows{i, i.Table(), include}
+				r := rows{form{include: include}, i, i.Table()}
 				want, err := r.object(nil, whole)
 				if err != nil {
 					t.Fatal(err)
@@ -111,7 +111,7 @@ func BenchmarkRow(b *testing.B) {
 	}
 	stored := item(b, core.Pod, p)
 	b.SetBytes(int64(len(stored.Raw())))
-	r := rows{core.Pod, core.Pod.Table(), ""}
+	r := rows{form{}, core.Pod, core.Pod.Table()}
 	var buf []byte
 	for b.Loop() {
 		var err error

@@ -266,6 +266,8 @@ type stream struct {
 func (o *stream) encoding() int {
 	n := 0
 	switch {
+	case o.form.beta:
+		return -1
 	case o.form.as == "PartialObjectMetadata" || o.form.as == "PartialObjectMetadataList":
 		n = 2 // the same in all versions
 	case o.form.as != "" || o.info.Stored != o.info:
@@ -286,6 +288,7 @@ func (o *stream) event(e *watch.Event, f *watch.Filter) ([]byte, error) {
 	encode := func() ([]byte, error) {
 		one := stream{form: o.form, info: o.info}
 		err := one.item(kind, item)
+		o.form.bare = one.form.bare
 		return one.buf.Bytes(), err
 	}
 	if n := o.encoding(); n >= 0 {
@@ -301,6 +304,7 @@ func (o *stream) item(kind watch.Type, item *watch.Item) error {
 	if err != nil {
 		return err
 	}
+	o.form.bare = f.as == "Table"
 	return o.frame(string(kind), body)
 }
 
@@ -338,8 +342,8 @@ func (o *stream) bookmark(revision uint64, initialDone bool) error {
 	f := o.form
 	f.pretty = false
 	if f.as == "Table" {
-		data, err := json.Marshal(&metav1.Table{TypeMeta: metav1.TypeMeta{Kind: tableKind.Kind, APIVersion: tableKind.GroupVersion().String()},
-			ListMeta: metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, Rows: []metav1.TableRow{{Cells: []any{}, Object: bookmarkRow(obj)}}})
+		data, err := json.Marshal(&metav1.Table{TypeMeta: metav1.TypeMeta{Kind: f.as, APIVersion: f.version()},
+			ListMeta: metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, Rows: []metav1.TableRow{{Cells: []any{}, Object: bookmarkRow(f, obj)}}})
 		if err != nil {
 			return err
 		}
@@ -352,8 +356,8 @@ func (o *stream) bookmark(revision uint64, initialDone bool) error {
 	return o.frame("BOOKMARK", body)
 }
 
-func bookmarkRow(obj api.Object) runtime.RawExtension {
-	data, _ := json.Marshal(partial(obj)) // metadata always encodes
+func bookmarkRow(f form, obj api.Object) runtime.RawExtension {
+	data, _ := json.Marshal(f.partial(obj)) // metadata always encodes
 	return runtime.RawExtension{Raw: data}
 }
 

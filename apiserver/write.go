@@ -233,7 +233,7 @@ func report(i *api.Info, strict []error, level validationLevel, warn func(string
 
 func wrongKind(i *api.Info, got schema.GroupVersionKind) error {
 	want := i.GVK()
-	if got.Kind == want.Kind {
+	if got.Kind == want.Kind && (i.Custom != nil || api.Scheme().Recognizes(got)) {
 		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion()))
 	}
 	why := fmt.Sprintf("no kind %q is registered for version %q", got.Kind, got.GroupVersion())
@@ -335,11 +335,6 @@ func (s *Server) createThrough(w http.ResponseWriter, r *http.Request, t *route,
 	if obj.GetNamespace() == "" && t.info.Namespaced {
 		obj.SetNamespace(q.Namespace)
 	}
-	if t.subresource == "" { // reviews say their group, and no kind: so upstream does
-		if errs := t.info.Validate(obj, nil); len(errs) > 0 {
-			return apierrors.NewInvalid(schema.GroupKind{Group: i.Group}, obj.GetName(), api.Plainly(errs))
-		}
-	}
 	got, err := c(r.Context(), q, obj)
 	if err != nil {
 		return err
@@ -392,15 +387,13 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {
-		if obj.GetName() != q.Name {
-			return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.Name))
+		replace = func(context.Context, api.Object) (api.Object, error) { // it is there: a new one needs no version
+			if obj.GetName() != q.Name {
+				return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.Name))
+			}
+			return nil, apierrors.NewInvalid(schema.GroupKind{Group: i.Group, Kind: i.Resource}, obj.GetName(), field.ErrorList{
+				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 		}
-		kind := i.GVK().GroupKind()
-		if i.Custom != nil || i.StoreKey == api.DefinitionsKey { // Source: what Kubernetes 1.37 does
-			kind.Kind = i.Resource
-		}
-		return apierrors.NewInvalid(kind, obj.GetName(), field.ErrorList{
-			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 	}
 	if err := s.change(w, r, t, q, f, replace); !registry.CreatesOnUpdate(t.info) || !apierrors.IsNotFound(err) {
 		return err

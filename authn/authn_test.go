@@ -57,6 +57,8 @@ func newAuthority(t testing.TB) *authority {
 	return a
 }
 
+func (a *authority) roots() *x509.CertPool { return a.pool }
+
 func (a *authority) client(name pkix.Name, usage x509.ExtKeyUsage, life time.Duration) *x509.Certificate {
 	return a.sign(&x509.Certificate{Subject: name, ExtKeyUsage: []x509.ExtKeyUsage{usage},
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life)})
@@ -94,7 +96,7 @@ func TestCertificates(t *testing.T) {
 			"of another authority": {stranger.client(ann, client, time.Hour), "!"},
 			"expired":              {a.client(ann, client, -time.Second), "!"},
 		}
-		c := NewCertificates(a.pool)
+		c := NewCertificates(a.roots)
 		for name, tt := range tests {
 			for range 2 {
 				u, audiences, err := c.Authenticate(over(tt.cert))
@@ -120,6 +122,16 @@ func TestCertificates(t *testing.T) {
 		if _, _, err := c.Authenticate(over(cert)); err == nil {
 			t.Error("a known certificate outlives its end")
 		}
+		a.pool = stranger.pool // as when the authority was followed by another
+		cert = a.client(ann, client, time.Hour)
+		if _, _, err := c.Authenticate(over(cert)); err == nil {
+			t.Error("an authority that is trusted no more names users")
+		}
+		a.pool = x509.NewCertPool()
+		a.pool.AddCert(a.cert)
+		if _, _, err := c.Authenticate(over(cert)); err != nil {
+			t.Error(err)
+		}
 		late := a.client(ann, client, 100*time.Hour)
 		c.Authenticate(over(late))
 		time.Sleep(10 * time.Hour)
@@ -131,7 +143,7 @@ func TestCertificates(t *testing.T) {
 
 func TestAny(t *testing.T) {
 	a, w := newAuthority(t), newWorld(t, nil)
-	any := Any(AnonymousAllowed, NewCertificates(a.pool), Bearer{w.Tokens, Bootstrap{w.views.Secrets}})
+	any := Any(AnonymousAllowed, NewCertificates(a.roots), Bearer{w.Tokens, Bootstrap{w.views.Secrets}})
 	good := a.client(pkix.Name{CommonName: "ann"}, x509.ExtKeyUsageClientAuth, time.Hour)
 	bad := newAuthority(t).client(pkix.Name{CommonName: "ann"}, x509.ExtKeyUsageClientAuth, time.Hour)
 	token := w.issue(t, request(0, "", ""))
@@ -330,7 +342,7 @@ func TestImpersonation(t *testing.T) {
 
 func BenchmarkCertificate(b *testing.B) {
 	a := newAuthority(b)
-	c := NewCertificates(a.pool)
+	c := NewCertificates(a.roots)
 	r := over(a.client(pkix.Name{CommonName: "ann", Organization: []string{"dev"}}, x509.ExtKeyUsageClientAuth, time.Hour))
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {

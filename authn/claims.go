@@ -32,9 +32,12 @@ type issuer struct {
 	mappings  apiserver.ClaimMappings
 	mapper    cel.CELMapper
 	keys      *issuerKeys
+	providers providers
 	authority string // PEM
-	hash      string // in metrics
-	metrics   *Metrics
+	// algorithms are those that sign; none: all that are known.
+	algorithms []string
+	hash       string // in metrics
+	metrics    *Metrics
 }
 
 func (s *Structured) newIssuer(j apiserver.JWTAuthenticator) (*issuer, error) {
@@ -53,7 +56,7 @@ func (s *Structured) newIssuer(j apiserver.JWTAuthenticator) (*issuer, error) {
 	transport := &http.Transport{TLSClientConfig: t, Proxy: http.ProxyFromEnvironment, DialContext: dial.DialContext, ForceAttemptHTTP2: true,
 		TLSHandshakeTimeout: fetchTimeout, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 1}
 	sum := sha256.Sum256([]byte(j.Issuer.URL))
-	i := &issuer{audiences: j.Issuer.Audiences, mappings: j.ClaimMappings, mapper: mapper, authority: j.Issuer.CertificateAuthority,
+	i := &issuer{audiences: j.Issuer.Audiences, mappings: j.ClaimMappings, mapper: mapper, authority: j.Issuer.CertificateAuthority, algorithms: s.algorithms,
 		hash: "sha256:" + hex.EncodeToString(sum[:]), metrics: s.Metrics}
 	for _, r := range j.ClaimValidationRules {
 		if r.Claim != "" {

@@ -86,9 +86,15 @@ func (i *issuer) verify(ctx context.Context, token string, claims map[string]any
 	if err != nil {
 		return nil, err
 	}
-	keys, err := i.signed(ctx, token)
+	keys, err := i.signed(ctx, i.keys, token)
 	if err != nil {
 		return nil, err
+	}
+	switch end, err := i.complete(ctx, claims, now); {
+	case err != nil:
+		return nil, err
+	case !end.IsZero() && end.Before(until):
+		until = end
 	}
 	user, err := i.userOf(ctx, claims)
 	if err != nil {
@@ -118,26 +124,29 @@ func (i *issuer) acceptable(claims map[string]any, now time.Time) (until time.Ti
 	return until, nil
 }
 
-// signed checks the signature, with the issuer's newest keys if those that are known do not do.
-func (i *issuer) signed(ctx context.Context, token string) (*keySet, error) {
+// signed checks the signature, with the newest keys if those that are known do not do.
+func (i *issuer) signed(ctx context.Context, from *issuerKeys, token string) (*keySet, error) {
 	parts := strings.Split(token, ".")
 	h, err := decodeHeader(parts[0])
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
+	}
+	if len(i.algorithms) > 0 && !slices.Contains(i.algorithms, h.Algorithm) {
+		return nil, fmt.Errorf("it is signed by %s, not by one of %q", h.Algorithm, i.algorithms)
 	}
 	signature, err := decode64(parts[2])
 	if err != nil {
 		return nil, errors.New("the signature is not good")
 	}
 	signed := token[:len(parts[0])+1+len(parts[1])]
-	keys, err := i.keys.get(ctx)
+	keys, err := from.get(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if keys.verify(h, signed, signature) {
 		return keys, nil
 	}
-	newer, err := i.keys.newer(ctx, keys)
+	newer, err := from.newer(ctx, keys)
 	if err != nil {
 		return nil, fmt.Errorf("the signature is not good with the keys that are known, and newer ones cannot be had: %w", err)
 	}

@@ -37,8 +37,6 @@ func (t *Tokens) Issue(account *corev1.ServiceAccount, r *authenticationv1.Token
 	case out.Name != "" && out.Name != account.Name:
 		return nil, apierrors.NewInvalid(requestKind, account.Name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "name"), out.Name, "must match the service account name if specified")})
-	case out.Spec.BoundObjectRef != nil && out.Spec.BoundObjectRef.Name == "":
-		return nil, apierrors.NewBadRequest("Name parameter required.")
 	}
 	out.Name = account.Name
 	out.Namespace = account.Namespace
@@ -96,7 +94,11 @@ func (t *Tokens) bind(k *kubernetes, account *corev1.ServiceAccount, to *authent
 	var o v1.Object
 	var resource schema.GroupResource
 	found := false
-	switch gvk {
+	kind := gvk
+	if gvk.GroupKind() == (schema.GroupKind{Kind: "Node"}) {
+		kind.Version = "v1" // upstream takes any
+	}
+	switch kind {
 	case schema.GroupVersionKind{Version: "v1", Kind: "Pod"}:
 		resource.Resource = "pods"
 		pod, ok := t.views.Pods.Get(account.Namespace, to.Name)
@@ -126,6 +128,9 @@ func (t *Tokens) bind(k *kubernetes, account *corev1.ServiceAccount, to *authent
 		}
 	default:
 		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", gvk.String()))
+	}
+	if to.Name == "" {
+		return apierrors.NewBadRequest("Name parameter required.")
 	}
 	if !found {
 		return apierrors.NewNotFound(resource, to.Name)

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"crypto/x509"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,7 +19,7 @@ const (
 
 // RequestHeader believes what headers say about who asks, of those whose client certificate an authority of front proxies has
 // signed for one of the names. The headers go, so that nothing further on reads them.
-func RequestHeader(roots *x509.CertPool, names ...string) Authenticator {
+func RequestHeader(roots Roots, names ...string) Authenticator {
 	return &requestHeader{certificates: NewCertificates(roots), names: names}
 }
 

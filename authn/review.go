@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"errors"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 )
@@ -16,7 +17,10 @@ func (b Bearer) Review(ctx context.Context, r *authenticationv1.TokenReview) *au
 	}
 	user, audiences, err := b.AuthenticateToken(ctx, r.Spec.Token, r.Spec.Audiences)
 	if err != nil {
-		out.Status.Error = "[invalid bearer token, " + err.Error() + "]"
+		out.Status.Error = "invalid bearer token"
+		if !errors.Is(err, errUnknownToken) {
+			out.Status.Error = "[invalid bearer token, " + err.Error() + "]"
+		}
 		return out
 	}
 	if audiences == nil && len(r.Spec.Audiences) > 0 {

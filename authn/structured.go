@@ -31,7 +31,8 @@ type Structured struct {
 	// Metrics may be nil.
 	Metrics *Metrics
 
-	current atomic.Pointer[generation]
+	algorithms []string // that may sign; none: all that are known. Set before Use
+	current    atomic.Pointer[generation]
 }
 
 // generation is one configuration at work. It is never changed.

@@ -14,7 +14,7 @@ import (
 
 // Over real connections: who the API server takes its callers for.
 func TestOverTLS(t *testing.T) {
-	p, err := pki.Open(t.TempDir())
+	p, err := pki.Open(t.TempDir(), pki.Lives{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	who := authn.Any(authn.AnonymousAllowed, authn.NewCertificates(p.CA.Pool()), authn.Bearer{})
+	who := authn.Any(authn.AnonymousAllowed, authn.NewCertificates(p.CA.Pool), authn.Bearer{})
 	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _, err := who.Authenticate(r)
 		if err != nil {

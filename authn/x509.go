@@ -22,18 +22,22 @@ const CredentialIDKey = "authentication.kubernetes.io/credential-id"
 // user, organizations are groups. The listener must ask for certificates and leave their
 // verification to this (tls.RequestClientCert). Safe for concurrent use.
 type Certificates struct {
-	roots *x509.CertPool
+	roots Roots
 	known cache[*certificate]
 }
 
-// certificate is one that was verified. Its signatures stay good; time passes.
+// Roots are the authorities as of now: another pool after each change.
+type Roots func() *x509.CertPool
+
+// certificate is one that was verified. Its signatures stay good for those roots; time passes.
 type certificate struct {
+	roots       *x509.CertPool
 	user        *authenticationv1.UserInfo
 	from, until time.Time // the narrowest of its chain
 }
 
 // NewCertificates trusts the authorities in roots to name users and groups.
-func NewCertificates(roots *x509.CertPool) *Certificates {
+func NewCertificates(roots Roots) *Certificates {
 	return &Certificates{roots: roots, known: cache[*certificate]{limit: 4096}}
 }
 
@@ -43,11 +47,11 @@ func (c *Certificates) Authenticate(r *http.Request) (*authenticationv1.UserInfo
 		return nil, nil, nil
 	}
 	key := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
-	now := time.Now()
+	now, roots := time.Now(), c.roots()
 	known, ok := c.known.get(key)
-	if !ok || now.After(known.until) || now.Before(known.from) {
+	if !ok || known.roots != roots || now.After(known.until) || now.Before(known.from) {
 		var err error
-		if known, err = c.verify(r.TLS.PeerCertificates, key, now); err != nil {
+		if known, err = verify(roots, r.TLS.PeerCertificates, key, now); err != nil {
 			c.known.drop(key)
 			return nil, nil, err
 		}
@@ -56,9 +60,9 @@ func (c *Certificates) Authenticate(r *http.Request) (*authenticationv1.UserInfo
 	return known.user, nil, nil
 }
 
-func (c *Certificates) verify(peer []*x509.Certificate, hash [sha256.Size]byte, now time.Time) (*certificate, error) {
+func verify(roots *x509.CertPool, peer []*x509.Certificate, hash [sha256.Size]byte, now time.Time) (*certificate, error) {
 	leaf := peer[0]
-	o := x509.VerifyOptions{Roots: c.roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	o := x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if len(peer) > 1 {
 		o.Intermediates = x509.NewCertPool()
 		for _, cert := range peer[1:] {
@@ -69,7 +73,7 @@ func (c *Certificates) verify(peer []*x509.Certificate, hash [sha256.Size]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("client certificate of %q, serial %s: %w", leaf.Subject.CommonName, leaf.SerialNumber, err)
 	}
-	out := &certificate{from: leaf.NotBefore, until: leaf.NotAfter}
+	out := &certificate{roots: roots, from: leaf.NotBefore, until: leaf.NotAfter}
 	for _, cert := range chains[0] {
 		if cert.NotAfter.Before(out.until) {
 			out.until = cert.NotAfter

@@ -329,8 +329,19 @@ func TestSelectorsOfReviews(t *testing.T) {
 		return v1.FieldSelectorRequirement{Key: key, Operator: v1.FieldSelectorOpIn, Values: values}
 	}
 	s := &authorizationv1.FieldSelectorAttributes{Requirements: []v1.FieldSelectorRequirement{in("spec.nodeName", "a,b=c"), in("x", "1", "2")}}
-	if got := exact(fieldSelector(s), "spec.nodeName"); got != "a,b=c" {
-		t.Errorf("got %q", got)
+	got, ignored := fieldSelector(s)
+	if got := exact(got, "spec.nodeName"); got != "a,b=c" || ignored != "partially ignored" {
+		t.Errorf("got %q, %s", got, ignored)
+	}
+	for want, r := range map[string]authorizationv1.LabelSelectorAttributes{
+		"a in (b) ":                  {Requirements: []v1.LabelSelectorRequirement{{Key: "a", Operator: "In", Values: []string{"b"}}}},
+		"a in (b) partially ignored": {Requirements: []v1.LabelSelectorRequirement{{Key: "a", Operator: "In", Values: []string{"b"}}, {Key: "c", Operator: "Bogus"}}},
+		" ignored":                   {Requirements: []v1.LabelSelectorRequirement{{Key: "c", Operator: "Bogus"}}},
+		"  ignored":                  {RawSelector: "a in b"},
+	} {
+		if got, ignored := labelSelector(&r); strings.TrimSpace(got+" "+ignored) != strings.TrimSpace(want) {
+			t.Errorf("got %q and %q, want %q", got, ignored, want)
+		}
 	}
 }
 

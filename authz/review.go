@@ -10,6 +10,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -25,12 +26,11 @@ func Review(ctx context.Context, a Authorizer, s authorizationv1.SubjectAccessRe
 		out.EvaluationError = err.Error()
 	}
 	if r := s.ResourceAttributes; r != nil { // a selector that cannot be read narrows nothing
-		for _, bad := range []struct {
-			name string
-			is   bool
-		}{{"fieldSelector", badFields(r.FieldSelector)}, {"labelSelector", badLabels(r.LabelSelector)}} {
-			if bad.is {
-				out.EvaluationError = strings.TrimPrefix(out.EvaluationError+"; spec.resourceAttributes."+bad.name+" ignored due to parse error", "; ")
+		_, fields := fieldSelector(r.FieldSelector)
+		_, labels := labelSelector(r.LabelSelector)
+		for _, part := range []struct{ name, ignored string }{{"fieldSelector", fields}, {"labelSelector", labels}} {
+			if part.ignored != "" {
+				out.EvaluationError = strings.TrimPrefix(out.EvaluationError+"; spec.resourceAttributes."+part.name+" "+part.ignored+" due to parse error", "; ")
 			}
 		}
 	}
@@ -62,90 +62,94 @@ func attributesOf(s authorizationv1.SubjectAccessReviewSpec) Attributes {
 		a.ResourceRequest = true
 		a.Verb, a.Namespace, a.Group, a.Version = r.Verb, r.Namespace, r.Group, r.Version
 		a.Resource, a.Subresource, a.Name = r.Resource, r.Subresource, r.Name
-		a.FieldSelector, a.LabelSelector = fieldSelector(r.FieldSelector), labelSelector(r.LabelSelector)
+		a.FieldSelector, _ = fieldSelector(r.FieldSelector)
+		a.LabelSelector, _ = labelSelector(r.LabelSelector)
 	} else if r := s.NonResourceAttributes; r != nil {
 		a.Verb, a.Path = r.Verb, r.Path
 	}
 	return a
 }
 
-// fieldSelector writes the requirements that one field equals one value as a selector; the others only narrow, and
-// leaving them out asks for more than was asked.
-func fieldSelector(s *authorizationv1.FieldSelectorAttributes) string {
+// fieldSelector is what is asked as a selector: one field equals, or does not, one value. What cannot be read is left out, which asks for
+// more than was asked: ignored says so.
+func fieldSelector(s *authorizationv1.FieldSelectorAttributes) (selector, ignored string) {
 	if s == nil {
-		return ""
+		return "", ""
 	}
 	if s.RawSelector != "" {
-		if badFields(s) {
-			return ""
-		}
-		return s.RawSelector
+		return readable(s.RawSelector, func(text string) error { _, err := fields.ParseSelector(text); return err })
 	}
 	var parts []string
 	for _, r := range s.Requirements {
-		if r.Operator == v1.FieldSelectorOpIn && len(r.Values) == 1 {
-			parts = append(parts, r.Key+"="+escape.Replace(r.Values[0]))
+		equals := map[v1.FieldSelectorOperator]string{v1.FieldSelectorOpIn: "=", v1.FieldSelectorOpNotIn: "!="}[r.Operator]
+		if equals != "" && len(r.Values) == 1 {
+			parts = append(parts, r.Key+equals+escape.Replace(r.Values[0]))
 		}
 	}
-	return strings.Join(parts, ",")
+	return strings.Join(parts, ","), missing(len(s.Requirements), len(parts))
 }
 
-// mostSelector is how many bytes a selector may have: parsing takes a thousand times as much.
+// labelSelector is the same of labels.
+func labelSelector(s *authorizationv1.LabelSelectorAttributes) (selector, ignored string) {
+	if s == nil {
+		return "", ""
+	}
+	if s.RawSelector != "" {
+		return readable(s.RawSelector, func(text string) error { _, err := labels.Parse(text); return err })
+	}
+	var read []v1.LabelSelectorRequirement
+	for _, r := range s.Requirements {
+		one := v1.LabelSelectorRequirement{Key: r.Key, Operator: r.Operator, Values: r.Values}
+		if _, err := v1.LabelSelectorAsSelector(&v1.LabelSelector{MatchExpressions: []v1.LabelSelectorRequirement{one}}); err == nil {
+			read = append(read, one)
+		}
+	}
+	if len(read) > 0 {
+		selector = v1.FormatLabelSelector(&v1.LabelSelector{MatchExpressions: read})
+	}
+	return selector, missing(len(s.Requirements), len(read))
+}
+
+// mostSelector is how many bytes a selector may have: parsing takes some hundred times as much.
 const mostSelector = 32 << 10
 
-func badFields(s *authorizationv1.FieldSelectorAttributes) bool {
-	if s == nil || s.RawSelector == "" {
-		return false
+func readable(text string, parse func(string) error) (selector, ignored string) {
+	if len(text) > mostSelector || parse(text) != nil {
+		return "", "ignored"
 	}
-	if len(s.RawSelector) > mostSelector {
-		return true
-	}
-	_, err := fields.ParseSelector(s.RawSelector)
-	return err != nil
+	return text, ""
 }
 
-func badLabels(s *authorizationv1.LabelSelectorAttributes) bool {
-	if s == nil || s.RawSelector == "" {
-		return false
+func missing(asked, read int) string {
+	switch {
+	case read == asked:
+		return ""
+	case read == 0:
+		return "ignored"
 	}
-	if len(s.RawSelector) > mostSelector {
-		return true
-	}
-	_, err := labels.Parse(s.RawSelector)
-	return err != nil
+	return "partially ignored"
 }
 
 var escape = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `=`, `\=`)
-
-func labelSelector(s *authorizationv1.LabelSelectorAttributes) string {
-	if s == nil {
-		return ""
-	}
-	if s.RawSelector != "" {
-		if badLabels(s) {
-			return ""
-		}
-		return s.RawSelector
-	}
-	var all []v1.LabelSelectorRequirement
-	for _, r := range s.Requirements {
-		all = append(all, v1.LabelSelectorRequirement{Key: r.Key, Operator: r.Operator, Values: r.Values})
-	}
-	return v1.FormatLabelSelector(&v1.LabelSelector{MatchExpressions: all})
-}
 
 // rulesOf is who can say what a user may do.
 type rulesOf struct {
 	rbac *RBAC // nil: it is not asked
 	node bool
-	errs []error // of those who cannot say
+	more []rbacv1.PolicyRule // of others
+	errs []error             // of those who cannot say
 }
 
 func (o *rulesOf) status(user *authenticationv1.UserInfo, namespace string) authorizationv1.SubjectRulesReviewStatus {
-	rules, errs := superRules(user), o.errs
+	rules, errs := o.more, o.errs
 	if o.rbac != nil {
 		more, missing := o.rbac.RulesFor(user, namespace)
 		rules, errs = append(rules, more...), append(errs, missing...)
+	}
+	for _, super := range superRules(user) {
+		if !slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool { return equality.Semantic.DeepEqual(r, super) }) {
+			rules = append(rules, super)
+		}
 	}
 	out := authorizationv1.SubjectRulesReviewStatus{ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
 	for _, rule := range rules {

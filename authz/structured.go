@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,11 +28,14 @@ import (
 	"github.com/lighter-k8s/lighter/callout"
 )
 
-// Types of authorizers in a configuration. Source: kube-apiserver, --authorization-mode; ABAC and AlwaysAllow are not here.
+// Types of authorizers in a configuration. Source: kube-apiserver, --authorization-mode.
 const (
-	TypeNode    = "Node"
-	TypeRBAC    = "RBAC"
-	TypeWebhook = string(apiserver.TypeWebhook)
+	TypeNode        = "Node"
+	TypeRBAC        = "RBAC"
+	TypeWebhook     = string(apiserver.TypeWebhook)
+	TypeABAC        = "ABAC"
+	TypeAlwaysAllow = "AlwaysAllow"
+	TypeAlwaysDeny  = "AlwaysDeny"
 )
 
 // Structured asks the authorizers of an AuthorizationConfiguration (apiserver.config.k8s.io) in their order, until one has an opinion; members of
@@ -41,6 +45,8 @@ type Structured struct {
 	RBAC    *RBAC      // of the type RBAC
 	Log     *slog.Logger
 	Metrics *Metrics // may be nil
+	// Policies is the file of the type ABAC, read when a configuration is put to work.
+	Policies string
 
 	current atomic.Pointer[[]judge]
 }
@@ -79,7 +85,7 @@ func parseConfiguration(data []byte) (*apiserver.AuthorizationConfiguration, err
 
 // check is what is published, and that a server's judge is not the server itself.
 func check(c *apiserver.AuthorizationConfiguration) error {
-	errs := validation.ValidateAuthorizationConfiguration(expressions(), nil, c, sets.New(TypeNode, TypeRBAC, TypeWebhook), sets.New(TypeWebhook))
+	errs := validation.ValidateAuthorizationConfiguration(expressions(), nil, c, sets.New(TypeNode, TypeRBAC, TypeWebhook, TypeABAC, TypeAlwaysAllow, TypeAlwaysDeny), sets.New(TypeWebhook))
 	for i, a := range c.Authorizers {
 		if a.Webhook != nil && a.Webhook.ConnectionInfo.Type == apiserver.AuthorizationWebhookConnectionInfoTypeInCluster {
 			errs = append(errs, field.Forbidden(field.NewPath("authorizers").Index(i).Child("webhook", "connectionInfo", "type"), "an API server cannot ask itself: want KubeConfigFile"))
@@ -109,7 +115,7 @@ func (s *Structured) UseModes(modes []string, h Hook) error {
 	for _, mode := range modes {
 		a := apiserver.AuthorizerConfiguration{Type: apiserver.AuthorizerType(mode)}
 		if mode != TypeWebhook {
-			a.Name = map[string]string{TypeNode: "node", TypeRBAC: "rbac"}[mode]
+			a.Name = strings.ToLower(mode)
 		} else {
 			a.Name = "default"
 			a.Webhook = &apiserver.WebhookConfiguration{Timeout: metav1.Duration{Duration: 30 * time.Second}, SubjectAccessReviewVersion: h.Version,
@@ -132,6 +138,17 @@ func (s *Structured) use(c *apiserver.AuthorizationConfiguration) error {
 			j.Authorizer = s.Node
 		case TypeRBAC:
 			j.Authorizer = s.RBAC
+		case TypeAlwaysAllow, TypeAlwaysDeny:
+			j.Authorizer = always(j.kind == TypeAlwaysAllow)
+		case TypeABAC:
+			if s.Policies == "" {
+				return fmt.Errorf("authorizer %s: type ABAC needs a file of policies, --authorization-policy-file", a.Name)
+			}
+			policies, err := readPolicies(s.Policies)
+			if err != nil {
+				return fmt.Errorf("authorizer %s: %w", a.Name, err)
+			}
+			j.Authorizer = policies
 		case TypeWebhook:
 			server, err := callout.FromKubeconfig(*a.Webhook.ConnectionInfo.KubeConfigFile)
 			if err == nil {
@@ -193,6 +210,10 @@ func (s *Structured) Rules(user *authenticationv1.UserInfo, namespace string) au
 	var views rulesOf
 	for _, j := range *s.current.Load() {
 		switch j.kind {
+		case TypeABAC:
+			views.more = append(views.more, j.Authorizer.(abac).rules(user, namespace)...)
+		case TypeAlwaysAllow, TypeAlwaysDeny:
+			views.more = append(views.more, j.Authorizer.(always).rules()...)
 		case TypeRBAC:
 			views.rbac = s.RBAC
 		case TypeNode:

@@ -229,7 +229,7 @@ func TestConfigurations(t *testing.T) {
 		"another kind":             {"apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: []\n", "AuthorizationConfiguration"},
 		"a field that is none":     {header + "- {type: RBAC, name: rbac, color: red}\n", "color"},
 		"a type that is none":      {header + "- {type: Dice, name: dice}\n", "authorizers[0].type"},
-		"ABAC":                     {header + "- {type: ABAC, name: abac}\n", "authorizers[0].type"},
+		"ABAC":                     {header + "- {type: ABAC, name: abac}\n", "--authorization-policy-file"},
 		"roles twice":              {header + rbac + "- {type: RBAC, name: again}\n", "authorizers[1].type"},
 		"one name twice":           {header + server.hook("one", "") + server.hook("one", ""), "authorizers[1].name"},
 		"a name that is none":      {header + server.hook("One!", ""), "authorizers[0].name"},

@@ -34,6 +34,8 @@ var sameFlags = []string{"tls-cert-file", "tls-private-key-file", "client-ca-fil
 	"audit-webhook-batch-buffer-size", "audit-webhook-batch-max-size", "audit-webhook-batch-max-wait", "audit-webhook-batch-throttle-qps",
 	"audit-webhook-batch-throttle-burst", "audit-webhook-initial-backoff", "authentication-config", "authentication-token-webhook-config-file",
 	"authentication-token-webhook-version", "authentication-token-webhook-cache-ttl", "authorization-config", "authorization-mode",
+	"oidc-issuer-url", "oidc-client-id", "oidc-username-claim", "oidc-username-prefix", "oidc-groups-claim", "oidc-groups-prefix",
+	"oidc-required-claim", "oidc-signing-algs", "oidc-ca-file", "authorization-policy-file",
 	"authorization-webhook-config-file", "authorization-webhook-version", "authorization-webhook-cache-authorized-ttl",
 	"authorization-webhook-cache-unauthorized-ttl", "disable-admission-plugins", "runtime-config", "max-requests-inflight", "max-mutating-requests-inflight"}
 

@@ -90,7 +90,10 @@ func printCertificates(out io.Writer, all []pki.Entry, now time.Time, wide bool)
 				left = "ended"
 			}
 		}
-		if e.Renewed != nil {
+		switch {
+		case e.Step != "":
+			renewed = e.Step
+		case e.Renewed != nil:
 			renewed = span(max(0, e.Renewed.Sub(now)))
 		}
 		subject := e.Subject
@@ -124,20 +127,40 @@ func span(d time.Duration) string {
 
 func certsRotate() *cobra.Command {
 	var s settings
+	var authority, drop bool
+	var forget string
 	cmd := &cobra.Command{
 		Use: "rotate [NAME...]", Short: "Replace certificates now: those of these names, or all",
 		Long: `Replace certificates and their keys now, whatever is left of their life. While Lighter runs from the data directory, all its parts
-take the new ones without a restart. Names are those of 'lighter certs list'. Authorities cannot be replaced yet.
+take the new ones without a restart. Names are those of 'lighter certs list'.
 The key that signs service account tokens is replaced when it is named, service-account: tokens of before stay good, for as long as
 they live; those that were asked for with a life of more than a year end with the next but one key. On several servers each has a key
-of its own, and the others learn of a new one before it is used.`,
-		Example: "  lighter certs rotate\n  lighter certs rotate apiserver admin\n  lighter certs rotate service-account",
+of its own, and the others learn of a new one before it is used.
+
+With --authority, the authorities are meant that sign certificates: ca, front-proxy-ca and, of several servers, etcd/ca; all, or those
+that are named. By itself that happens at two thirds of an authority's life. A new one is made, and trusted beside the old one by all
+servers, nodes, kubeconfigs of theirs, pods (kube-root-ca.crt) and other API servers; then it signs, and all certificates are replaced.
+What the old one signed, and kubeconfigs that name it, stay good until the old one is dropped, which is when the last certificate that it
+signed has ended; 'lighter certs list' says when. Until then everybody has to have fetched his kubeconfig anew ('lighter kubeconfig'), and
+programs that read whom they trust only once have to have been started again. --drop-old drops it now: somebody else has its key, say.
+The members of the servers' own store start again then, one after the other.`,
+		Example: "  lighter certs rotate\n  lighter certs rotate apiserver admin\n  lighter certs rotate service-account\n  lighter certs rotate --authority ca\n  lighter certs rotate --authority ca --drop-old",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := s.last(cmd)
 			if err != nil {
 				return err
 			}
+			if !authority && (drop || forget != "") {
+				return usageError{errors.New("--drop-old and --forget go with --authority")}
+			}
 			say := func(format string, args ...any) { fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...) }
+			if authority {
+				q := url.Values{"name": args, "forget": {forget}}
+				if drop {
+					q.Set("drop", "1")
+				}
+				return s.notRunning(role.AskTo(cmd.Context(), c.DataDir, "/certs/follow?"+q.Encode(), func(line string) { say("%s", line) }))
+			}
 			err = role.AskTo(cmd.Context(), c.DataDir, "/certs/rotate?"+url.Values{"name": args}.Encode(), func(line string) { say("%s", line) })
 			if !errors.Is(err, role.ErrNotRunning) && !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -151,5 +174,8 @@ of its own, and the others learn of a new one before it is used.`,
 		},
 	}
 	s.common(cmd)
+	cmd.Flags().BoolVar(&authority, "authority", false, "have authorities followed by new ones, while Lighter runs")
+	cmd.Flags().BoolVar(&drop, "drop-old", false, "with --authority: trust the former ones no more, now")
+	cmd.Flags().StringVar(&forget, "forget", "", "with --authority: name of a server that is gone for good and need not be waited for")
 	return cmd
 }

@@ -24,6 +24,17 @@ func (s *Server) checkAccess() (errs []error) {
 			bad(knob, text, "a time, such as 2m, or 0s for not at all")
 		}
 	}
+	o := s.Authentication.OIDC
+	switch {
+	case o.Issuer != "" && s.Authentication.File != "":
+		bad("authentication-config", s.Authentication.File, "no --oidc-issuer-url beside it: the file names issuers")
+	case o.Issuer != "" && !strings.HasPrefix(o.Issuer, "https://"):
+		bad("oidc-issuer-url", o.Issuer, "an https URL")
+	case (o.Issuer == "") != (o.ClientID == ""):
+		bad("oidc-client-id", o.ClientID, "it and --oidc-issuer-url, or neither")
+	case o.Issuer == "" && (o.UsernamePrefix != "" || o.GroupsClaim != "" || o.GroupsPrefix != "" || len(o.RequiredClaims) > 0 || o.CA != ""):
+		bad("oidc-issuer-url", o.Issuer, "an issuer, for the other --oidc flags")
+	}
 	if may.File != "" {
 		if len(may.Modes) > 0 || may.Webhook.ConfigFile != "" {
 			bad("authorization-config", may.File, "neither --authorization-mode nor --authorization-webhook-config-file beside it: the file says both")
@@ -31,13 +42,16 @@ func (s *Server) checkAccess() (errs []error) {
 		return errs
 	}
 	for n, mode := range may.Modes {
-		if !slices.Contains([]string{"Node", "RBAC", "Webhook"}, mode) || slices.Contains(may.Modes[:n], mode) {
-			bad("authorization-mode", strings.Join(may.Modes, ","), "Node, RBAC and Webhook, each once at most")
+		if !slices.Contains([]string{"Node", "RBAC", "Webhook", "ABAC", "AlwaysAllow", "AlwaysDeny"}, mode) || slices.Contains(may.Modes[:n], mode) {
+			bad("authorization-mode", strings.Join(may.Modes, ","), "Node, RBAC, Webhook, ABAC, AlwaysAllow and AlwaysDeny, each once at most")
 			break
 		}
 	}
 	if slices.Contains(may.Modes, "Webhook") != (may.Webhook.ConfigFile != "") {
 		bad("authorization-webhook-config-file", may.Webhook.ConfigFile, "a kubeconfig if the mode Webhook is among --authorization-mode, else none")
+	}
+	if slices.Contains(may.Modes, "ABAC") != (may.PolicyFile != "") {
+		bad("authorization-policy-file", may.PolicyFile, "a file if the mode ABAC is among --authorization-mode, else none")
 	}
 	return errs
 }

@@ -72,6 +72,9 @@ type Server struct {
 	// CertificateLife is how long certificates are good that this server signs, of its own parts and of nodes; default 8760h, a year. They
 	// are renewed at two thirds of it.
 	CertificateLife string `json:"certificateLife,omitempty"`
+	// AuthorityLife is how long authorities are good that sign certificates; default 87600h, ten years. They are followed by new ones
+	// at two thirds of it.
+	AuthorityLife string `json:"authorityLife,omitempty"`
 	// NodeMonitorGrace is how many seconds a node may be silent before it is NotReady; default 40.
 	NodeMonitorGrace int `json:"nodeMonitorGraceSeconds,omitempty"`
 	// MaxRequests and MaxMutatingRequests are together the seats that priority and fairness shares out; default 400 and 200.
@@ -153,7 +156,21 @@ type Authentication struct {
 	// File is an AuthenticationConfiguration (apiserver.config.k8s.io): issuers of tokens, and what nobody may ask for. It is read again when
 	// it changes.
 	File    string `json:"configFile,omitempty"`
+	OIDC    OIDC   `json:"oidc,omitempty"`
 	Webhook Hook   `json:"webhook,omitempty"`
+}
+
+// OIDC is one issuer of tokens, without such a file. Names and meanings are those of kube-apiserver's flags.
+type OIDC struct {
+	Issuer         string            `json:"issuerURL,omitempty"`
+	ClientID       string            `json:"clientID,omitempty"`
+	UsernameClaim  string            `json:"usernameClaim,omitempty"`  // default sub
+	UsernamePrefix string            `json:"usernamePrefix,omitempty"` // default the issuer's URL and #, of the claim email none; "-": none
+	GroupsClaim    string            `json:"groupsClaim,omitempty"`
+	GroupsPrefix   string            `json:"groupsPrefix,omitempty"`
+	RequiredClaims map[string]string `json:"requiredClaims,omitempty"`
+	SigningAlgs    []string          `json:"signingAlgs,omitempty"` // default RS256
+	CA             string            `json:"caFile,omitempty"`      // PEM; default: those that the machine trusts
 }
 
 // Hook is a server that says whose a token is.
@@ -167,8 +184,10 @@ type Hook struct {
 type Authorization struct {
 	// File is an AuthorizationConfiguration (apiserver.config.k8s.io), read again when it changes. What follows counts without one only.
 	File    string    `json:"configFile,omitempty"`
-	Modes   []string  `json:"modes,omitempty"` // Node, RBAC, Webhook; default Node, RBAC
+	Modes   []string  `json:"modes,omitempty"` // Node, RBAC, Webhook, ABAC, AlwaysAllow, AlwaysDeny; default Node, RBAC
 	Webhook JudgeHook `json:"webhook,omitempty"`
+	// PolicyFile has the policies of the mode or type ABAC, one JSON object a line; it is read at the start.
+	PolicyFile string `json:"policyFile,omitempty"`
 }
 
 // JudgeHook is the server of the mode Webhook.
@@ -299,6 +318,11 @@ func (c *Config) Complete() error {
 	fill(&s.MaxRequests, 400)
 	fill(&s.MaxMutatingRequests, 200)
 	fill(&s.CertificateLife, "8760h")
+	fill(&s.AuthorityLife, "87600h")
+	fill(&s.Authentication.OIDC.UsernameClaim, "sub")
+	if len(s.Authentication.OIDC.SigningAlgs) == 0 {
+		s.Authentication.OIDC.SigningAlgs = []string{"RS256"}
+	}
 	fill(&s.Backup.Keep, 5)
 	fill(&s.Backup.To, filepath.Join(c.DataDir, "server", "backups"))
 	fill(&s.Audit.Log.Path, filepath.Join(c.DataDir, "server", "audit", "audit.log"))
@@ -422,6 +446,8 @@ func (c *Config) check() error {
 	}
 	if d, err := time.ParseDuration(c.Server.CertificateLife); err != nil || d < 5*time.Second {
 		bad("certificate-life", c.Server.CertificateLife, "a time of at least 5s, such as 8760h for a year")
+	} else if a, err := time.ParseDuration(c.Server.AuthorityLife); err != nil || a < 2*d {
+		bad("authority-life", c.Server.AuthorityLife, "a time of at least twice --certificate-life, such as 87600h for ten years")
 	}
 	for flag, n := range map[string]int{"max-requests-inflight": c.Server.MaxRequests, "max-mutating-requests-inflight": c.Server.MaxMutatingRequests} {
 		if n < 0 {

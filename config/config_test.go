@@ -35,13 +35,26 @@ func TestComplete(t *testing.T) {
 		}, ""},
 		"a webhook without a server": {func(c *Config) { c.Server.Authorization.Modes = []string{"Webhook"} }, "authorization-webhook-config-file"},
 		"a server without a webhook": {func(c *Config) { c.Server.Authorization.Webhook.ConfigFile = "f" }, "authorization-webhook-config-file"},
-		"a mode that is none":        {func(c *Config) { c.Server.Authorization.Modes = []string{"ABAC"} }, "authorization-mode"},
+		"a mode that is none":        {func(c *Config) { c.Server.Authorization.Modes = []string{"PBAC"} }, "authorization-mode"},
+		"a mode without its file":    {func(c *Config) { c.Server.Authorization.Modes = []string{"ABAC"} }, "authorization-policy-file"},
 		"a mode twice":               {func(c *Config) { c.Server.Authorization.Modes = []string{"RBAC", "RBAC"} }, "authorization-mode"},
 		"a file alone":               {func(c *Config) { c.Server.Authorization.File = "f" }, ""},
 		"a file and modes":           {func(c *Config) { c.Server.Authorization = Authorization{File: "f", Modes: []string{"RBAC"}} }, "authorization-config"},
 		"a version that is none":     {func(c *Config) { c.Server.Authentication.Webhook.Version = "v2" }, "authentication-token-webhook-version"},
 		"a time that is none":        {func(c *Config) { c.Server.Authentication.Webhook.CacheTTL = "soon" }, "authentication-token-webhook-cache-ttl"},
-		"a level that is none":       {func(c *Config) { c.Log = "loud" }, "debug, info"},
+		"an issuer by flags":         {func(c *Config) { c.Server.Authentication.OIDC = OIDC{Issuer: "https://i", ClientID: "us"} }, ""},
+		"an issuer by flags and by file": {func(c *Config) {
+			c.Server.Authentication = Authentication{File: "f", OIDC: OIDC{Issuer: "https://i", ClientID: "us"}}
+		}, "authentication-config"},
+		"an issuer for nobody":          {func(c *Config) { c.Server.Authentication.OIDC.Issuer = "https://i" }, "oidc-client-id"},
+		"an issuer that is not https":   {func(c *Config) { c.Server.Authentication.OIDC = OIDC{Issuer: "http://i", ClientID: "us"} }, "oidc-issuer-url"},
+		"groups of no issuer":           {func(c *Config) { c.Server.Authentication.OIDC.GroupsClaim = "groups" }, "oidc-issuer-url"},
+		"policies":                      {func(c *Config) { c.Server.Authorization = Authorization{Modes: []string{"ABAC"}, PolicyFile: "f"} }, ""},
+		"policies without their mode":   {func(c *Config) { c.Server.Authorization.PolicyFile = "f" }, "authorization-policy-file"},
+		"a file, which has policies":    {func(c *Config) { c.Server.Authorization = Authorization{File: "f", PolicyFile: "p"} }, ""},
+		"everything always":             {func(c *Config) { c.Server.Authorization.Modes = []string{"AlwaysAllow"} }, ""},
+		"authorities not twice as long": {func(c *Config) { c.Server.AuthorityLife = "9000h" }, "authority-life"},
+		"a level that is none":          {func(c *Config) { c.Log = "loud" }, "debug, info"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/websocket"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/rest"
@@ -177,6 +178,41 @@ func TestRealStreams(t *testing.T) {
 			c.Close()
 			close(stop)
 			<-done
+		}
+	})
+	t.Run("ports over the channels of a WebSocket", func(t *testing.T) {
+		c, err := websocket.NewConfig(strings.Replace(base, "https", "wss", 1)+"/portForward/default/s?ports=7777&ports=7776", base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.TlsConfig, c.Protocol = &tls.Config{InsecureSkipVerify: true}, []string{"v4.channel.k8s.io"}
+		c.Header.Set("Authorization", "Bearer good")
+		ws, err := websocket.DialConfig(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ws.Close()
+		_ = ws.SetDeadline(time.Now().Add(20 * time.Second))
+		var got [4]string
+		receive := func() {
+			var b []byte
+			if err := websocket.Message.Receive(ws, &b); err != nil || len(b) == 0 || b[0] > 3 {
+				t.Fatalf("%q, %v", b, err)
+			}
+			got[b[0]] += string(b[1:])
+		}
+		for range 4 {
+			receive()
+		}
+		if want := [4]string{"\x61\x1e", "\x61\x1e", "\x60\x1e", "\x60\x1e"}; got != want {
+			t.Fatalf("the ports' names: %q", got)
+		}
+		_ = websocket.Message.Send(ws, []byte("\x00ping"))
+		for !strings.HasSuffix(got[0], "ping") || len(got[3]) == 2 {
+			receive()
+		}
+		if !strings.Contains(got[3], "7776") || len(got[1]) != 2 {
+			t.Errorf("nobody listens on 7776, but %q", got)
 		}
 	})
 	get := func(path, token string) (int, string) {

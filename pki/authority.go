@@ -15,6 +15,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,14 +30,30 @@ const (
 // backdate is how long before now a new certificate begins, for machines whose clock is a little behind: a tenth of a short life.
 func backdate(life time.Duration) time.Duration { return min(5*time.Minute, life/10) }
 
-// Authority signs certificates. Safe for concurrent use.
+// Authority signs certificates. What its Trust says is what peers are to trust: the one that signs and, while one follows another, that
+// other; see Succession. Safe for concurrent use.
 type Authority struct {
-	Cert *x509.Certificate
-	PEM  []byte        // of Cert: what clients trust
-	Life time.Duration // of what it signs, unless a Spec says otherwise; 0: LeafLife. Set before first use.
-	key  crypto.Signer
-	pool *x509.CertPool
+	Trust
+	Lives Lives // set before first use
+
+	certPath, keyPath string // "": in memory only
+	signs             atomic.Pointer[signing]
+	mu                sync.Mutex // held while a step is taken
+	next              atomic.Pointer[Succession]
 }
+
+// Lives is how long certificates are good, unless a Spec says otherwise; 0: AuthorityLife, LeafLife.
+type Lives struct{ Authority, Leaf time.Duration }
+
+// signing is who signs at a moment.
+type signing struct {
+	cert  *x509.Certificate
+	key   *ecdsa.PrivateKey
+	cross []*x509.Certificate // shown with what is signed; see Succession
+}
+
+// Cert is the certificate of the one that signs as of now.
+func (a *Authority) Cert() *x509.Certificate { return a.signs.Load().cert }
 
 // Spec says what certificate to issue.
 type Spec struct {
@@ -46,9 +65,10 @@ type Spec struct {
 	Life          time.Duration // 0: the authority's Life; never beyond the authority's own end
 }
 
-// OpenAuthority reads an authority from its two files, or makes one with that common name when neither is
-// there. A key alone gets a certificate (the process ended between the two writes); a certificate alone is an error.
-func OpenAuthority(certPath, keyPath, commonName string) (*Authority, error) {
+// OpenAuthority reads an authority from its two files, or makes one with that common name when neither is there. Of several
+// certificates the one that the key is for signs, all are trusted. A key alone gets a certificate (the process ended between the two
+// writes); a certificate alone is an error.
+func OpenAuthority(certPath, keyPath, commonName string, l Lives) (*Authority, error) {
 	certData, err := os.ReadFile(certPath)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read authority: %w", err)
@@ -62,16 +82,23 @@ func OpenAuthority(certPath, keyPath, commonName string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
+	a := &Authority{Lives: l, certPath: certPath, keyPath: keyPath}
 	if certData == nil {
-		if certData, err = selfSign(key, commonName); err != nil {
+		if certData, err = selfSign(key, commonName, a.ownLife()); err != nil {
 			return nil, err
 		}
 		if err := WriteFile(certPath, certData, 0o644); err != nil {
 			return nil, err
 		}
 	}
-	a, err := newAuthority(certData, key)
-	if err != nil {
+	if err := a.set(certData, key); err != nil {
+		return nil, fmt.Errorf("authority %s: %w", certPath, err)
+	}
+	s, err := readSuccession(a.successionPath())
+	if err != nil || s == nil {
+		return a, err
+	}
+	if err := a.use(s); err != nil {
 		return nil, fmt.Errorf("authority %s: %w", certPath, err)
 	}
 	return a, nil
@@ -83,34 +110,48 @@ func NewAuthority(commonName string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := selfSign(key, commonName)
+	data, err := selfSign(key, commonName, AuthorityLife)
 	if err != nil {
 		return nil, err
 	}
-	return newAuthority(data, key)
+	a := &Authority{}
+	return a, a.set(data, key)
 }
 
-func newAuthority(certPEM []byte, key *ecdsa.PrivateKey) (*Authority, error) {
-	cert, err := ParseCertificate(certPEM)
+func (a *Authority) set(certPEM []byte, key *ecdsa.PrivateKey) error {
+	certs, err := parseCertificates(certPEM)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if !cert.IsCA {
-		return nil, errors.New("the certificate is not an authority's")
+	n := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return key.PublicKey.Equal(c.PublicKey) })
+	switch {
+	case n < 0:
+		return errors.New("the key is not the certificate's")
+	case !certs[n].IsCA:
+		return errors.New("the certificate is not an authority's")
 	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, errors.New("the key is not the certificate's")
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &Authority{Cert: cert, PEM: certPEM, key: key, pool: pool}, nil
+	certs[0], certs[n] = certs[n], certs[0]
+	a.sign(certs[0], key)
+	a.Set(certs...)
+	return nil
 }
 
-func selfSign(key *ecdsa.PrivateKey, commonName string) ([]byte, error) {
+func (a *Authority) sign(cert *x509.Certificate, key *ecdsa.PrivateKey, cross ...*x509.Certificate) {
+	a.signs.Store(&signing{cert, key, cross})
+}
+
+func (a *Authority) ownLife() time.Duration {
+	if a.Lives.Authority > 0 {
+		return a.Lives.Authority
+	}
+	return AuthorityLife
+}
+
+func selfSign(key *ecdsa.PrivateKey, commonName string, life time.Duration) ([]byte, error) {
 	now := time.Now()
 	t := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: commonName},
-		NotBefore: now.Add(-backdate(AuthorityLife)), NotAfter: now.Add(AuthorityLife),
+		NotBefore: now.Add(-backdate(life)), NotAfter: now.Add(life),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true, IsCA: true, DNSNames: []string{commonName},
 	}
@@ -121,12 +162,9 @@ func selfSign(key *ecdsa.PrivateKey, commonName string) ([]byte, error) {
 	return certificatePEM(der), nil
 }
 
-// Pool is the set of authorities that a peer of this one trusts: it alone. Callers must not add to it.
-func (a *Authority) Pool() *x509.CertPool { return a.pool }
-
 // Fingerprint is "sha256:" and the hash of the authority's public key in hex, by which a
 // node that joins recognizes it (kubeadm's --discovery-token-ca-cert-hash).
-func (a *Authority) Fingerprint() string { return Fingerprint(a.Cert) }
+func (a *Authority) Fingerprint() string { return Fingerprint(a.Cert()) }
 
 // Fingerprint is the hash of a certificate's public key; see Authority.Fingerprint.
 func Fingerprint(cert *x509.Certificate) string {
@@ -144,7 +182,8 @@ func (a *Authority) Issue(s Spec) (*Pair, error) {
 }
 
 func (a *Authority) issueFor(s Spec, key *ecdsa.PrivateKey) (*Pair, error) {
-	der, err := a.sign(&x509.Certificate{
+	by := a.signs.Load()
+	der, err := a.signBy(by, &x509.Certificate{
 		Subject:  pkix.Name{CommonName: s.CommonName, Organization: s.Organizations},
 		DNSNames: s.DNSNames, IPAddresses: s.IPs,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, ExtKeyUsage: s.Usages,
@@ -152,66 +191,74 @@ func (a *Authority) issueFor(s Spec, key *ecdsa.PrivateKey) (*Pair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("issue certificate for %q: %w", s.CommonName, err)
 	}
-	return newPair(der, key)
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return &Pair{cert, key, by.cross}, nil
 }
 
 // LeafLife is how long what it signs lives, unless a Spec says otherwise.
 func (a *Authority) LeafLife() time.Duration {
-	if a.Life > 0 {
-		return a.Life
+	if a.Lives.Leaf > 0 {
+		return a.Lives.Leaf
 	}
 	return LeafLife
 }
 
-// sign fills in serial number and validity and signs.
-func (a *Authority) sign(t *x509.Certificate, public crypto.PublicKey, life time.Duration) ([]byte, error) {
+// signBy fills in serial number and validity and signs.
+func (a *Authority) signBy(by *signing, t *x509.Certificate, public crypto.PublicKey, life time.Duration) ([]byte, error) {
 	if life <= 0 {
 		life = a.LeafLife()
 	}
 	now := time.Now()
 	t.NotBefore, t.NotAfter = now.Add(-backdate(life)), now.Add(life)
-	if t.NotBefore.Before(a.Cert.NotBefore) {
-		t.NotBefore = a.Cert.NotBefore
+	if t.NotBefore.Before(by.cert.NotBefore) {
+		t.NotBefore = by.cert.NotBefore
 	}
-	if t.NotAfter.After(a.Cert.NotAfter) {
-		t.NotAfter = a.Cert.NotAfter
+	if t.NotAfter.After(by.cert.NotAfter) {
+		t.NotAfter = by.cert.NotAfter
 	}
 	if !t.NotAfter.After(now) {
-		return nil, fmt.Errorf("the authority %s has expired at %s", a.Cert.Subject.CommonName, a.Cert.NotAfter.Format(time.RFC3339))
+		return nil, fmt.Errorf("the authority %s has expired at %s", by.cert.Subject.CommonName, by.cert.NotAfter.Format(time.RFC3339))
 	}
 	t.BasicConstraintsValid = true
-	return x509.CreateCertificate(rand.Reader, t, a.Cert, public, a.key) // a nil serial number becomes a random one
+	return x509.CreateCertificate(rand.Reader, t, by.cert, public, by.key) // a nil serial number becomes a random one
 }
 
-// Pair is a certificate and its key.
+// Pair is a certificate and its key, and what is shown with it.
 type Pair struct {
-	Cert *x509.Certificate
-	Key  *ecdsa.PrivateKey
-}
-
-func newPair(der []byte, key *ecdsa.PrivateKey) (*Pair, error) {
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	return &Pair{cert, key}, nil
+	Cert   *x509.Certificate
+	Key    *ecdsa.PrivateKey
+	Behind []*x509.Certificate // between it and its authority
 }
 
 // TLS is the pair as crypto/tls takes it.
 func (p *Pair) TLS() *tls.Certificate {
-	return &tls.Certificate{Certificate: [][]byte{p.Cert.Raw}, PrivateKey: p.Key, Leaf: p.Cert}
+	t := &tls.Certificate{Certificate: [][]byte{p.Cert.Raw}, PrivateKey: p.Key, Leaf: p.Cert}
+	for _, c := range p.Behind {
+		t.Certificate = append(t.Certificate, c.Raw)
+	}
+	return t
 }
 
-// CertPEM is the certificate as a PEM file.
-func (p *Pair) CertPEM() []byte { return certificatePEM(p.Cert.Raw) }
+// CertPEM is the certificate, and those behind it, as a PEM file.
+func (p *Pair) CertPEM() []byte {
+	data := certificatePEM(p.Cert.Raw)
+	for _, c := range p.Behind {
+		data = append(data, certificatePEM(c.Raw)...)
+	}
+	return data
+}
 
 // KeyPEM is the key as a PEM file (PKCS #8).
 func (p *Pair) KeyPEM() ([]byte, error) { return keyPEM(p.Key) }
 
 // Due is when the pair is to be renewed: at two thirds of its life.
-func (p *Pair) Due() time.Time { return due(p.Cert) }
+func (p *Pair) Due() time.Time { return Due(p.Cert) }
 
-func due(c *x509.Certificate) time.Time {
+// Due is when a certificate is to be renewed, or an authority to be followed: at two thirds of its life.
+func Due(c *x509.Certificate) time.Time {
 	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) * 2 / 3)
 }
 

@@ -55,7 +55,7 @@ func (a *Authority) SignRequest(r *Request, usages []string, life time.Duration)
 	if err != nil {
 		return nil, err
 	}
-	der, err := a.sign(&x509.Certificate{
+	der, err := a.signBy(a.signs.Load(), &x509.Certificate{
 		Subject: r.Subject, DNSNames: r.DNSNames, IPAddresses: r.IPAddresses, EmailAddresses: r.EmailAddresses, URIs: r.URIs,
 		KeyUsage: usage, ExtKeyUsage: extended,
 	}, r.PublicKey, life)

@@ -20,11 +20,10 @@ func (p *PKI) Etcd() (*PKI, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create certificate directory: %w", err)
 	}
-	ca, err := OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "etcd-ca")
+	ca, err := OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "etcd-ca", p.CA.Lives)
 	if err != nil {
 		return nil, err
 	}
-	ca.Life = p.CA.Life
 	return &PKI{Dir: dir, CA: ca}, nil
 }
 

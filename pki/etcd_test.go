@@ -14,7 +14,7 @@ func TestEtcdTrustsItsOwnAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := p.Etcd()
-	if err != nil || !again.CA.Cert.Equal(store.CA.Cert) {
+	if err != nil || !again.CA.Cert().Equal(store.CA.Cert()) {
 		t.Errorf("opened again it is another authority: %v", err)
 	}
 	client := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}

@@ -38,6 +38,11 @@ func writeFile(path string, data []byte, mode os.FileMode, prepare func(*os.File
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	return syncDir(dir)
+}
+
+// syncDir makes what was renamed or removed in a directory durable.
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -73,6 +78,24 @@ func ParseCertificate(data []byte) (*x509.Certificate, error) {
 		}
 	}
 	return nil, errors.New("no certificate in the PEM data")
+}
+
+// parseCertificates reads all certificates of a PEM file; none is an error.
+func parseCertificates(data []byte) (out []*x509.Certificate, err error) {
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no certificate in the PEM data")
+	}
+	return out, nil
 }
 
 func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
@@ -111,7 +134,7 @@ func LoadPair(certPath, keyPath string) (*Pair, error) {
 
 // ParsePair reads a certificate and its key from PEM data.
 func ParsePair(certData, keyData []byte) (*Pair, error) {
-	cert, err := ParseCertificate(certData)
+	certs, err := parseCertificates(certData)
 	if err != nil {
 		return nil, err
 	}
@@ -119,10 +142,10 @@ func ParsePair(certData, keyData []byte) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
+	if !key.PublicKey.Equal(certs[0].PublicKey) {
 		return nil, errors.New("the key is not the certificate's")
 	}
-	return &Pair{cert, key}, nil
+	return &Pair{certs[0], key, certs[1:]}, nil
 }
 
 // Save writes the pair as two PEM files, the key first.
@@ -135,4 +158,12 @@ func (p *Pair) Save(certPath, keyPath string) error {
 		return err
 	}
 	return WriteFile(certPath, p.CertPEM(), 0o644)
+}
+
+// removeFile removes a file durably.
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }

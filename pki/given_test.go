@@ -39,7 +39,7 @@ func TestGiven(t *testing.T) {
 	if err != nil || len(keys) != 1 || !keys[0].(*ecdsa.PublicKey).Equal(crypto.PublicKey(&pair.Key.PublicKey)) {
 		t.Errorf("%v, %v", keys, err)
 	}
-	both := write("both.crt", append(pair.CertPEM(), a.PEM...))
+	both := write("both.crt", append(pair.CertPEM(), a.PEM()...))
 	if certs, data, err := ReadCertificates(both); err != nil || len(certs) != 2 || len(data) == 0 {
 		t.Errorf("%d certificates, %v", len(certs), err)
 	}

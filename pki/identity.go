@@ -117,5 +117,5 @@ func (p *PKI) Admin(server string) (Kubeconfig, error) {
 	if err != nil {
 		return Kubeconfig{}, err
 	}
-	return Kubeconfig{Name: "lighter", Server: server, CA: p.CA.PEM, Cert: pair.CertPEM(), Key: key}, nil
+	return Kubeconfig{Name: "lighter", Server: server, CA: p.CA.PEM(), Cert: pair.CertPEM(), Key: key}, nil
 }

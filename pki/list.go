@@ -18,13 +18,14 @@ import (
 type Entry struct {
 	Name    string     `json:"name"`
 	File    string     `json:"file"`
-	Kind    string     `json:"kind"` // authority, server, client, server and client, token key, retired token key
+	Kind    string     `json:"kind"` // authority, next authority, former authority, server, client, server and client, token key, retired token key
 	Subject string     `json:"subject,omitempty"`
 	Names   []string   `json:"names,omitempty"` // DNS names and addresses
 	Issuer  string     `json:"issuer,omitempty"`
 	Begins  time.Time  `json:"begins"`
 	Ends    *time.Time `json:"ends,omitempty"`
 	Renewed *time.Time `json:"renewed,omitempty"` // when it will be, by itself
+	Step    string     `json:"step,omitempty"`    // of an authority that is followed, or follows
 	Error   string     `json:"error,omitempty"`   // why nothing else is known
 }
 
@@ -49,6 +50,18 @@ func List(dir, prefix string, life time.Duration) (out []Entry, err error) {
 			return nil, err
 		}
 		out = append(out, describe(prefix+name, path, data))
+		followed, err := describeSuccession(path, data, life)
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range followed {
+			e.Name = prefix + name
+			if i == 0 {
+				out[len(out)-1] = e
+			} else {
+				out = append(out, e)
+			}
+		}
 	}
 	keys, err := readTokenKeys(dir)
 	if err != nil {
@@ -77,7 +90,8 @@ func describe(name, path string, data []byte) Entry {
 	}
 	e.Subject, e.Issuer, e.Begins, e.Ends = c.Subject.String(), c.Issuer.String(), c.NotBefore, &c.NotAfter
 	if c.IsCA {
-		e.Kind = "authority"
+		at := Due(c)
+		e.Kind, e.Renewed = "authority", &at
 		return e
 	}
 	e.Names = slices.Clone(c.DNSNames)
@@ -92,9 +106,26 @@ func describe(name, path string, data []byte) Entry {
 	}
 	slices.Sort(kinds)
 	slices.Reverse(kinds)
-	at := due(c)
+	at := Due(c)
 	e.Kind, e.Renewed = strings.Join(kinds, " and "), &at
 	return e
+}
+
+// describeSuccession describes the authorities of a file of which one follows the other; nil: none does.
+func describeSuccession(path string, data []byte, life time.Duration) ([]Entry, error) {
+	s, err := readSuccession(strings.TrimSuffix(path, ".crt") + ".succession")
+	if s == nil || err != nil || !SameCluster(data, s.Old) {
+		return nil, err
+	}
+	old, next := describe("", path, s.Old), describe("", path, s.New)
+	old.Renewed = nil
+	if s.Step == StepTrust {
+		old.Step, next.Kind, next.Renewed, next.Step = "signs", "next authority", nil, "is trusted since "+s.Since.Format(time.DateTime)
+		return []Entry{old, next}, nil
+	}
+	old.Kind, old.Step = "former authority", "is trusted until "+s.Until(life).Format(time.DateTime)
+	next.Step = "signs since " + s.Since.Format(time.DateTime)
+	return []Entry{next, old}, nil
 }
 
 // ListKubeconfig describes the certificates of the users in a kubeconfig; only those of that name, unless it is "".

@@ -49,8 +49,8 @@ func TestList(t *testing.T) {
 	want := []string{
 		"x/admin: client CN=kubernetes-admin,O=system:masters renewed in 5832h0m0s",
 		"x/apiserver: server CN=kube-apiserver renewed in 5832h0m0s",
-		"x/ca: authority CN=kubernetes",
-		"x/front-proxy-ca: authority CN=front-proxy-ca",
+		"x/ca: authority CN=kubernetes renewed in 58392h0m0s",
+		"x/front-proxy-ca: authority CN=front-proxy-ca renewed in 58392h0m0s",
 		"x/odd:   ended",
 		"x/service-account: token key  renewed in 5832h0m0s",
 		"my.kubeconfig: client CN=kubernetes-admin,O=system:masters renewed in 5832h0m0s",
@@ -101,7 +101,7 @@ func TestTokenKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	again, err := Open(p.Dir)
+	again, err := Open(p.Dir, Lives{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestTokenKeys(t *testing.T) {
 	if err := WriteFile(filepath.Join(p.Dir, "sa.key"), key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if again, err = Open(p.Dir); err != nil || len(again.TokenKeys()) != 3 || !again.TokenKeys()[0].Public.Equal(&first.PublicKey) {
+	if again, err = Open(p.Dir, Lives{}); err != nil || len(again.TokenKeys()) != 3 || !again.TokenKeys()[0].Public.Equal(&first.PublicKey) {
 		t.Errorf("keys %+v, %v", again.TokenKeys(), err)
 	}
 	// A key that is no longer needed goes.

@@ -19,7 +19,8 @@ import (
 
 // PKI is a directory with what the control plane needs to prove who it is:
 //
-//	ca.crt ca.key                 the cluster's authority
+//	ca.crt ca.key                 the cluster's authority; in ca.crt those that are trusted beside it follow
+//	ca.succession                 while another follows it: see Succession
 //	front-proxy-ca.crt .key       the authority of those who may say who asks: see FrontProxyUser
 //	sa.key sa.pub                 signs service account tokens; sa.pub has those that signed before, too
 //	apiserver.crt apiserver.key   what the API server shows to clients, see Serving
@@ -37,15 +38,15 @@ type PKI struct {
 
 // Open reads the directory and creates what is missing in it. A certificate without its key,
 // or with another's, is an error: such an authority is never replaced.
-func Open(dir string) (*PKI, error) {
+func Open(dir string, l Lives) (*PKI, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create certificate directory: %w", err)
 	}
-	ca, err := OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "kubernetes")
+	ca, err := OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "kubernetes", l)
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := OpenAuthority(filepath.Join(dir, "front-proxy-ca.crt"), filepath.Join(dir, "front-proxy-ca.key"), "front-proxy-ca")
+	proxy, err := OpenAuthority(filepath.Join(dir, "front-proxy-ca.crt"), filepath.Join(dir, "front-proxy-ca.key"), "front-proxy-ca", l)
 	if err != nil {
 		return nil, err
 	}

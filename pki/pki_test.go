@@ -19,7 +19,7 @@ import (
 
 func open(t *testing.T) *PKI {
 	t.Helper()
-	p, err := Open(filepath.Join(t.TempDir(), "pki"))
+	p, err := Open(filepath.Join(t.TempDir(), "pki"), Lives{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,11 +28,11 @@ func open(t *testing.T) *PKI {
 
 func TestOpenAgainFindsTheSame(t *testing.T) {
 	p := open(t)
-	again, err := Open(p.Dir)
+	again, err := Open(p.Dir, Lives{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !p.CA.Cert.Equal(again.CA.Cert) || !p.Tokens.Equal(again.Tokens) {
+	if !p.CA.Cert().Equal(again.CA.Cert()) || !p.Tokens.Equal(again.Tokens) {
 		t.Error("authority or token key changed")
 	}
 	for name, mode := range map[string]os.FileMode{"": 0o700, "ca.key": 0o600, "sa.key": 0o600, "ca.crt": 0o644, "sa.pub": 0o644} {
@@ -40,7 +40,7 @@ func TestOpenAgainFindsTheSame(t *testing.T) {
 			t.Errorf("%q: %v %v, want mode %o", name, info.Mode(), err, mode)
 		}
 	}
-	if life := p.CA.Cert.NotAfter.Sub(time.Now()); life < 3649*24*time.Hour {
+	if life := p.CA.Cert().NotAfter.Sub(time.Now()); life < 3649*24*time.Hour {
 		t.Errorf("authority lives %v", life)
 	}
 	left, _ := filepath.Glob(filepath.Join(p.Dir, ".*"))
@@ -67,7 +67,7 @@ func TestOpenAfterDamage(t *testing.T) {
 			if err := tt.damage(p.Dir); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Open(p.Dir); (err == nil) != tt.ok {
+			if _, err := Open(p.Dir, Lives{}); (err == nil) != tt.ok {
 				t.Errorf("got %v, want ok=%v", err, tt.ok)
 			}
 		})
@@ -141,8 +141,8 @@ func TestLeafEndsWithItsAuthority(t *testing.T) {
 		}
 		time.Sleep(AuthorityLife - time.Hour)
 		pair, err := a.Issue(Admin())
-		if err != nil || !pair.Cert.NotAfter.Equal(a.Cert.NotAfter) {
-			t.Errorf("ends %v (%v), the authority %v", pair.Cert.NotAfter, err, a.Cert.NotAfter)
+		if err != nil || !pair.Cert.NotAfter.Equal(a.Cert().NotAfter) {
+			t.Errorf("ends %v (%v), the authority %v", pair.Cert.NotAfter, err, a.Cert().NotAfter)
 		}
 		time.Sleep(2 * time.Hour)
 		if _, err := a.Issue(Admin()); err == nil {

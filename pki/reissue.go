@@ -1,12 +1,15 @@
 package pki
 
 import (
-	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"sigs.k8s.io/yaml"
 )
 
 // Reissue replaces the certificate kept as <dir>/name.crt and its key by a new one for the same subject, names and purposes, signed by
@@ -25,7 +28,7 @@ func Reissue(dir, name string, authorities ...*Authority) error {
 		return fmt.Errorf("%s is an authority", name)
 	}
 	for _, a := range authorities {
-		if old.CheckSignatureFrom(a.Cert) != nil {
+		if !slices.ContainsFunc(a.Trusted(), func(c *x509.Certificate) bool { return old.CheckSignatureFrom(c) == nil }) {
 			continue
 		}
 		pair, err := a.Issue(Spec{CommonName: old.Subject.CommonName, Organizations: old.Subject.Organization,
@@ -38,21 +41,41 @@ func Reissue(dir, name string, authorities ...*Authority) error {
 	return errors.New("it was not signed by an authority of this data directory")
 }
 
-// RenewKubeconfig puts k's certificate in the place of an older one of the same user into a kubeconfig that has k's cluster, and
-// leaves all else as it is; one that another cluster has the name in by now is left alone.
+// RenewKubeconfig puts k's certificate and authorities in the place of older ones of the same user into a kubeconfig that has k's
+// cluster, and leaves all else as it is; one that another cluster has the name in by now is left alone.
 func RenewKubeconfig(path string, k Kubeconfig) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	if !bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(k.CA))) {
-		return nil
+	if ours, err := hasCluster(data, k); !ours || err != nil {
+		return err
 	}
 	return editKubeconfig(path, func(file map[string]any) {
-		cluster, user := entry(file, "clusters", "cluster", k.Name), entry(file, "users", "user", k.Name)
-		if user == nil || cluster["certificate-authority-data"] != base64.StdEncoding.EncodeToString(k.CA) {
+		user := entry(file, "users", "user", k.Name)
+		if user == nil || !ofCluster(entry(file, "clusters", "cluster", k.Name), k) {
 			return
 		}
 		user["client-certificate-data"], user["client-key-data"] = k.Cert, k.Key
+		for _, name := range append(further(file, k.Name), k.Name) {
+			if c := entry(file, "clusters", "cluster", name); ofCluster(c, k) {
+				c["certificate-authority-data"] = k.CA
+			}
+		}
 	})
+}
+
+// hasCluster tells whether a kubeconfig has k's cluster, under its name.
+func hasCluster(data []byte, k Kubeconfig) (bool, error) {
+	file := map[string]any{}
+	if err := yaml.Unmarshal(data, &file); err != nil {
+		return false, err
+	}
+	return ofCluster(entry(file, "clusters", "cluster", k.Name), k), nil
+}
+
+func ofCluster(cluster map[string]any, k Kubeconfig) bool {
+	encoded, _ := cluster["certificate-authority-data"].(string)
+	ca, err := base64.StdEncoding.DecodeString(encoded)
+	return err == nil && SameCluster(ca, k.CA)
 }

@@ -130,10 +130,10 @@ func (r *Rotating) Run(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// serves reports whether the pair is this authority's, good for the Spec and not yet due.
+// serves reports whether the pair is of the one that signs as of now, good for the Spec and not yet due.
 func (a *Authority) serves(p *Pair, s Spec) bool {
-	_, err := p.Cert.Verify(x509.VerifyOptions{Roots: a.pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	if err != nil || !time.Now().Before(p.Due()) || p.Cert.Subject.CommonName != s.CommonName ||
+	by := a.signs.Load()
+	if p.Cert.CheckSignatureFrom(by.cert) != nil || !slices.EqualFunc(p.Behind, by.cross, (*x509.Certificate).Equal) || !time.Now().Before(p.Due()) || p.Cert.Subject.CommonName != s.CommonName ||
 		!sameSet(p.Cert.Subject.Organization, s.Organizations) || !sameSet(p.Cert.DNSNames, s.DNSNames) {
 		return false
 	}

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
@@ -24,6 +25,9 @@ import (
 func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptions) (obj api.Object, gone bool, err error) {
 	if errs := validation.ValidateDeleteOptions(&o); len(errs) > 0 {
 		return nil, false, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
+	}
+	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil {
+		req.Warn(text)
 	}
 	for {
 		item, old, err := r.current(ctx, req)
@@ -94,14 +98,13 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 }
 
 func preconditions(req Request, old api.Object, p *metav1.Preconditions) error {
+	kind := schema.GroupResource{Group: req.Info.Group, Resource: req.Info.Kind} // as upstream names it here
 	switch {
 	case p == nil:
 	case p.UID != nil && *p.UID != old.GetUID():
-		return apierrors.NewConflict(req.Info.GroupResource(), req.Name,
-			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, old.GetUID()))
+		return apierrors.NewConflict(kind, req.Name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *p.UID, old.GetUID()))
 	case p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion():
-		return apierrors.NewConflict(req.Info.GroupResource(), req.Name,
-			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, old.GetResourceVersion()))
+		return apierrors.NewConflict(kind, req.Name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, old.GetResourceVersion()))
 	}
 	return nil
 }
@@ -120,7 +123,7 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 		if obj.GetGeneration() > 0 {
 			obj.SetGeneration(obj.GetGeneration() + 1)
 		}
-		propagate(obj, o)
+		propagate(i, obj, o)
 		if ns, ok := obj.(*corev1.Namespace); ok {
 			ns.Status.Phase = corev1.NamespaceTerminating
 		}
@@ -139,10 +142,15 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 
 // propagate sets the finalizer by which the garbage collector sees what is to become of dependents.
 // Source: Kubernetes documentation, Garbage Collection, Cascading deletion.
-func propagate(obj api.Object, o metav1.DeleteOptions) {
+func propagate(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
+	known := func(s string) bool {
+		return s == metav1.FinalizerOrphanDependents || s == metav1.FinalizerDeleteDependents
+	}
 	var want string
 	switch {
 	case o.OrphanDependents != nil && *o.OrphanDependents:
+		want = metav1.FinalizerOrphanDependents
+	case o.OrphanDependents == nil && o.PropagationPolicy == nil && i.Orphans && !slices.ContainsFunc(obj.GetFinalizers(), known):
 		want = metav1.FinalizerOrphanDependents
 	case o.PropagationPolicy == nil:
 		return
@@ -151,9 +159,7 @@ func propagate(obj api.Object, o metav1.DeleteOptions) {
 	case *o.PropagationPolicy == metav1.DeletePropagationForeground:
 		want = metav1.FinalizerDeleteDependents
 	}
-	f := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(s string) bool {
-		return s == metav1.FinalizerOrphanDependents || s == metav1.FinalizerDeleteDependents
-	})
+	f := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), known)
 	if want != "" {
 		f = append(f, want)
 	}

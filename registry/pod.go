@@ -3,10 +3,13 @@ package registry
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -35,10 +38,17 @@ func (r *Registry) bind(ctx context.Context, req Request, in runtime.Object) (ru
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	case b.Namespace != "" && b.Namespace != req.Namespace:
 		return nil, otherNamespace()
+	case name == "":
+		return nil, apierrors.NewBadRequest("Name parameter required.")
+	case len(path.IsValidPathSegmentName(name)) > 0:
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("Name parameter invalid: %q: %s", name, strings.Join(path.IsValidPathSegmentName(name), ";")))
 	case b.Target.Kind != "" && b.Target.Kind != "Node":
 		return nil, apierrors.NewInvalid(gk, name, field.ErrorList{field.NotSupported(field.NewPath("target", "kind"), b.Target.Kind, []string{"Node", "<empty>"})})
 	case b.Target.Name == "":
 		return nil, apierrors.NewInvalid(gk, name, field.ErrorList{field.Required(field.NewPath("target", "name"), "")})
+	}
+	if msgs := validation.NameIsDNSSubdomain(b.Target.Name, false); len(msgs) > 0 {
+		return nil, apierrors.NewInvalid(gk, name, field.ErrorList{field.Invalid(field.NewPath("target", "name"), b.Target.Name, msgs[0])})
 	}
 	q := r.pods(req, name)
 	q.Subresource = "binding"

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -129,12 +130,29 @@ func (r *Registry) Creator(resource, subresource string) Creator {
 	}
 	return func(ctx context.Context, req Request, obj runtime.Object) (runtime.Object, error) {
 		o, _ := obj.(api.Object)
+		virtual := req.Subresource == ""
+		if virtual {
+			if err := identify(&req, o); err != nil {
+				return nil, err
+			}
+			o.SetUID("")
+			o.SetCreationTimestamp(metav1.Time{})
+			o.SetDeletionTimestamp(nil)
+			o.SetDeletionGracePeriodSeconds(nil)
+			o.SetSelfLink("")
+			r.manage(req, nil, o)
+		}
 		a := req.attributes(admission.Create, o, nil)
-		if req.Subresource != "" {
+		if !virtual {
 			a.As = req.Info.Taking(req.Subresource)
 		}
 		if err := r.Admission.Mutate(ctx, a); err != nil {
 			return nil, err
+		}
+		if virtual { // a review's errors say its group, and neither kind nor name: so upstream does
+			if errs := req.Info.Validate(o, nil); len(errs) > 0 {
+				return nil, apierrors.NewInvalid(schema.GroupKind{Group: req.Info.Group}, "", api.Plainly(errs))
+			}
 		}
 		if err := r.Admission.Validate(ctx, a); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -37,11 +38,13 @@ func Replace(obj api.Object) Change {
 // What a PUT does differs by resource, by StoreKey: some are created by it when they are not there, and some must
 // say which version they replace. Source: what Kubernetes 1.37 does.
 var (
-	createsOnUpdate = map[string]bool{"services/endpoints": true, "events": true, "limitranges": true, "services/specs": true, "leases": true,
+	createsOnUpdate = map[string]bool{"runtimeclasses": true, "leasecandidates": true, "services/endpoints": true, "events": true, "limitranges": true, "services/specs": true, "leases": true,
 		"roles": true, "rolebindings": true, "clusterroles": true, "clusterrolebindings": true}
 	needsVersion = map[string]bool{"poddisruptionbudgets": true, "validatingwebhookconfigurations": true, "mutatingwebhookconfigurations": true,
 		"validatingadmissionpolicies": true, "validatingadmissionpolicybindings": true, "runtimeclasses": true, "volumeattachments": true,
-		"csinodes": true, "csidrivers": true, "csistoragecapacities": true, api.DefinitionsKey: true}
+		"csinodes": true, "csidrivers": true, "csistoragecapacities": true, "storageversions": true, "resourcepoolstatusrequests": true,
+		"mutatingadmissionpolicies": true, "mutatingadmissionpolicybindings": true, "apiregistration.k8s.io/apiservices": true, "clustertrustbundles": true, "podcertificaterequests": true,
+		"leases": true, "leasecandidates": true, "devicetaintrules": true, "storageversionmigrations": true, api.DefinitionsKey: true}
 )
 
 // CreatesOnUpdate tells whether a PUT of what is not there creates it.
@@ -99,8 +102,12 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		if req.Patched {
 			return nil, invalid(i, req.Name, field.ErrorList{field.Invalid(field.NewPath("metadata", "uid"), uid, validation.FieldImmutableErrorMsg)})
 		}
+		key := watch.Key(i.Stored, req.Namespace, req.Name)
+		if req.DryRun {
+			key = strings.TrimPrefix(key, strings.TrimSuffix(watch.Prefix, "/"))
+		}
 		return nil, apierrors.NewConflict(i.GroupResource(), req.Name,
-			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+			fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: %v, UID in object meta: %v", key, uid, old.GetUID()))
 	}
 	if obj.GetName() != req.Name && obj.GetName() != "" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), req.Name))
@@ -180,7 +187,7 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if req.Subresource == "status" {
 		next := old.DeepCopyObject().(api.Object)
 		req.Info.CopyStatus(next, obj)
-		if req.Info.Custom == nil { // whose status is all that may change
+		if req.Info.Custom == nil && !req.Info.StatusAlone {
 			attach(req, next, obj)
 		} else if req.applied {
 			next.SetManagedFields(obj.GetManagedFields())

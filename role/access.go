@@ -50,7 +50,7 @@ func (s *Server) access(ctx context.Context) (err error) {
 	}
 	s.rbac = authz.NewRBAC(ctx, authz.RBACViews{Roles: view(s, client.Roles), RoleBindings: view(s, client.RoleBindings),
 		ClusterRoles: view(s, client.ClusterRoles), ClusterRoleBindings: view(s, client.ClusterRoleBindings)})
-	s.judges = &authz.Structured{RBAC: s.rbac, Log: s.Log.With("part", "authorization"), Metrics: authz.NewMetrics(),
+	s.judges = &authz.Structured{RBAC: s.rbac, Policies: s.Config.Server.Authorization.PolicyFile, Log: s.Log.With("part", "authorization"), Metrics: authz.NewMetrics(),
 		Node: authz.NewNode(authz.NodeViews{Pods: pods, PersistentVolumeClaims: view(s, client.PersistentVolumeClaims),
 			PersistentVolumes: view(s, client.PersistentVolumes), VolumeAttachments: view(s, client.VolumeAttachments)})}
 	s.Direct.Authz = s.judges
@@ -92,6 +92,14 @@ func (s *Server) authenticators(issuer string) error {
 		s.runs = append(s.runs, f.Run, structured.Run)
 		s.bearer = append(s.bearer, structured)
 	}
+	if o := c.OIDC; o.Issuer != "" {
+		if err := structured.UseOIDC(authn.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
+			GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: o.RequiredClaims, CAFile: o.CA, SigningAlgs: o.SigningAlgs}); err != nil {
+			return fmt.Errorf("--oidc-issuer-url %s: %w", o.Issuer, err)
+		}
+		s.runs = append(s.runs, structured.Run)
+		s.bearer = append(s.bearer, structured)
+	}
 	if c.Webhook.ConfigFile != "" {
 		server, err := callout.FromKubeconfig(c.Webhook.ConfigFile)
 		if err != nil {
@@ -99,7 +107,7 @@ func (s *Server) authenticators(issuer string) error {
 		}
 		s.bearer = append(s.bearer, authn.NewWebhook(server, c.Webhook.Version, s.tokens.Audiences(), config.Duration(c.Webhook.CacheTTL), log, metrics))
 	}
-	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool(), pki.FrontProxyUser), authn.NewCertificates(s.clientPool()), s.bearer))
+	s.authn = metrics.Measured(authn.Any(structured.Anonymous, authn.RequestHeader(s.PKI.Proxy.Pool, pki.FrontProxyUser), authn.NewCertificates(s.clientRoots().Pool), s.bearer))
 	return nil
 }
 
@@ -144,10 +152,8 @@ func (s *Server) reviews(reg *registry.Registry) {
 		return s.bearer.Review(ctx, r), nil
 	})
 	reg.Handle("selfsubjectreviews", func(_ context.Context, req registry.Request, obj runtime.Object) (runtime.Object, error) {
-		r := obj.(*authenticationv1.SelfSubjectReview)
-		r.CreationTimestamp = metav1.NewTime(reg.Now().UTC())
-		r.Status.UserInfo = req.User
-		return r, nil
+		return &authenticationv1.SelfSubjectReview{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(reg.Now().UTC())},
+			Status: authenticationv1.SelfSubjectReviewStatus{UserInfo: req.User}}, nil
 	})
 	reg.Handle("subjectaccessreviews", func(ctx context.Context, _ registry.Request, obj runtime.Object) (runtime.Object, error) {
 		r := obj.(*authorizationv1.SubjectAccessReview)
@@ -172,7 +178,6 @@ func (s *Server) reviews(reg *registry.Registry) {
 		if r.Spec.Namespace == "" {
 			return nil, apierrors.NewBadRequest("no namespace on request")
 		}
-		r.Status = s.judges.Rules(&req.User, r.Spec.Namespace)
-		return r, nil
+		return &authorizationv1.SelfSubjectRulesReview{Status: s.judges.Rules(&req.User, r.Spec.Namespace)}, nil
 	})
 }

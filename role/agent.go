@@ -1,6 +1,7 @@
 package role
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/sync/errgroup"
@@ -60,7 +62,7 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 	kept.Keep("agent/kubelet", false, identity.Renew)
 	kept.Keep("agent/kubelet-serving", false, serving.Renew)
 	p.Serve("/certs/rotate", serveRenewal(&kept))
-	n := &Node{Config: c, Log: log, Client: api, Serving: serving.GetCertificate, CAs: j.pool, Progress: p}
+	n := &Node{Config: c, Log: log, Client: api, Serving: serving.GetCertificate, CAs: j.trust, Progress: p}
 	facts, err := client.ConfigMaps.Get(ctx, api, metav1.NamespacePublic, clusterFacts)
 	if err != nil {
 		return fmt.Errorf("read the cluster's facts: %w", err)
@@ -73,6 +75,7 @@ func Agent(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress,
 		return err
 	}
 	j.known.follow(ctx, api, log)
+	j.follow(ctx, api, identity, serving)
 	g, ctx := errgroup.WithContext(ctx)
 	signed := make(chan struct{})
 	g.Go(func() error { return identity.Run(ctx, log) })
@@ -102,7 +105,7 @@ type join struct {
 	log    *slog.Logger
 	server *url.URL
 	dir    string
-	pool   *x509.CertPool
+	trust  *pki.Trust
 	token  string // the bearer part of the join token
 	known  *servers
 }
@@ -128,11 +131,62 @@ func (j *join) recognize(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	j.pool = x509.NewCertPool()
-	if !j.pool.AppendCertsFromPEM(data) {
-		return fmt.Errorf("%s holds no certificate", path)
+	if j.trust, err = pki.NewTrust(data); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// follow trusts whom the cluster's facts name, until ctx ends; its own certificates are renewed when another authority signs.
+func (j *join) follow(ctx context.Context, api client.Client, own ...*pki.Rotating) {
+	news := make(chan string, 1)
+	facts := client.ConfigMaps.View(ctx, api, client.Selection{Namespace: metav1.NamespacePublic, Fields: "metadata.name=" + clusterFacts})
+	facts.Subscribe(ctx, func(_, now *corev1.ConfigMap) {
+		if now == nil || now.Data[authorityFact] == "" {
+			return
+		}
+		select {
+		case <-news: // it is old by now
+		default:
+		}
+		news <- now.Data[authorityFact]
+	})
+	go func() {
+		for {
+			select {
+			case data := <-news:
+				if err := j.believe(ctx, []byte(data), own); err != nil && ctx.Err() == nil {
+					j.log.Error("the cluster's authorities are not taken over", "err", err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+func (j *join) believe(ctx context.Context, data []byte, own []*pki.Rotating) error {
+	next, err := pki.NewTrust(data)
+	if err != nil || bytes.Equal(next.PEM(), j.trust.PEM()) {
+		return err
+	}
+	if !pki.SameCluster(data, j.trust.PEM()) {
+		return errors.New("they have none in common with those that are known here")
+	}
+	if err := pki.WriteFile(filepath.Join(j.dir, "ca.crt"), next.PEM(), 0o644); err != nil {
+		return err
+	}
+	j.trust.Set(next.Trusted()...)
+	j.log.Info("authorities of the cluster", "object", len(next.Trusted()))
+	for _, r := range own {
+		for tries := 0; tries < 5 && r.Pair().Cert.CheckSignatureFrom(next.Trusted()[0]) != nil; tries++ {
+			if tries > 0 {
+				wait(ctx, time.Second) // it was signed by a server that is a step behind, or not at all
+			}
+			err = r.Renew(ctx)
+		}
+	}
+	return err // what is not renewed by now is so when it is due
 }
 
 // fetchCA takes the authority out of the server's certificate chain. It sends nothing.
@@ -141,7 +195,7 @@ func (j *join) fetchCA(ctx context.Context, pin string) (*x509.Certificate, erro
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, // the pin decides
 		VerifyConnection: func(s tls.ConnectionState) error {
 			for _, c := range s.PeerCertificates[1:] {
-				if c.IsCA && pki.Fingerprint(c) == pin && s.PeerCertificates[0].CheckSignatureFrom(c) == nil {
+				if c.IsCA && pki.Fingerprint(c) == pin && pki.Vouched(c, s.PeerCertificates) {
 					found = c
 					return nil
 				}
@@ -172,14 +226,14 @@ func wait(ctx context.Context, d time.Duration) {
 
 // client acts as what the certificate says, the newest one.
 func (j *join) client(ctx context.Context, identity *pki.Rotating) *remote.Client {
-	way := j.known.way(&tls.Config{RootCAs: j.pool, MinVersion: tls.VersionTLS12, GetClientCertificate: identity.GetClientCertificate})
+	way := j.known.way(j.trust.Client(&tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: identity.GetClientCertificate}))
 	identity.Tell(way.Refresh)
 	return remote.ForHTTP(ctx, j.server, &http.Client{Transport: way}, j.log)
 }
 
 // bearer acts as the token's user.
 func (j *join) bearer(ctx context.Context) *remote.Client {
-	way := j.known.way(&tls.Config{RootCAs: j.pool, MinVersion: tls.VersionTLS12})
+	way := j.known.way(j.trust.Client(&tls.Config{MinVersion: tls.VersionTLS12}))
 	return remote.ForHTTP(ctx, j.server, &http.Client{Transport: withToken{j.token, way}}, j.log)
 }
 

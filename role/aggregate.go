@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,20 +82,24 @@ func (s *Server) local() (out []aggregate.Local) {
 	return out
 }
 
-// clientAuthorities are those whose client certificates are looked at.
+// clientAuthorities are those whose client certificates are looked at. Clients are told the names alone, which an authority that
+// follows another has from it.
 func (s *Server) clientAuthorities() *x509.CertPool {
-	pool := s.clientPool()
-	pool.AddCert(s.PKI.Proxy.Cert)
+	pool := s.clientRoots().Pool().Clone()
+	pool.AddCert(s.PKI.Proxy.Cert())
 	return pool
 }
 
-// clientPool are those whose client certificates say who asks.
-func (s *Server) clientPool() *x509.CertPool {
-	pool := s.PKI.CA.Pool().Clone()
-	for _, c := range s.clients {
-		pool.AddCert(c)
+// clientRoots are those whose client certificates say who asks.
+func (s *Server) clientRoots() *pki.Trust {
+	if len(s.clients) == 0 {
+		return &s.PKI.CA.Trust
 	}
-	return pool
+	all := &pki.Trust{}
+	set := func() { all.Set(slices.Concat(s.PKI.CA.Trusted(), s.clients)...) }
+	set()
+	s.PKI.CA.Tell(context.Background(), set)
+	return all
 }
 
 // extensionAuthentication is the ConfigMap by which other API servers know whose certificates and headers to believe.
@@ -105,8 +110,8 @@ func (s *Server) extensionAuthentication(ctx context.Context, c client.Client) e
 		return string(data)
 	}
 	want := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "extension-apiserver-authentication"}, Data: map[string]string{
-		"client-ca-file":                     string(s.PKI.CA.PEM) + string(s.clientsPEM),
-		"requestheader-client-ca-file":       string(s.PKI.Proxy.PEM),
+		"client-ca-file":                     string(s.PKI.CA.PEM()) + string(s.clientsPEM),
+		"requestheader-client-ca-file":       string(s.PKI.Proxy.PEM()),
 		"requestheader-allowed-names":        list(pki.FrontProxyUser),
 		"requestheader-username-headers":     list(authn.RemoteUser),
 		"requestheader-uid-headers":          list(authn.RemoteUID),

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
+	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/pki"
 )
@@ -33,8 +34,15 @@ type harbour struct {
 func openHarbour(t *testing.T, p *plane, name string) *harbour {
 	t.Helper()
 	facts := must(p.typed.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "extension-apiserver-authentication", metav1.GetOptions{}))(t).Data
-	trust := x509.NewCertPool()
-	if !trust.AppendCertsFromPEM([]byte(facts["requestheader-client-ca-file"])) || facts["requestheader-allowed-names"] != `["front-proxy-client"]` {
+	trust := must(pki.NewTrust([]byte(facts["requestheader-client-ca-file"])))(t)
+	callers := authn.NewCertificates(trust.Pool)
+	client.ConfigMaps.View(t.Context(), p.Client("system:apiserver", pki.MastersGroup), client.Selection{Namespace: "kube-system", Fields: "metadata.name=extension-apiserver-authentication"}).
+		Subscribe(t.Context(), func(_, now *corev1.ConfigMap) { // as those do that are made with Kubernetes' library
+			if next, err := pki.NewTrust([]byte(now.Data["requestheader-client-ca-file"])); err == nil {
+				trust.Set(next.Trusted()...)
+			}
+		})
+	if facts["requestheader-allowed-names"] != `["front-proxy-client"]` {
 		t.Fatalf("how other API servers know whom to believe: %v", facts)
 	}
 	mux := http.NewServeMux()
@@ -58,8 +66,7 @@ func openHarbour(t *testing.T, p *plane, name string) *harbour {
 	h := &harbour{ca: must(pki.NewAuthority("harbour"))(t)}
 	pair := must(h.ca.Issue(pki.Spec{CommonName: name, DNSNames: []string{name}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))(t)
 	h.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, err := r.TLS.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: trust, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-		if err != nil || r.TLS.PeerCertificates[0].Subject.CommonName != "front-proxy-client" {
+		if u, _, err := callers.Authenticate(r); err != nil || u == nil || u.Username != "front-proxy-client" {
 			http.Error(w, "whoever you are", http.StatusUnauthorized)
 			return
 		}
@@ -81,7 +88,7 @@ func TestAggregation(t *testing.T) {
 	h := openHarbour(t, p, "harbour."+ns+".svc")
 	c := p.Client("system:apiserver", pki.MastersGroup)
 	object := &apiregistrationv1.APIService{ObjectMeta: metav1.ObjectMeta{Name: "v1.sea.example.com"}, Spec: apiregistrationv1.APIServiceSpec{Group: "sea.example.com", Version: "v1",
-		Service: &apiregistrationv1.ServiceReference{Namespace: ns, Name: "harbour", Port: &h.port}, CABundle: h.ca.PEM, GroupPriorityMinimum: 1500, VersionPriority: 10}}
+		Service: &apiregistrationv1.ServiceReference{Namespace: ns, Name: "harbour", Port: &h.port}, CABundle: h.ca.PEM(), GroupPriorityMinimum: 1500, VersionPriority: 10}}
 	object = must(client.APIServices.Create(t.Context(), c, object))(t)
 	available := func(want string) {
 		t.Helper()

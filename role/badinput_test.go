@@ -109,7 +109,7 @@ func TestBadInput(t *testing.T) {
 		"another uid": {admin, "PUT", core + "/configmaps/old", nil, `{"metadata":{"name":"old","uid":"0"}}`,
 			409, "Conflict", `Operation cannot be fulfilled on configmaps "old": ...Precondition failed: UID in precondition: 0, UID in object meta: ` + string(old.UID), nil},
 		"deletion with another uid": {admin, "DELETE", core + "/configmaps/old", nil, `{"preconditions":{"uid":"0"}}`,
-			409, "Conflict", `Operation cannot be fulfilled on configmaps "old": ...Precondition failed: UID in precondition: 0, UID in object meta: ` + string(old.UID), nil},
+			409, "Conflict", `Operation cannot be fulfilled on ConfigMap "old": the UID in the precondition (0) does not match the UID in record (` + string(old.UID) + `). The object might have been deleted and then recreated`, nil},
 		"what is there already": {admin, "POST", core + "/configmaps", nil, text("v1", "ConfigMap", "old"),
 			409, "AlreadyExists", `configmaps "old" already exists`, nil},
 		"what is not there": {admin, "GET", core + "/configmaps/none", nil, "",

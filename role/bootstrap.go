@@ -63,9 +63,7 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.extensionAuthentication(ctx, c); err != nil {
 		return err
 	}
-	facts := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespacePublic, Name: clusterFacts},
-		Data: map[string]string{"podCIDR": s.Config.Server.PodCIDR, "serviceCIDR": s.Config.Server.ServiceCIDR, "domain": s.Config.Server.Domain}}
-	if err := put(ctx, c, client.ConfigMaps, facts); err != nil {
+	if err := s.publishFacts(ctx, c); err != nil {
 		return err
 	}
 	return s.rbac.WaitSynced(ctx)
@@ -181,7 +179,7 @@ func (s *Server) nodeDefaults() []client.Object {
 		&rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "lighter:node-dns"), Subjects: []rbacv1.Subject{group(pki.NodesGroup)},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lighter:node-dns"}},
 		&rbacv1.Role{ObjectMeta: meta(metav1.NamespacePublic, "lighter:cluster-facts"), Rules: []rbacv1.PolicyRule{
-			{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{clusterFacts}}}},
+			{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{clusterFacts}}}},
 		&rbacv1.RoleBinding{ObjectMeta: meta(metav1.NamespacePublic, "lighter:cluster-facts"), Subjects: []rbacv1.Subject{group(pki.NodesGroup), group(JoinGroup)},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "lighter:cluster-facts"}},
 	}

@@ -42,10 +42,13 @@ func (s *Server) certificates(names []string) (c certificateSet, err error) {
 		s.keeper.Keep(one.name, false, (*one.to).Renew)
 	}
 	c.admin.Tell(s.renewKubeconfigs)
+	s.renewed(s.PKI.CA, c.serving, c.toKubelets, c.admin)
+	s.renewed(s.PKI.Proxy, c.toServers)
 	if s.member != nil {
 		for i, name := range []string{"etcd/member", "etcd/client"} {
 			s.keeper.Keep(name, false, s.member.certs[i].Renew) // etcd reads the files anew for each connection
 		}
+		s.renewed(s.member.authority, s.member.certs...)
 	}
 	s.keeper.Keep(pki.TokensName, true, s.rotateTokens)
 	return c, nil

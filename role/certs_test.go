@@ -43,12 +43,26 @@ func certificateLife() time.Duration {
 	return 9 * time.Second
 }
 
-// TestThreeGenerations: certificates and the key of tokens are replaced twice while everybody is at work, and nobody notices.
-func TestThreeGenerations(t *testing.T) {
-	t.Parallel()
-	life := certificateLife()
+// workplace is the namespace that they work in.
+const workplace = "work"
+
+// working is a control plane at which everybody is at work: users, a node, a part that runs elsewhere, another API server.
+type working struct {
+	*plane
+	t     *testing.T
+	ctx   context.Context
+	typed *kubernetes.Clientset // a user's who has a token
+	calls atomic.Int64
+	check func() // that all which was open at the beginning is open still; nobody works on after it
+}
+
+// work begins it. Whoever fails is an error.
+func work(t *testing.T, change func(*config.Config)) *working {
+	t.Helper()
+	w := &working{t: t}
 	p, err := start(func(c *config.Config, s *role.Server) {
-		c.Server.CertificateLife, c.Server.Disable = life.String(), []string{"scheduler", "cloud-controllers"}
+		c.Server.Disable = []string{"scheduler", "cloud-controllers"}
+		change(c)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,12 +74,12 @@ func TestThreeGenerations(t *testing.T) {
 	})
 	cfg := p.Config
 	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
+	t.Cleanup(stop)
 	control := role.NewProgress(role.State{})
 	p.Control(control)
 	go func() { _ = role.Control(ctx, cfg.DataDir, control, stop, slog.New(slog.DiscardHandler)) }() // ends with ctx
 	kubeconfig := role.KubeconfigPath(cfg.DataDir)
-	ns, system := "work", p.Client("system:apiserver", pki.MastersGroup)
+	ns, system := workplace, p.Client("system:apiserver", pki.MastersGroup)
 	must(p.typed.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}))(t)
 	within(t, 10*time.Second, "the service account", func() error {
 		_, err := p.typed.CoreV1().ServiceAccounts(ns).Get(ctx, "default", metav1.GetOptions{})
@@ -104,7 +118,7 @@ func TestThreeGenerations(t *testing.T) {
 	h := openHarbour(t, p, "harbour."+ns+".svc")
 	must(client.APIServices.Create(t.Context(), system, &apiregistrationv1.APIService{ObjectMeta: metav1.ObjectMeta{Name: "v1.sea.example.com"},
 		Spec: apiregistrationv1.APIServiceSpec{Group: "sea.example.com", Version: "v1", Service: &apiregistrationv1.ServiceReference{Namespace: ns, Name: "harbour", Port: &h.port},
-			CABundle: h.ca.PEM, GroupPriorityMinimum: 1500, VersionPriority: 10}}))(t)
+			CABundle: h.ca.PEM(), GroupPriorityMinimum: 1500, VersionPriority: 10}}))(t)
 	must(p.typed.CoreV1().Services(ns).Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "harbour"},
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}}, metav1.CreateOptions{}))(t)
 
@@ -120,7 +134,7 @@ func TestThreeGenerations(t *testing.T) {
 		return get(&http.Client{Transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}, c.Host+path)
 	}
 	within(t, 10*time.Second, "the aggregated group", func() error { return kubectl("/apis/sea.example.com/v1/namespaces/x/boats") })
-	work := map[string]func() error{
+	calls := map[string]func() error{
 		"kubectl":                func() error { return kubectl("/api/v1/namespaces/" + ns) },
 		"another API server":     func() error { return kubectl("/apis/sea.example.com/v1/namespaces/x/boats") },
 		"a node's kubelet":       func() error { return kubectl("/api/v1/nodes/" + node + "/proxy/healthz") },
@@ -129,11 +143,10 @@ func TestThreeGenerations(t *testing.T) {
 		"a token's user":         func() error { _, err := typed.CoreV1().ConfigMaps(ns).List(ctx, metav1.ListOptions{}); return err },
 	}
 	var workers sync.WaitGroup
-	var calls atomic.Int64
-	for name, do := range work {
+	for name, do := range calls {
 		workers.Go(func() {
 			for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-				calls.Add(1)
+				w.calls.Add(1)
 				if err := do(); err != nil && ctx.Err() == nil {
 					t.Errorf("%s: %v", name, err)
 					time.Sleep(time.Second)
@@ -142,6 +155,47 @@ func TestThreeGenerations(t *testing.T) {
 		})
 	}
 
+	w.plane, w.ctx, w.typed = p, ctx, typed
+	w.check = func() {
+		t.Helper()
+		// All that was open is open still.
+		must(client.ConfigMaps.Create(t.Context(), system, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "last"}}))(t)
+		for last, late := "", time.After(5*time.Second); last != "last"; {
+			select {
+			case e, ok := <-watching.ResultChan():
+				m, isMap := e.Object.(*corev1.ConfigMap)
+				if !ok || !isMap {
+					t.Fatalf("the watch ends with %v", e)
+				}
+				last = m.Name
+			case <-late:
+				t.Fatal("the watch does not say what was made last")
+			}
+		}
+		within(t, 5*time.Second, "the informer", func() error {
+			if _, ok, _ := informer.GetStore().GetByKey(ns + "/last"); !ok {
+				return errors.New("it does not have the last object")
+			}
+			return nil
+		})
+		within(t, 5*time.Second, "the node's view", func() error {
+			if _, ok := services.Get(ns, "harbour"); !ok {
+				return errors.New("it does not have the Service")
+			}
+			return nil
+		})
+		stop()
+		workers.Wait()
+	}
+	return w
+}
+
+// TestThreeGenerations: certificates and the key of tokens are replaced twice while everybody is at work, and nobody notices.
+func TestThreeGenerations(t *testing.T) {
+	t.Parallel()
+	life := certificateLife()
+	w := work(t, func(c *config.Config) { c.Server.CertificateLife = life.String() })
+	cfg, ctx := w.Config, w.ctx
 	// Longer than the life: what was there at the beginning is long over at the end.
 	generations := map[string][]time.Time{}
 	rotated := 0
@@ -170,38 +224,11 @@ func TestThreeGenerations(t *testing.T) {
 			t.Errorf("%s: generations %v, want three", name, generations[name])
 		}
 	}
-	// All that was open is open still.
-	must(client.ConfigMaps.Create(t.Context(), system, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "last"}}))(t)
-	for last, late := "", time.After(5*time.Second); last != "last"; {
-		select {
-		case e, ok := <-watching.ResultChan():
-			m, isMap := e.Object.(*corev1.ConfigMap)
-			if !ok || !isMap {
-				t.Fatalf("the watch ends with %v", e)
-			}
-			last = m.Name
-		case <-late:
-			t.Fatal("the watch does not say what was made last")
-		}
-	}
-	within(t, 5*time.Second, "the informer", func() error {
-		if _, ok, _ := informer.GetStore().GetByKey(ns + "/last"); !ok {
-			return errors.New("it does not have the last object")
-		}
-		return nil
-	})
-	within(t, 5*time.Second, "the node's view", func() error {
-		if _, ok := services.Get(ns, "harbour"); !ok {
-			return errors.New("it does not have the Service")
-		}
-		return nil
-	})
-	if keys := string(must(typed.RESTClient().Get().AbsPath("/openid/v1/jwks").DoRaw(t.Context()))(t)); strings.Count(keys, `"kid"`) != 3 {
+	if keys := string(must(w.typed.RESTClient().Get().AbsPath("/openid/v1/jwks").DoRaw(t.Context()))(t)); strings.Count(keys, `"kid"`) != 3 {
 		t.Errorf("keys of tokens: %s", keys)
 	}
-	stop()
-	workers.Wait()
-	t.Logf("%d requests, certificates' life %s, generations of the API server's %v", calls.Load(), life, generations["apiserver"])
+	w.check()
+	t.Logf("%d requests, certificates' life %s, generations of the API server's %v", w.calls.Load(), life, generations["apiserver"])
 }
 
 // bind lets the default service account of a namespace read ConfigMaps there.
@@ -240,7 +267,7 @@ func joinNode(t *testing.T, ctx context.Context, p *plane, name string) (string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	callers := authn.NewCertificates(joined.Node.CAs)
+	callers := authn.NewCertificates(joined.Node.CAs.Pool)
 	kubelet := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, _, err := callers.Authenticate(r); err != nil || u == nil || u.Username != pki.KubeletClientUser {
 			http.Error(w, fmt.Sprintf("who are you? %v", err), http.StatusUnauthorized)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ var sharedFiles = []string{
 	"pki/sa.key",                         // signs service account tokens
 	"pki/etcd/ca.crt", "pki/etcd/ca.key", // the authority of the store
 	"pki/front-proxy-ca.crt", "pki/front-proxy-ca.key",
+	"pki/*.succession", "pki/etcd/*.succession", // how far one of these authorities is followed by another
 	"encryption.yaml", "encryption-retired.yaml", // keys of what is encrypted at rest
 }
 
@@ -108,8 +110,7 @@ func (m *member) enter(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("join %s: %w", server.Host, err)
 	}
-	known, err := pki.ParseCertificate(got.Files["pki/ca.crt"])
-	if err != nil || !known.Equal(ca) {
+	if !pki.SameCluster(got.Files["pki/ca.crt"], pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})) {
 		return fmt.Errorf("join %s: it gave another cluster's authority", server.Host)
 	}
 	if err := m.keep(got.Files); err != nil {
@@ -121,7 +122,7 @@ func (m *member) enter(ctx context.Context) error {
 
 // keep writes what was fetched. A data directory that has another cluster's keys is not made this one's.
 func (m *member) keep(files map[string][]byte) error {
-	if have, err := os.ReadFile(filepath.Join(m.dir, "pki", "ca.crt")); err == nil && string(have) != string(files["pki/ca.crt"]) {
+	if have, err := os.ReadFile(filepath.Join(m.dir, "pki", "ca.crt")); err == nil && !pki.SameCluster(have, files["pki/ca.crt"]) {
 		return fmt.Errorf("%s holds another cluster: join with an empty data directory", m.dir)
 	}
 	for name, data := range files {

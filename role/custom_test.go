@@ -374,7 +374,7 @@ func TestCustomScopes(t *testing.T) {
 	if _, err := c.of("v1", "seas", ns).Get(t.Context(), "north", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("below a namespace: %v", err)
 	}
-	if got := admin.do(t, "PUT", "/apis/"+c.group+"/v1/seas/south", text(c.group+"/v1", "Sea", "south")); got.code != 422 || !strings.Contains(string(got.body), "metadata.resourceVersion: Invalid value: 0: must be specified for an update") {
+	if got := admin.do(t, "PUT", "/apis/"+c.group+"/v1/seas/north", text(c.group+"/v1", "Sea", "north")); got.code != 422 || !strings.Contains(string(got.body), "metadata.resourceVersion: Invalid value: 0: must be specified for an update") {
 		t.Errorf("a PUT that does not say what it replaces: HTTP %d, %s", got.code, got.body)
 	}
 	if got := admin.do(t, "POST", "/apis/"+c.group+"/v1/seas", text(c.group+"/v1", "Sea", "Upper")); got.code != 422 {

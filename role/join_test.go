@@ -40,7 +40,8 @@ func Join(ctx context.Context, c *config.Config, spec pki.Spec, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Config: c, Log: log, Client: api, CAs: j.pool}
+	n := &Node{Config: c, Log: log, Client: api, CAs: j.trust}
+	j.follow(ctx, api, identity, serving)
 	signed := make(chan struct{})
 	go func() {
 		defer close(signed)

@@ -30,14 +30,17 @@ import (
 // member is this server as one of several: the etcd member that it runs, and what it knows of the others. It runs
 // longer than anything else of the server: from before the store is opened until it is closed.
 type member struct {
-	config  *config.Config
-	log     *slog.Logger
-	dir     string // <data-dir>/server
-	etcd    *runtime.Etcd
-	tls     *tls.Config // as a client of the members
-	certs   []*pki.Rotating
-	engine  *etcd.Store
-	changed func() // called when others come or go
+	config *config.Config
+	log    *slog.Logger
+	dir    string // <data-dir>/server
+	etcd   *runtime.Etcd
+	tls    *tls.Config // as a client of the members
+	certs  []*pki.Rotating
+	// authority is that of the members; again has etcd start again.
+	authority *pki.Authority
+	again     chan struct{}
+	engine    *etcd.Store
+	changed   func() // called when others come or go
 
 	mu   sync.Mutex
 	file memberFile
@@ -76,7 +79,7 @@ var errRemoved = errors.New("this server was removed from its cluster: join agai
 // openMember says whether this server is, or is to be, one of several (else nil), and fetches what all servers share
 // if it joins them. It starts nothing.
 func openMember(ctx context.Context, c *config.Config, log *slog.Logger) (*member, error) {
-	m := &member{config: c, log: log.With("part", "etcd"), dir: filepath.Join(c.DataDir, "server"), done: make(chan struct{})}
+	m := &member{config: c, log: log.With("part", "etcd"), dir: filepath.Join(c.DataDir, "server"), done: make(chan struct{}), again: make(chan struct{}, 1)}
 	err := m.load()
 	if err == nil {
 		c.Server.Store, c.Server.ClusterInit = "etcd", c.Server.Join == ""
@@ -268,7 +271,8 @@ func (m *member) prove(p *pki.PKI) (cert, client *pki.Rotating, store *pki.PKI, 
 	if client, err = store.Rotated("client", pki.EtcdClient()); err != nil {
 		return nil, nil, nil, err
 	}
-	m.tls = &tls.Config{RootCAs: store.CA.Pool(), MinVersion: tls.VersionTLS12, GetClientCertificate: client.GetClientCertificate}
+	m.authority = store.CA
+	m.tls = store.CA.Client(&tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: client.GetClientCertificate})
 	return cert, client, store, nil
 }
 
@@ -282,6 +286,9 @@ func (m *member) prepare(p *pki.PKI, more ...string) error {
 		return err
 	}
 	m.certs = []*pki.Rotating{cert, client}
+	if err := m.authority.Repair(); err != nil { // etcd reads the files
+		return err
+	}
 	program, err := runtime.EtcdProgram(filepath.Join(m.config.DataDir, "programs"))
 	if err != nil {
 		return err
@@ -296,7 +303,7 @@ func (m *member) prepare(p *pki.PKI, more ...string) error {
 	if f.Client != m.own() {
 		listen = append(listen, f.Client)
 	}
-	m.etcd = &runtime.Etcd{Program: program, DataDir: m.data(), Log: filepath.Join(m.config.DataDir, "log", "etcd.log"), Logger: m.log, Ended: m.ended,
+	m.etcd = &runtime.Etcd{Program: program, DataDir: m.data(), Log: filepath.Join(m.config.DataDir, "log", "etcd.log"), Logger: m.log, Ended: m.ended, Again: m.again,
 		Args: append([]string{
 			"--name", f.Name, "--initial-cluster", f.Initial, "--initial-cluster-state", state,
 			"--listen-client-urls", strings.Join(listen, ","), "--advertise-client-urls", f.Client,
@@ -513,7 +520,7 @@ const bump = 10_000
 
 // ResetCluster makes this server's member the only one, from its own data. No server runs from the data directory.
 func ResetCluster(ctx context.Context, c *config.Config, log *slog.Logger) error {
-	m := &member{config: c, log: log.With("part", "etcd"), dir: filepath.Join(c.DataDir, "server"), done: make(chan struct{})}
+	m := &member{config: c, log: log.With("part", "etcd"), dir: filepath.Join(c.DataDir, "server"), done: make(chan struct{}), again: make(chan struct{}, 1)}
 	if err := m.load(); err != nil || !m.begun() {
 		return fmt.Errorf("%s is no server with an etcd of its own: there is nothing to reset", c.DataDir)
 	}

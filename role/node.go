@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +27,7 @@ import (
 	"github.com/lighter-k8s/lighter/kubelet"
 	"github.com/lighter-k8s/lighter/kubelet/server"
 	"github.com/lighter-k8s/lighter/network"
+	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/proxy"
 	"github.com/lighter-k8s/lighter/registry"
 	"github.com/lighter-k8s/lighter/runtime"
@@ -41,7 +41,7 @@ type Node struct {
 	Client client.Client
 	// Serving is the kubelet's certificate; CAs judge who calls it.
 	Serving func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	CAs     *x509.CertPool
+	CAs     *pki.Trust
 	// Cluster-wide facts.
 	PodCIDR, ServiceCIDR netip.Prefix
 	Domain               string
@@ -119,7 +119,7 @@ func (n *Node) kubelet(ctx context.Context, socket string, ip netip.Addr, dns []
 	if err != nil {
 		return fmt.Errorf("kubelet: %w", err)
 	}
-	certificates := authn.NewCertificates(n.CAs)
+	certificates := authn.NewCertificates(n.CAs.Pool)
 	return kubelet.Run(ctx, kubelet.Config{
 		NodeName: c.Node.Name, Client: n.Client, CRISocket: socket, RootDir: filepath.Join(c.DataDir, "kubelet"), LogDir: filepath.Join(c.DataDir, "logs", "pods"),
 		CgroupParent: c.Node.CgroupParent, ClusterDNS: dns, ClusterDomain: n.Domain, NodeIPs: []string{ip.String()},

@@ -1,8 +1,8 @@
 package role
 
 import (
+	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -35,12 +35,19 @@ func (p Part) connect(ctx context.Context, log *slog.Logger) (*remote.Client, *r
 	return remote.Follow(ctx, p.Kubeconfig, log)
 }
 
-// authorityOf is the authority that the kubeconfig trusts, as PEM; nil when it names none.
-func authorityOf(cfg *rest.Config) ([]byte, error) {
-	if len(cfg.CAData) > 0 || cfg.CAFile == "" {
-		return cfg.CAData, nil
+// authorityOf is what the kubeconfig trusts; nil when it names nobody.
+func authorityOf(cfg *rest.Config) (*pki.Trust, error) {
+	data := cfg.CAData
+	if len(data) == 0 && cfg.CAFile == "" {
+		return nil, nil
 	}
-	return os.ReadFile(cfg.CAFile)
+	if len(data) == 0 {
+		var err error
+		if data, err = os.ReadFile(cfg.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	return pki.NewTrust(data)
 }
 
 // Scheduler runs the scheduler alone until ctx ends.
@@ -60,7 +67,8 @@ func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources(builtin.All())}
+	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources(builtin.All()),
+		types: (&Server{}).types(builtin.All())} // of built-in resources alone
 	if o.podCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
 		return err
 	}
@@ -68,7 +76,7 @@ func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logge
 		return err
 	}
 	if p.AuthorityCert != "" {
-		if o.authority, err = pki.OpenAuthority(p.AuthorityCert, p.AuthorityKey, "kubernetes"); err != nil {
+		if o.authority, err = pki.OpenAuthority(p.AuthorityCert, p.AuthorityKey, "kubernetes", pki.Lives{}); err != nil {
 			return err
 		}
 	}
@@ -168,8 +176,7 @@ func (p Part) node(ctx context.Context, c *config.Config, log *slog.Logger) (*No
 	if err != nil {
 		return nil, netip.Addr{}, err
 	}
-	n := &Node{Config: c, Log: log, Client: api, CAs: x509.NewCertPool(), Domain: c.Server.Domain, Progress: NewProgress(State{})}
-	n.CAs.AppendCertsFromPEM(ca)
+	n := &Node{Config: c, Log: log, Client: api, CAs: cmp.Or(ca, &pki.Trust{}), Domain: c.Server.Domain, Progress: NewProgress(State{})}
 	if n.PodCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
 		return nil, netip.Addr{}, err
 	}

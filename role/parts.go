@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/admission/policy"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/client"
@@ -27,6 +28,7 @@ import (
 	"github.com/lighter-k8s/lighter/controller/disruption"
 	"github.com/lighter-k8s/lighter/controller/endpoints"
 	"github.com/lighter-k8s/lighter/controller/endpointslice"
+	"github.com/lighter-k8s/lighter/controller/endpointslicemirroring"
 	"github.com/lighter-k8s/lighter/controller/garbage"
 	"github.com/lighter-k8s/lighter/controller/job"
 	"github.com/lighter-k8s/lighter/controller/namespace"
@@ -68,14 +70,11 @@ func (s *Server) parts(ctx context.Context) error {
 	if !off("controllers") {
 		lead(controllersLease, pki.ControllersUser, func(ctx context.Context, g *errgroup.Group, f fence) {
 			podCIDR, _ := netip.ParsePrefix(s.Config.Server.PodCIDR) // checked by config
-			runControllers(ctx, g, s.env(f), controllerOptions{podCIDR: podCIDR, ca: s.PKI.CA.PEM, authority: s.PKI.CA, resources: resources(s.builtin.All),
+			runControllers(ctx, g, s.env(f), controllerOptions{podCIDR: podCIDR, ca: &s.PKI.CA.Trust, authority: s.PKI.CA, resources: resources(s.builtin.All), types: s.types(s.builtin.All),
 				grace: time.Duration(s.Config.Server.NodeMonitorGrace) * time.Second})
 			tokens := s.envOf(f, pki.ControllersUser, "tokens-controller")
 			g.Go(func() error { return tokens.Events.Run(ctx) })
-			g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, s.PKI.CA.PEM, s.tokens.IssueForSecret) })
-			policies := s.env(f)("validatingadmissionpolicy-status-controller")
-			g.Go(func() error { return policies.Events.Run(ctx) })
-			g.Go(func() error { return validatingadmissionpolicy.Run(ctx, policies, s.types(s.builtin.All).Check) })
+			g.Go(func() error { return serviceaccounttoken.Run(ctx, tokens, &s.PKI.CA.Trust, s.tokens.IssueForSecret) })
 		})
 	}
 	if !off("scheduler") {
@@ -113,9 +112,10 @@ func runScheduler(ctx context.Context, g *errgroup.Group, env controller.Env) {
 type controllerOptions struct {
 	podCIDR   netip.Prefix
 	grace     time.Duration     // how long a node may be silent
-	ca        []byte            // PEM: what pods trust; nil: not published
+	ca        *pki.Trust        // what pods trust; nil: not published
 	authority *pki.Authority    // signs certificates; nil: somebody else does
 	resources []client.Resource // all that can be deleted and listed
+	types     *policy.Types     // what policies' expressions are checked against
 }
 
 // part is one controller with the name of its identity, system:serviceaccount:kube-system:<name>.
@@ -135,6 +135,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"namespace-controller", func(ctx context.Context, env controller.Env) error { return namespace.Run(ctx, env, o.resources) }},
 		{"generic-garbage-collector", func(ctx context.Context, env controller.Env) error { return garbage.Run(ctx, env, o.resources) }},
 		{"endpointslice-controller", endpointslice.Run},
+		{"endpointslicemirroring-controller", endpointslicemirroring.Run},
 		{"endpoint-controller", endpoints.Run},
 		{"deployment-controller", deployment.Run},
 		{"replicaset-controller", replicaset.Run},
@@ -151,6 +152,9 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"pvc-protection-controller", volumeprotection.RunClaims},
 		{"pv-protection-controller", volumeprotection.RunVolumes},
 		{"volumeattributesclass-protection-controller", volumeprotection.RunClasses},
+		{"validatingadmissionpolicy-status-controller", func(ctx context.Context, env controller.Env) error {
+			return validatingadmissionpolicy.Run(ctx, env, o.types.Check)
+		}},
 	}
 	if o.ca != nil {
 		parts = append(parts, part{"root-ca-cert-publisher", func(ctx context.Context, env controller.Env) error { return rootca.Run(ctx, env, o.ca) }})

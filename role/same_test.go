@@ -1,6 +1,7 @@
 package role_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -15,6 +16,10 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/lighter-k8s/lighter/api/builtin"
+	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/role"
 )
 
 // TestSame writes the objects of testdata/same and holds the answers against those recorded from an upstream server or
@@ -24,7 +29,21 @@ import (
 // LIGHTER_SAME_SERVER names a kubeconfig: then that server is asked, not ours. With LIGHTER_SAME_RECORD=1 as well, what it
 // answers becomes what the files expect, but for documented cases.
 func TestSame(t *testing.T) {
-	server := sameServer(t)
+	var server caller
+	if os.Getenv("LIGHTER_SAME_SERVER") != "" {
+		server = sameServer(t)
+	} else { // with all versions, those that are not served by default too
+		p, err := start(func(c *config.Config, _ *role.Server) { c.Server.RuntimeConfig = map[string]string{"api/all": "true"} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := p.end(); err != nil {
+				t.Error(err)
+			}
+		}()
+		server = p.as(t, "admin")
+	}
 	for _, ns := range []string{"same", "other"} {
 		server.do(t, "POST", "/api/v1/namespaces", text("v1", "Namespace", ns))
 		server.do(t, "POST", "/api/v1/namespaces/"+ns+"/serviceaccounts", text("v1", "ServiceAccount", "default"))
@@ -45,6 +64,78 @@ func TestSame(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestSameHasAll counts the objects that TestSame tries: ten that are taken and twenty that are not of each resource that can be created in any
+// version, at least half of them recorded. A file says why where there are fewer.
+func TestSameHasAll(t *testing.T) {
+	type count struct {
+		valid, invalid, recorded int
+		few                      string
+	}
+	counts := map[string]*count{}
+	files, err := filepath.Glob("testdata/same/*/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		f := readSame(t, name)
+		n := counts[f.Resource]
+		if n == nil {
+			n = &count{}
+			counts[f.Resource] = n
+		}
+		if f.Few != "" {
+			n.few = f.Few
+		}
+		for _, c := range f.Cases {
+			if c.Status == nil {
+				n.valid++
+			} else {
+				n.invalid++
+			}
+			if source := cmp.Or(c.Source, f.Source); source == "recorded" {
+				n.recorded++
+			} else if source != "documented" {
+				t.Errorf("%s: %s: the source is %q", name, c.Name, source)
+			}
+		}
+	}
+	all, err := builtin.Choose(map[string]string{"api/all": "true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := count{}
+	for _, i := range all.Served {
+		if !slices.Contains(i.Verbs, "create") {
+			continue
+		}
+		path := strings.TrimPrefix("apis/"+i.Group+"/"+i.Version+"/"+i.Resource, "apis//")
+		if i.Group == "" {
+			path = "api/" + i.Version + "/" + i.Resource
+		}
+		n := counts[path]
+		if n == nil {
+			t.Errorf("%s: no object of it is tried", path)
+			continue
+		}
+		sum.valid, sum.invalid, sum.recorded = sum.valid+n.valid, sum.invalid+n.invalid, sum.recorded+n.recorded
+		enough := n.valid >= 10 && n.invalid >= 20
+		switch {
+		case !enough && n.few == "":
+			t.Errorf("%s: %d valid and %d invalid objects are tried, and nobody says why so few", path, n.valid, n.invalid)
+		case enough && n.few != "":
+			t.Errorf("%s: %d valid and %d invalid objects are enough: take the line away that says why there are few (%s)", path, n.valid, n.invalid, n.few)
+		}
+		if 2*n.recorded < n.valid+n.invalid {
+			t.Errorf("%s: only %d of %d answers are recorded", path, n.recorded, n.valid+n.invalid)
+		}
+		delete(counts, path)
+	}
+	for path := range counts {
+		t.Errorf("%s is not served", path)
+	}
+	t.Logf("%d valid, %d invalid, %d of them recorded", sum.valid, sum.invalid, sum.recorded)
 }
 
 // sameServer is the server that is asked.
@@ -154,7 +245,11 @@ func playSame(t *testing.T, server caller, f *sameFile) {
 			if s.Code == 0 {
 				s.Code, s.Message = int32(a.code), string(a.body)
 			}
-			got.Status = said(s, called)
+			kind, _ := sent["kind"].(string)
+			if s.Details != nil && s.Details.Kind == "" {
+				called = "" // reviews' errors say neither
+			}
+			got.Status = said(s, called, kind)
 		} else {
 			got.Stored = added(t, a.body, sent)
 			if c.Op == "" {
@@ -250,6 +345,9 @@ func added(t *testing.T, body []byte, sent map[string]any) map[string]any {
 	if err := json.Unmarshal(body, &o); err != nil {
 		t.Fatal(err)
 	}
+	if o["kind"] == "SelfSubjectRulesReview" { // rules have no order
+		sortRules(o["status"])
+	}
 	have, was, out := map[string]any{}, map[string]any{}, map[string]any{}
 	spread("", o, have)
 	spread("", clone(t, sent), was)
@@ -270,6 +368,21 @@ func added(t *testing.T, body []byte, sent map[string]any) map[string]any {
 		}
 	}
 	return out
+}
+
+// sortRules sorts the lists of lists that rules are.
+func sortRules(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, one := range v {
+			sortRules(one)
+		}
+	case []any:
+		for _, one := range v {
+			sortRules(one)
+		}
+		slices.SortFunc(v, func(a, b any) int { return strings.Compare(line(a), line(b)) })
+	}
 }
 
 // beside leaves out what the answer to the file's object has as well; null says that something of it is missing.

@@ -22,6 +22,7 @@ type sameFile struct {
 	Head     string         `json:"-"`        // the comment at the top
 	Source   string         `json:"source"`   // recorded from an upstream server, or documented; a case may say otherwise
 	Resource string         `json:"resource"` // its path: apis/apps/v1/deployments
+	Few      string         `json:"few"`      // why there are fewer than ten valid or twenty invalid objects of it
 	Object   map[string]any `json:"object"`
 	Cases    []sameCase     `json:"cases"`
 }
@@ -46,6 +47,7 @@ type sameCase struct {
 type sameStatus struct {
 	Code    int      `json:"code"`
 	Reason  string   `json:"reason"`
+	Kind    string   `json:"kind"` // that the details of an Invalid name, if it is not the object's
 	Message string   `json:"message"`
 	Causes  []string `json:"causes"` // "<reason> <field>: <message>"
 }
@@ -79,7 +81,11 @@ func (f sameFile) write(t *testing.T, name string) {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString(f.Head)
-	fmt.Fprintf(&b, "source: %s\nresource: %s\nobject:\n", f.Source, f.Resource)
+	fmt.Fprintf(&b, "source: %s\nresource: %s\n", f.Source, f.Resource)
+	if f.Few != "" {
+		fmt.Fprintf(&b, "few: %s\n", line(f.Few))
+	}
+	b.WriteString("object:\n")
 	for _, key := range slices.Sorted(maps.Keys(f.Object)) {
 		fmt.Fprintf(&b, "  %s: %s\n", key, line(f.Object[key]))
 	}
@@ -105,6 +111,9 @@ func (f sameFile) write(t *testing.T, name string) {
 			fmt.Fprintf(&b, "  status: {code: %d", s.Code)
 			if s.Reason != "" {
 				fmt.Fprintf(&b, ", reason: %s", s.Reason)
+			}
+			if s.Kind != "" {
+				fmt.Fprintf(&b, ", kind: %s", line(s.Kind))
 			}
 			if s.Message != "" {
 				fmt.Fprintf(&b, ", message: %s", line(s.Message))
@@ -150,7 +159,7 @@ func line(v any) string {
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case *sameStatus:
-		return line(map[string]any{"code": v.Code, "reason": v.Reason, "message": v.Message, "causes": v.Causes})
+		return line(map[string]any{"code": v.Code, "reason": v.Reason, "kind": v.Kind, "message": v.Message, "causes": v.Causes})
 	case string:
 		v = shrink(v)
 		var back any
@@ -245,11 +254,17 @@ func put(v any, path string, value any) any {
 	return o
 }
 
-// said puts a Status into the form of the files.
-func said(s metav1.Status, object string) *sameStatus {
+// said puts a Status into the form of the files; object and sort are the name and kind of what was sent.
+func said(s metav1.Status, object, sort string) *sameStatus {
 	out := &sameStatus{Code: int(s.Code), Reason: string(s.Reason), Message: settle(s.Message)}
 	if s.Details == nil {
 		return out
+	}
+	if s.Reason == metav1.StatusReasonInvalid && s.Details.Kind != sort {
+		out.Kind = "none"
+		if s.Details.Kind != "" {
+			out.Kind = s.Details.Kind
+		}
 	}
 	var texts []string
 	for _, c := range s.Details.Causes {

@@ -41,6 +41,7 @@ import (
 	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/network"
 	"github.com/lighter-k8s/lighter/pki"
+	"github.com/lighter-k8s/lighter/pki/succession"
 	"github.com/lighter-k8s/lighter/registry"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/embedded"
@@ -82,6 +83,7 @@ type Server struct {
 	clients    []*x509.Certificate // further authorities of clients
 	clientsPEM []byte              // the same
 	keeper     pki.Keeper          // of all that is renewed while the server runs
+	lines      *succession.Lines   // of its authorities
 	builtin    builtin.Choice
 	news       *client.Recorder              // of what happens to admission itself
 	measures   []prometheus.Collector        // of parts that are made before the API
@@ -101,6 +103,9 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 		return nil, err
 	}
 	if s.PKI, err = openPKI(c); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.PKI.CA.Repair(), s.PKI.Proxy.Repair()); err != nil {
 		return nil, err
 	}
 	if s.builtin, err = builtin.Choose(c.Server.RuntimeConfig); err != nil {
@@ -180,9 +185,11 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.openapi = openapi.New(s.builtin.Served, s.Version)
 	s.API.OpenAPI, s.API.OpenID = s.openapi, http.HandlerFunc(s.openID)
 	s.API.Several = s.several()
+	s.API.Components = s.components()
 	if s.member != nil {
 		s.API.Pages = map[string]http.Handler{joinPath: s.member}
 	}
+	s.lines = s.authorities()
 	return s, nil
 }
 
@@ -216,12 +223,7 @@ func openPKI(c *config.Config) (*pki.PKI, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	p, err := pki.Open(filepath.Join(dir, "pki"))
-	if err != nil {
-		return nil, err
-	}
-	p.CA.Life, p.Proxy.Life = c.Server.LeafLife(), c.Server.LeafLife()
-	return p, nil
+	return pki.Open(filepath.Join(dir, "pki"), pki.Lives{Authority: config.Duration(c.Server.AuthorityLife), Leaf: c.Server.LeafLife()})
 }
 
 // Fingerprint recognizes the cluster of a data directory: "sha256:..." of its authority's key.
@@ -255,7 +257,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	others := s.aggregation(certs.toServers)
 	s.API.Kubelet = &apiserver.Tunnel{
 		Kubelet: pki.NewTransport(certs.toKubelets, func() *http.Transport {
-			return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.PKI.CA.Pool(), GetClientCertificate: certs.toKubelets.GetClientCertificate}}
+			return &http.Transport{TLSClientConfig: s.PKI.CA.Client(&tls.Config{GetClientCertificate: certs.toKubelets.GetClientCertificate})}
 		}),
 		Pods: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // pods have no certificate that we could check
 	}
@@ -308,6 +310,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		})
 	}
 	g.Go(func() error {
+		if err := s.lines.Ready(ctx); err != nil {
+			s.Log.Warn("authorities are as they were when this server ended", "err", err)
+		}
 		// What users add to admission cannot keep a server from starting.
 		if err := s.bootstrapWith(admission.Exempt(ctx)); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
@@ -323,6 +328,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return nil
 		}
 		s.API.SetReady(s.wellness.checks())
+		g.Go(func() error { return s.keepAuthorities(ctx) })
 		g.Go(func() error { return others.KeepLocal(ctx, s.local, s.changed) })
 		if ready != nil {
 			ready()
@@ -387,15 +393,18 @@ func (s *Server) serving(certs certificateSet) func(*tls.ClientHelloInfo) (*tls.
 	return s.withCA(certs.serving)
 }
 
-// withCA shows the authority behind the server's certificate, so that nodes that join can recognize it by their token.
+// withCA shows the authorities behind the server's certificate, so that nodes that join can recognize one by their token.
 func (s *Server) withCA(serving *pki.Rotating) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		c, err := serving.GetCertificate(h)
-		if err != nil || len(c.Certificate) > 1 {
-			return c, err
+		if err != nil {
+			return nil, err
 		}
 		full := *c
-		full.Certificate = append(slices.Clip(c.Certificate), s.PKI.CA.Cert.Raw)
+		full.Certificate = slices.Clip(c.Certificate)
+		for _, ca := range s.PKI.CA.Trusted() {
+			full.Certificate = append(full.Certificate, ca.Raw)
+		}
 		return &full, nil
 	}
 }
@@ -498,6 +507,7 @@ func (s *Server) Control(p *Progress) {
 	})
 	p.Serve("/encryption/rotate", s.encryption.serveRotate)
 	p.Serve("/certs/rotate", serveRenewal(&s.keeper))
+	p.Serve("/certs/follow", s.serveFollow)
 	p.Serve("/backup", s.serveBackup)
 	p.Serve("/undo", s.serveUndo)
 	s.snapshots.tell = p.Saved

@@ -39,7 +39,8 @@ func Up(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress, re
 		return err
 	}
 	s.keeper.Keep("agent/kubelet-serving", false, serving.Renew)
-	n := &Node{Config: c, Log: log, Serving: serving.GetCertificate, CAs: s.PKI.CA.Pool(), Domain: c.Server.Domain, Progress: p, Wait: make(chan struct{}),
+	s.renewed(s.PKI.CA, serving)
+	n := &Node{Config: c, Log: log, Serving: serving.GetCertificate, CAs: &s.PKI.CA.Trust, Domain: c.Server.Domain, Progress: p, Wait: make(chan struct{}),
 		Client: s.Direct.As(authenticationv1.UserInfo{Username: pki.NodePrefix + c.Node.Name, Groups: []string{pki.NodesGroup, authn.AuthenticatedGroup}})}
 	if n.PodCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
 		return err

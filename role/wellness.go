@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/lighter-k8s/lighter/apiserver"
+	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/pki"
 )
 
 // wellness says whether this server is of use to clients. A load balancer in front asks /readyz. Who has no load
@@ -54,6 +59,29 @@ func (w *wellness) checks() []apiserver.Check {
 			return nil
 		}},
 	}
+}
+
+// components are the parts that ComponentStatuses tell of. Those that act in the cluster live and die with their server; of
+// several servers one has their Lease.
+func (s *Server) components() []apiserver.Check {
+	part := func(name, disabled, lease string) apiserver.Check {
+		return apiserver.Check{Name: name, Test: func(ctx context.Context) error {
+			switch {
+			case slices.Contains(s.Config.Server.Disable, disabled):
+				return errors.New("this server runs without it")
+			case !s.several():
+				return nil
+			}
+			l, err := client.Leases.Get(ctx, s.Client("system:apiserver", pki.MastersGroup), metav1.NamespaceSystem, lease)
+			if err == nil && (l.Spec.RenewTime == nil || l.Spec.LeaseDurationSeconds == nil ||
+				time.Since(l.Spec.RenewTime.Time) > time.Duration(*l.Spec.LeaseDurationSeconds)*time.Second) {
+				err = errors.New("no server runs it now")
+			}
+			return err
+		}}
+	}
+	return []apiserver.Check{part("scheduler", "scheduler", schedulerLease), part("controller-manager", "controllers", controllersLease),
+		{Name: "etcd-0", Test: func(ctx context.Context) error { return s.wellness.probe(ctx) }}}
 }
 
 func (w *wellness) probe(ctx context.Context) error {

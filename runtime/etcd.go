@@ -39,7 +39,12 @@ type Etcd struct {
 	Logger  *slog.Logger
 	// Ended, if not nil, is asked after each end whether there is sense in starting it again; an error says why not.
 	Ended func(ctx context.Context) error
+	// Again, if not nil, has etcd ended in order and started again, at once, for each value.
+	Again <-chan struct{}
 }
+
+// errAgain: etcd was ended to be started again.
+var errAgain = errors.New("it is to start again")
 
 // Run keeps etcd running until ctx ends, and ends it then. One that dies is started again, at once the first time,
 // then after a growing pause of up to 5 s. It returns early only with the error of Ended, or when etcd cannot be started.
@@ -51,6 +56,9 @@ func (e *Etcd) Run(ctx context.Context) error {
 		err := e.once(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errAgain) {
+			continue
 		}
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			return err
@@ -82,6 +90,14 @@ func (e *Etcd) processes() []process {
 
 // EndOrphans ends etcd processes that a Lighter which was killed has left behind.
 func (e *Etcd) EndOrphans(ctx context.Context) error { return end(ctx, e.processes(), 5*time.Second) }
+
+// stop ends etcd in order: it hands its leadership on.
+func stop(cmd *exec.Cmd, ended <-chan error) error {
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	return <-ended
+}
 
 // once starts etcd and returns when it has ended, or has been ended with ctx.
 func (e *Etcd) once(ctx context.Context) error {
@@ -130,11 +146,10 @@ func (e *Etcd) once(ctx context.Context) error {
 			if err := boundLog(e.Log, maxLog); err != nil {
 				e.Logger.Warn("etcd's log is not bounded", "err", err)
 			}
+		case <-e.Again:
+			return errors.Join(stop(cmd, ended), errAgain)
 		case <-ctx.Done():
-			_ = cmd.Process.Signal(syscall.SIGTERM) // it hands its leadership on; it may have ended
-			late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-			defer late.Stop()
-			return <-ended
+			return stop(cmd, ended)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lighter-k8s/lighter/client"
@@ -21,7 +23,11 @@ import (
 
 // shown is the certificate that a port of a server's etcd shows to who has one of the store's own.
 func shown(of, from *rig.Cluster, port string) (*x509.Certificate, error) {
-	dir := filepath.Join(from.Dir, "server", "pki", "etcd")
+	return shownTo(filepath.Join(from.Dir, "server", "pki", "etcd"), of, from, port)
+}
+
+// shownTo is the same with the certificates of a directory.
+func shownTo(dir string, of, from *rig.Cluster, port string) (*x509.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "member.crt"), filepath.Join(dir, "member.key"))
 	if err != nil {
 		return nil, err
@@ -41,6 +47,13 @@ func shown(of, from *rig.Cluster, port string) (*x509.Certificate, error) {
 	defer conn.Close()
 	t := tls.Client(conn, &tls.Config{RootCAs: pool, ServerName: of.IP.String(), Certificates: []tls.Certificate{pair}})
 	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	// Whether it lets us in, it says later.
+	if err := t.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+		return nil, err
+	}
+	if _, err := t.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, err
 	}
 	return t.ConnectionState().PeerCertificates[0], nil
@@ -130,4 +143,79 @@ func TestServersCertificates(t *testing.T) {
 		}
 	}
 	t.Logf("%d writes", last)
+}
+
+// TestServersAuthorities: the authorities of three servers and of their common store are followed by others while objects are written, and
+// nobody notices; what the former ones signed is good for nothing once they are dropped.
+func TestServersAuthorities(t *testing.T) {
+	if os.Getenv("PROVE") == "" {
+		t.Skip("takes most of a minute: set PROVE")
+	}
+	wire := rig.NewWire(t)
+	lives := []string{"--authority-life", "200s", "--certificate-life", "100s"} // steps are taken soon
+	first := rig.New(wire.Machine(), append([]string{"server", "--cluster-init"}, lives...)...)
+	first.Up()
+	servers := []*rig.Cluster{first}
+	for range 2 {
+		next := further(first, tokenOf(first, "--server"), lives...)
+		next.Up()
+		servers = append(servers, next)
+	}
+	follow(first, 2)
+	token := tokenOf(first, "--server") // names the authority of now
+	old := t.TempDir()
+	if err := os.CopyFS(old, os.DirFS(filepath.Join(first.Dir, "server", "pki", "etcd"))); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	wrote := make(chan int, 1)
+	go func() { // one write after another, by all servers in turn
+		n := 0
+		for ; ctx.Err() == nil; n++ {
+			c := servers[n%3]
+			_, err := client.ConfigMaps.Create(ctx, c.Client, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("c%d", n)}})
+			if err != nil && ctx.Err() == nil {
+				t.Errorf("write %d, by %s: %v", n, c.Name, err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		wrote <- n - 1
+	}()
+	rotate := func(args ...string) {
+		t.Helper()
+		began := time.Now()
+		out, err := first.Lighter("certs", append([]string{"rotate", "--authority", "--data-dir", first.Dir}, args...)...)
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Logf("%v:\n%s", time.Since(began), out)
+	}
+	rotate()
+	processes := []int{first.Etcd(), servers[1].Etcd(), servers[2].Etcd()}
+	if _, err := shownTo(old, first, servers[1], "2379"); err != nil {
+		t.Errorf("with what was signed before, while the new authority signs: %v", err)
+	}
+	late := further(first, token, lives...)
+	late.Up()
+	rotate("--drop-old", "etcd/ca", "front-proxy-ca")
+	for i, s := range servers {
+		first.Eventually(30*time.Second, "etcd starts again", func() error {
+			if s.Etcd() == processes[i] {
+				return fmt.Errorf("the etcd of %s is process %d still", s.Name, processes[i])
+			}
+			_, err := shown(s, servers[(i+1)%3], "2380")
+			return err
+		})
+		if _, err := shownTo(old, s, first, "2379"); err == nil {
+			t.Errorf("%s lets in who shows what the former authority signed", s.Name)
+		}
+	}
+	follow(first, 3)
+	stop()
+	t.Logf("%d writes", <-wrote)
+	rotate("--drop-old")
+	if _, err := client.ConfigMaps.Get(t.Context(), servers[1].Client, "default", "c0"); !apierrors.IsUnauthorized(err) {
+		t.Errorf("who holds a certificate of the cluster's former authority: %v", err)
+	}
+	servers[1].Kubectl("--kubeconfig", filepath.Join(servers[1].Dir, "server", "admin.kubeconfig"), "get", "configmap", "c0")
 }

@@ -18,7 +18,7 @@ import (
 func identity(c *rig.Cluster, name string, who pki.Spec) string {
 	c.T.Helper()
 	dir := filepath.Join(c.Dir, "server", "pki")
-	ca, err := pki.OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "")
+	ca, err := pki.OpenAuthority(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"), "", pki.Lives{})
 	if err != nil {
 		c.T.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func identity(c *rig.Cluster, name string, who pki.Spec) string {
 		c.T.Fatal(err)
 	}
 	path := filepath.Join(filepath.Dir(c.Dir), name+".kubeconfig")
-	k := pki.Kubeconfig{Name: name, Server: "https://127.0.0.1:6443", CA: ca.PEM, Cert: pair.CertPEM(), Key: key}
+	k := pki.Kubeconfig{Name: name, Server: "https://127.0.0.1:6443", CA: ca.PEM(), Cert: pair.CertPEM(), Key: key}
 	if err := k.Write(path); err != nil {
 		c.T.Fatal(err)
 	}

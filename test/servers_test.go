@@ -30,9 +30,9 @@ func tokenOf(c *rig.Cluster, args ...string) string {
 func apiOf(c *rig.Cluster) string { return fmt.Sprintf("https://%s:6443", c.IP) }
 
 // further is a server that joins another one; it is not started.
-func further(of *rig.Cluster, token string) *rig.Cluster {
+func further(of *rig.Cluster, token string, args ...string) *rig.Cluster {
 	of.T.Helper()
-	return rig.New(of.Wire.Machine(), "server", "--join", apiOf(of), "--token", token)
+	return rig.New(of.Wire.Machine(), append([]string{"server", "--join", apiOf(of), "--token", token}, args...)...)
 }
 
 // members is what `lighter members list` prints on a server.

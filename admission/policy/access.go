@@ -3,9 +3,9 @@ package policy
 import (
 	"context"
 	"fmt"
-	"reflect"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -14,74 +14,82 @@ import (
 	"github.com/lighter-k8s/lighter/authz"
 )
 
-// Access is the plugin that lets nobody read, by a policy's expressions, params that they may not read themselves: who writes a policy
-// must be allowed to get all objects of its paramKind, who writes a binding to get what its paramRef names, or to list what it selects.
-// What does not change is not asked about again. Source: Kubernetes documentation, Validating Admission Policy, Authorization check.
+// Access keeps policies from reading for somebody what he may not read himself: who writes a policy needs the right to read all objects of
+// its paramKind, who writes a binding that to read what its paramRef names. Source: Kubernetes documentation, Validating Admission Policy,
+// Parameter resources; comments of ParamKind and ParamRef.
 func (p *Policies) Access() admission.Plugin {
-	return admission.Plugin{Name: "PolicyParamsAccess", Validate: func(ctx context.Context, a *admission.Attributes) error {
-		if a.Info.Group != admissionv1.GroupName || a.Object == nil || a.Subresource != "" {
+	return admission.Plugin{Name: "PolicyParams", Validate: func(ctx context.Context, a *admission.Attributes) error {
+		now := paramsOf(a.Object)
+		if !now.any() || a.Old != nil && equality.Semantic.DeepEqual(now, paramsOf(a.Old)) {
 			return nil
 		}
-		kind, ref, policy := p.takes(a.Object)
-		if a.Old != nil {
-			if k, r, was := p.takes(a.Old); was == policy && reflect.DeepEqual(k, kind) && reflect.DeepEqual(r, ref) {
-				return nil
-			}
-		}
-		q := authz.Attributes{User: a.User, Verb: "get", ResourceRequest: true}
-		what := "the object referenced by paramRef"
-		switch {
-		case policy == "" && kind == nil, policy != "" && ref == nil:
-			return nil
-		case policy == "":
-			what = fmt.Sprintf("all objects of the referenced paramKind (kind=%s, apiVersion=%s)", kind.Kind, kind.APIVersion)
-		case ref.Name == "":
-			q.Verb, what = "list", "the objects referenced by paramRef"
-		}
-		q.Group, q.Version, q.Resource = p.paramResource(kind)
-		if ref != nil {
-			q.Name, q.Namespace = ref.Name, ref.Namespace
-		}
-		if d, _, _ := p.Authz.Authorize(ctx, q); d == authz.Allow {
+		q, what := p.question(now)
+		q.User = a.User
+		if d, _, _ := p.Authz.Authorize(ctx, q); d == authz.Allow { // an error is about rules that could not be read, and allows nothing
 			return nil
 		}
 		return apierrors.NewForbidden(a.Info.GroupResource(), a.Name, fmt.Errorf("user %q must have %q permission on %s", a.User.Username, q.Verb, what))
 	}}
 }
 
-// takes gives which params a policy takes, or those that a binding gives to a policy.
-func (p *Policies) takes(o api.Object) (kind *admissionv1.ParamKind, ref *admissionv1.ParamRef, policy string) {
-	switch o := o.(type) {
-	case *admissionv1.ValidatingAdmissionPolicy:
-		kind = o.Spec.ParamKind
-	case *admissionv1.MutatingAdmissionPolicy:
-		kind = o.Spec.ParamKind
-	case *admissionv1.ValidatingAdmissionPolicyBinding:
-		ref, policy = o.Spec.ParamRef, o.Spec.PolicyName
-		if v, ok := p.Validating.Get("", policy); ok {
-			kind = v.Spec.ParamKind
-		}
-	case *admissionv1.MutatingAdmissionPolicyBinding:
-		ref, policy = o.Spec.ParamRef, o.Spec.PolicyName
-		if m, ok := p.Mutating.Get("", policy); ok {
-			kind = m.Spec.ParamKind
-		}
-	}
-	return kind, ref, policy
+// params are what a policy (kind) or a binding (the policy's name and ref) says of parameters.
+type params struct {
+	Kind     *admissionv1.ParamKind
+	Policy   string
+	Mutating bool // the policy is a MutatingAdmissionPolicy
+	Ref      *admissionv1.ParamRef
 }
 
-// paramResource is what objects of a kind are asked for by. What the server does not know yet may become anything: all resources of
-// the group; and of a policy that is not there, all that there are.
-func (p *Policies) paramResource(kind *admissionv1.ParamKind) (group, version, resource string) {
-	if kind == nil {
-		return "*", "*", "*"
+func (s params) any() bool { return s.Kind != nil || s.Ref != nil }
+
+func paramsOf(o api.Object) params {
+	switch o := o.(type) {
+	case *admissionv1.ValidatingAdmissionPolicy:
+		return params{Kind: o.Spec.ParamKind}
+	case *admissionv1.MutatingAdmissionPolicy:
+		return params{Kind: o.Spec.ParamKind}
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		return params{Policy: o.Spec.PolicyName, Ref: o.Spec.ParamRef}
+	case *admissionv1.MutatingAdmissionPolicyBinding:
+		return params{Policy: o.Spec.PolicyName, Mutating: true, Ref: o.Spec.ParamRef}
 	}
-	gv, err := schema.ParseGroupVersion(kind.APIVersion)
-	if err != nil {
-		return "*", "*", "*"
+	return params{}
+}
+
+// question is what the writer must be allowed, and how that is said. A binding may come before its policy, and a kind be served later: until
+// then it may become anything, so that all of it is asked for.
+func (p *Policies) question(s params) (authz.Attributes, string) {
+	q := authz.Attributes{ResourceRequest: true, Verb: "get", Group: "*", Version: "*", Resource: "*"}
+	kind := s.Kind
+	if s.Ref != nil {
+		kind = p.paramKind(s)
 	}
-	if i := p.Kind(gv.WithKind(kind.Kind)); i != nil {
-		return i.Group, i.Version, i.Resource
+	if kind != nil {
+		gv, _ := schema.ParseGroupVersion(kind.APIVersion) // validated; one that is none has no record
+		q.Group, q.Version = gv.Group, gv.Version
+		if i := p.Kind(gv.WithKind(kind.Kind)); i != nil {
+			q.Resource = i.Resource
+		}
 	}
-	return gv.Group, gv.Version, "*"
+	switch {
+	case s.Ref == nil:
+		return q, fmt.Sprintf("all objects of the referenced paramKind (kind=%s, apiVersion=%s)", kind.Kind, kind.APIVersion)
+	case s.Ref.Selector != nil:
+		q.Verb, q.Namespace = "list", s.Ref.Namespace
+		return q, "the objects referenced by paramRef"
+	}
+	q.Namespace, q.Name = s.Ref.Namespace, s.Ref.Name
+	return q, "the object referenced by paramRef"
+}
+
+// paramKind is that of a binding's policy; nil: there is none, or no such policy.
+func (p *Policies) paramKind(s params) *admissionv1.ParamKind {
+	if s.Mutating {
+		if o, ok := p.Mutating.Get("", s.Policy); ok {
+			return o.Spec.ParamKind
+		}
+	} else if o, ok := p.Validating.Get("", s.Policy); ok {
+		return o.Spec.ParamKind
+	}
+	return nil
 }

@@ -20,6 +20,7 @@ var ValidatingAdmissionPolicy = api.Define(api.Resource[*admissionv1.ValidatingA
 	Validate:     validateValidatingPolicy,
 	GenerationOf: func(p *admissionv1.ValidatingAdmissionPolicy) any { return &p.Spec },
 	Status: &api.Status[*admissionv1.ValidatingAdmissionPolicy]{
+		Alone:    true,
 		Copy:     func(dst, src *admissionv1.ValidatingAdmissionPolicy) { dst.Status = src.Status },
 		Validate: validateValidatingPolicyStatus,
 	},

@@ -20,19 +20,15 @@ var Further = []*api.Info{StorageVersion}
 // StorageVersion says in which version each API server stores a resource. Its name is <group>.<resource>.
 var StorageVersion = api.Define(api.Resource[*internalv1alpha1.StorageVersion]{
 	Group: internalv1alpha1.GroupName, Version: "v1alpha1", Plural: "storageversions", Scope: api.Cluster,
-	ValidateName: func(name string, _ bool) []string {
-		if group, resource, ok := strings.Cut(name, "."); !ok || len(validation.IsDNS1123Label(group)) > 0 && len(validation.IsDNS1123Subdomain(group)) > 0 || resource == "" {
-			return []string{"name must be in the form of <group>.<resource>"}
-		}
-		return nil
-	},
+	ValidateName: validateName,
 	Prepare: func(v, old *internalv1alpha1.StorageVersion) {
 		if old == nil {
 			v.Status = internalv1alpha1.StorageVersionStatus{}
 		}
 	},
 	Status: &api.Status[*internalv1alpha1.StorageVersion]{
-		Copy: func(dst, src *internalv1alpha1.StorageVersion) { dst.Status = *src.Status.DeepCopy() },
+		Alone: true,
+		Copy:  func(dst, src *internalv1alpha1.StorageVersion) { dst.Status = *src.Status.DeepCopy() },
 		Validate: func(v, _ *internalv1alpha1.StorageVersion) field.ErrorList {
 			return validateStatus(&v.Status, field.NewPath("status"))
 		},
@@ -42,6 +38,20 @@ var StorageVersion = api.Define(api.Resource[*internalv1alpha1.StorageVersion]{
 		{Name: "StorageVersions", Help: internalv1alpha1.StorageVersionStatus{}.SwaggerDoc()["storageVersions"], Show: showServers},
 	},
 })
+
+func validateName(name string, _ bool) (msgs []string) {
+	dot := strings.LastIndex(name, ".")
+	if dot < 0 {
+		return []string{"name must be in the form of <group>.<resource>"}
+	}
+	for _, msg := range validation.IsDNS1123Subdomain(name[:dot]) {
+		msgs = append(msgs, "the group segment "+msg)
+	}
+	for _, msg := range validation.IsDNS1035Label(name[dot+1:]) {
+		msgs = append(msgs, "the resource segment "+msg)
+	}
+	return msgs
+}
 
 func showCommon(v *internalv1alpha1.StorageVersion) any {
 	if v.Status.CommonEncodingVersion == nil {
@@ -102,6 +112,9 @@ func validateStatus(s *internalv1alpha1.StorageVersionStatus, at *field.Path) (e
 		} else {
 			first[c.Type] = n
 		}
+		for _, msg := range validation.IsQualifiedName(string(c.Status)) {
+			errs = append(errs, field.Invalid(at.Child("status"), string(c.Status), msg))
+		}
 		if c.Reason == "" {
 			errs = append(errs, field.Required(at.Child("reason"), ""))
 		}
@@ -123,8 +136,10 @@ func validateCommon(s *internalv1alpha1.StorageVersionStatus, at *field.Path) fi
 	switch got := s.CommonEncodingVersion; {
 	case !agreed && got != nil:
 		return field.ErrorList{field.Invalid(at, *got, "should be nil if servers do not agree on the same encoding version, or if there is no server reporting the supported versions yet")}
-	case agreed && (got == nil || *got != common):
+	case agreed && got == nil:
 		return field.ErrorList{field.Invalid(at, got, "the common encoding version is "+common)}
+	case agreed && *got != common:
+		return field.ErrorList{field.Invalid(at, got, "the actual common encoding version is "+common)}
 	}
 	return nil
 }

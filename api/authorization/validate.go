@@ -63,19 +63,18 @@ func oneSelector(raw string, requirements int, at *field.Path) (errs field.Error
 
 // validateBare wants no metadata but what the request path and managed fields gave.
 func validateBare(meta *metav1.ObjectMeta) field.ErrorList {
-	bare := *meta
-	bare.ManagedFields = nil
-	if equality.Semantic.DeepEqual(metav1.ObjectMeta{}, bare) {
+	if equality.Semantic.DeepEqual(metav1.ObjectMeta{Namespace: meta.Namespace, ManagedFields: meta.ManagedFields}, *meta) {
 		return nil
+	}
+	if meta.Namespace != "" {
+		return field.ErrorList{field.Invalid(field.NewPath("metadata"), *meta, "must be empty except for namespace")}
 	}
 	return field.ErrorList{field.Invalid(field.NewPath("metadata"), *meta, "must be empty")}
 }
 
 // validateLocal wants the namespace asked about to be the review's own.
 func validateLocal(r, _ *authorizationv1.LocalSubjectAccessReview) field.ErrorList {
-	meta := r.ObjectMeta
-	meta.Namespace = ""
-	errs := validateSpec(r.Spec, &meta)
+	errs := validateSpec(r.Spec, &r.ObjectMeta)
 	if r.Spec.ResourceAttributes != nil && r.Spec.ResourceAttributes.Namespace != r.Namespace {
 		errs = append(errs, field.Invalid(field.NewPath("spec.resourceAttributes.namespace"), r.Spec.ResourceAttributes.Namespace, "must match metadata.namespace"))
 	}

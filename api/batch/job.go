@@ -41,6 +41,9 @@ var Job = api.Define(api.Resource[*batchv1.Job]{
 		return list
 	},
 	GenerationOf: func(j *batchv1.Job) any { return &j.Spec },
+	Orphans:      true,
+	OrphansWarning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them " +
+		"or set propagationPolicy=Orphan to suppress this warning", // Source: what Kubernetes 1.37 says
 	Status: &api.Status[*batchv1.Job]{
 		Copy: func(dst, src *batchv1.Job) { dst.Status = src.Status }, Validate: validateJobStatus},
 	Fields: map[string]func(*batchv1.Job) string{

@@ -288,7 +288,7 @@ func plainPath(s string) string {
 // related tells whether one path is the other, above or below it, or its end, whatever case upstream writes it in.
 func related(a, b string) bool {
 	a, b = strings.ToLower(a), strings.ToLower(strings.NewReplacer("[]", "", "{}", "").Replace(b))
-	return a == b || strings.HasPrefix(b, a+".") && strings.Count(a, ".") > 0 || strings.HasPrefix(a, b+".") || strings.HasSuffix(b, "."+a)
+	return a == b || strings.HasPrefix(b, a+".") && (strings.Count(a, ".") > 0 || a == "status") || strings.HasPrefix(a, b+".") || strings.HasSuffix(b, "."+a)
 }
 
 // set puts a value at a path: in the first element of lists, and at the key "a" of maps.

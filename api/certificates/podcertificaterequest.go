@@ -26,6 +26,7 @@ var PodCertificateRequest = api.Define(api.Resource[*certificatesv1.PodCertifica
 	},
 	Validate: validatePodRequest,
 	Status: &api.Status[*certificatesv1.PodCertificateRequest]{
+		Alone:    true,
 		Copy:     func(dst, src *certificatesv1.PodCertificateRequest) { dst.Status = src.Status },
 		Validate: validatePodRequestStatus,
 	},

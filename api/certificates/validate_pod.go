@@ -8,14 +8,21 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // Bounds of a pod's request. Source: the type comments of PodCertificateRequestSpec.
@@ -30,35 +37,46 @@ const (
 func validatePodRequest(r, old *certificatesv1.PodCertificateRequest) (errs field.ErrorList) {
 	at := field.NewPath("spec")
 	if old != nil {
-		return apivalidation.ValidateImmutableField(r.Spec, old.Spec, at)
+		if !equality.Semantic.DeepEqual(r.Spec, old.Spec) {
+			return field.ErrorList{field.Invalid(at, api.GoNames(asStored(&r.Spec)), apivalidation.FieldImmutableErrorMsg)}
+		}
+		return nil
 	}
 	errs = append(errs, validateSignerName(r.Spec.SignerName, at.Child("signerName"))...)
-	for _, n := range []struct{ field, name string }{{"podName", r.Spec.PodName}, {"serviceAccountName", r.Spec.ServiceAccountName}, {"nodeName", string(r.Spec.NodeName)}} {
-		if n.name == "" {
-			errs = append(errs, field.Required(at.Child(n.field), ""))
-			continue
+	for _, n := range []struct {
+		name, value string
+		uid         types.UID
+	}{{"pod", r.Spec.PodName, r.Spec.PodUID}, {"serviceAccount", r.Spec.ServiceAccountName, r.Spec.ServiceAccountUID}, {"node", string(r.Spec.NodeName), r.Spec.NodeUID}} {
+		for _, msg := range apivalidation.NameIsDNSSubdomain(n.value, false) {
+			errs = append(errs, field.Invalid(at.Child(n.name+"Name"), n.value, msg))
 		}
-		for _, msg := range apivalidation.NameIsDNSSubdomain(n.name, false) {
-			errs = append(errs, field.Invalid(at.Child(n.field), n.name, msg))
-		}
-	}
-	for _, u := range []struct{ field, uid string }{{"podUID", string(r.Spec.PodUID)}, {"serviceAccountUID", string(r.Spec.ServiceAccountUID)}, {"nodeUID", string(r.Spec.NodeUID)}} {
-		if u.uid == "" {
-			errs = append(errs, field.Required(at.Child(u.field), ""))
-		} else if len(u.uid) > maxUID {
-			errs = append(errs, field.TooLong(at.Child(u.field), u.uid, maxUID))
+		if n.uid == "" {
+			errs = append(errs, field.Invalid(at.Child(n.name+"UID"), n.uid, "must not be empty"))
+		} else if len(n.uid) > maxUID {
+			errs = append(errs, field.TooLong(at.Child(n.name+"UID"), n.uid, maxUID))
 		}
 	}
 	errs = append(errs, validatePodExpiration(&r.Spec, at.Child("maxExpirationSeconds"))...)
-	errs = append(errs, validateStub(r.Spec.StubPKCS10Request, at.Child("stubPKCS10Request"))...)
+	if len(r.Spec.StubPKCS10Request) == 0 {
+		errs = append(errs, field.Invalid(at, field.OmitValueType{}, "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"))
+	} else {
+		errs = append(errs, validateStub(r.Spec.StubPKCS10Request, at.Child("stubPKCS10Request"))...)
+	}
 	annotations := at.Child("unverifiedUserAnnotations")
-	errs = append(errs, apivalidation.ValidateAnnotations(r.Spec.UnverifiedUserAnnotations, annotations)...)
-	for key := range r.Spec.UnverifiedUserAnnotations {
-		if !strings.Contains(key, "/") {
-			errs = append(errs, field.Invalid(annotations, key, "must be a domain-prefixed key (such as \"acme.io/foo\")"))
-		}
+	for _, key := range slices.Sorted(maps.Keys(r.Spec.UnverifiedUserAnnotations)) {
+		errs = append(errs, validation.IsDomainPrefixedKey(annotations, strings.ToLower(key))...)
+	}
+	if err := apivalidation.ValidateAnnotationsSize(r.Spec.UnverifiedUserAnnotations); err != nil {
+		errs = append(errs, field.TooLong(annotations, "", apivalidation.TotalAnnotationSizeLimitB))
 	}
 	return errs
+}
+
+// asStored is the specification with the fields of the version that is stored, in which messages show it.
+func asStored(s *certificatesv1.PodCertificateRequestSpec) certificatesv1beta1.PodCertificateRequestSpec {
+	return certificatesv1beta1.PodCertificateRequestSpec{SignerName: s.SignerName, PodName: s.PodName, PodUID: s.PodUID, ServiceAccountName: s.ServiceAccountName,
+		ServiceAccountUID: s.ServiceAccountUID, NodeName: s.NodeName, NodeUID: s.NodeUID, MaxExpirationSeconds: s.MaxExpirationSeconds,
+		StubPKCS10Request: s.StubPKCS10Request, UnverifiedUserAnnotations: s.UnverifiedUserAnnotations}
 }
 
 func validatePodExpiration(spec *certificatesv1.PodCertificateRequestSpec, at *field.Path) field.ErrorList {
@@ -78,15 +96,12 @@ func validatePodExpiration(spec *certificatesv1.PodCertificateRequestSpec, at *f
 // validateStub wants a request that is signed with the key in it, of a kind that all signers may be asked for.
 func validateStub(der []byte, at *field.Path) field.ErrorList {
 	const omitted = "<value omitted>"
-	switch {
-	case len(der) == 0:
-		return field.ErrorList{field.Required(at, "must be set")}
-	case len(der) > maxStubRequest:
+	if len(der) > maxStubRequest {
 		return field.ErrorList{field.TooLong(at, "", maxStubRequest)}
 	}
 	request, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return field.ErrorList{field.Invalid(at, omitted, fmt.Sprintf("must parse as a PKCS#10 certificate request: %v", err))}
+		return field.ErrorList{field.Invalid(at, field.OmitValueType{}, "must be a valid PKCS#10 CSR")}
 	}
 	if err := request.CheckSignature(); err != nil {
 		return field.ErrorList{field.Invalid(at, omitted, "must be signed with the key that it holds")}
@@ -109,9 +124,8 @@ func validateStub(der []byte, at *field.Path) field.ErrorList {
 // validatePodRequestStatus checks what a signer answers: once, and all of it together.
 func validatePodRequestStatus(r, old *certificatesv1.PodCertificateRequest) (errs field.ErrorList) {
 	at := field.NewPath("status")
-	errs = append(errs, metav1validation.ValidateConditions(r.Status.Conditions, at.Child("conditions"))...)
 	if old != nil && decided(old) && !equality.Semantic.DeepEqual(r.Status, old.Status) {
-		return append(errs, field.Invalid(at, "", "immutable after PodCertificateRequest is issued, denied, or failed"))
+		return field.ErrorList{field.Invalid(at, "", "immutable after PodCertificateRequest is issued, denied, or failed")}
 	}
 	found := 0
 	for i, c := range r.Status.Conditions {
@@ -125,11 +139,20 @@ func validatePodRequestStatus(r, old *certificatesv1.PodCertificateRequest) (err
 				errs = append(errs, field.NotSupported(at.Child("conditions").Index(i).Child("status"), c.Status, []metav1.ConditionStatus{metav1.ConditionTrue}))
 			}
 		default:
-			errs = append(errs, field.NotSupported(at.Child("conditions").Index(i).Child("type"), c.Type, []string{
+			errs = append(errs, field.NotSupported(at.Child("conditions", fmt.Sprintf("[%d]", i), "type"), c.Type, []string{ // as upstream writes it
 				certificatesv1.PodCertificateRequestConditionTypeIssued, certificatesv1.PodCertificateRequestConditionTypeDenied, certificatesv1.PodCertificateRequestConditionTypeFailed}))
 		}
 	}
+	errs = append(errs, metav1validation.ValidateConditions(r.Status.Conditions, at.Child("conditions"))...)
+	if found == 0 && old != nil && !equality.Semantic.DeepEqual(withoutConditions(r.Status), withoutConditions(old.Status)) {
+		return append(errs, field.Invalid(at, field.OmitValueType{}, `status is immutable unless transitioning to "Issued", "Denied", or "Failed"`))
+	}
 	return append(errs, validateIssued(r, at)...)
+}
+
+func withoutConditions(s certificatesv1.PodCertificateRequestStatus) certificatesv1.PodCertificateRequestStatus {
+	s.Conditions = nil
+	return s
 }
 
 func has(r *certificatesv1.PodCertificateRequest, types ...string) bool {

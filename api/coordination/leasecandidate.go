@@ -6,7 +6,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	coordinationv1beta1 "k8s.io/api/coordination/v1beta1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/version"
 
@@ -16,7 +16,7 @@ import (
 // LeaseCandidate says who would hold a lease, in a coordinated election of the leader.
 var LeaseCandidate = api.Define(api.Resource[*coordinationv1beta1.LeaseCandidate]{
 	Group: coordinationv1beta1.GroupName, Version: "v1beta1", Plural: "leasecandidates", Scope: api.Namespaced, AnyFinalizer: true,
-	ValidateName: func(name string, _ bool) []string { return path.IsValidPathSegmentName(name) }, // upstream looks at no more
+	ValidateName: func(name string, _ bool) []string { return validation.IsConfigMapKey(name) },
 	Validate:     validateCandidate,
 	Columns: []api.Column[*coordinationv1beta1.LeaseCandidate]{
 		{Name: "LeaseName", Help: "leaseName is the name of the lease for which this candidate is contending. This field is immutable.",
@@ -48,7 +48,8 @@ func validateCandidate(c, old *coordinationv1beta1.LeaseCandidate) (errs field.E
 		errs = append(errs, field.Required(at.Child("binaryVersion"), ""))
 	}
 	binary := parse(spec.BinaryVersion, "binaryVersion")
-	if emulated != nil && binary != nil && binary.LessThan(emulated) {
+	// A version that cannot be read is lower than all others; upstream says both.
+	if emulated != nil && spec.BinaryVersion != "" && (binary == nil || binary.LessThan(emulated)) {
 		errs = append(errs, field.Invalid(at.Child("binaryVersion"), spec.BinaryVersion, "must be greater than or equal to `emulationVersion`"))
 	}
 	if spec.Strategy == "" {
@@ -56,7 +57,7 @@ func validateCandidate(c, old *coordinationv1beta1.LeaseCandidate) (errs field.E
 	} else {
 		errs = append(errs, validateStrategy(string(spec.Strategy), at.Child("strategy", "strategy"))...)
 	}
-	if spec.Strategy == coordinationv1.OldestEmulationVersion && spec.EmulationVersion == "" {
+	if spec.Strategy == coordinationv1.OldestEmulationVersion && emulated == nil {
 		errs = append(errs, field.Required(at.Child("emulationVersion"), "must be specified when `strategy` is 'OldestEmulationVersion'"))
 	}
 	if old != nil {

@@ -15,7 +15,7 @@ import (
 // ReplicationController keeps a number of pods alive; ReplicaSet's older sibling.
 var ReplicationController = api.Define(api.Resource[*corev1.ReplicationController]{
 	Version: "v1", Plural: "replicationcontrollers", Short: []string{"rc"}, Categories: []string{"all"},
-	Scope: api.Namespaced,
+	Scope: api.Namespaced, Orphans: true,
 	Warnings: func(r, old *corev1.ReplicationController) (list []string) {
 		if old == nil {
 			list = NameWarning(r.Name, UsedInNames)

@@ -25,6 +25,7 @@ var FlowSchema = api.Define(api.Resource[*flowcontrolv1.FlowSchema]{
 	Validate:     validateFlowSchema,
 	GenerationOf: func(s *flowcontrolv1.FlowSchema) any { return &s.Spec },
 	Status: &api.Status[*flowcontrolv1.FlowSchema]{
+		Alone:    true,
 		Copy:     func(dst, src *flowcontrolv1.FlowSchema) { dst.Status = src.Status },
 		Validate: validateFlowSchemaStatus,
 	},

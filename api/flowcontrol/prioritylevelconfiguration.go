@@ -26,6 +26,7 @@ var PriorityLevelConfiguration = api.Define(api.Resource[*flowcontrolv1.Priority
 	Validate:     validatePriorityLevel,
 	GenerationOf: func(l *flowcontrolv1.PriorityLevelConfiguration) any { return &l.Spec },
 	Status: &api.Status[*flowcontrolv1.PriorityLevelConfiguration]{
+		Alone:    true,
 		Copy:     func(dst, src *flowcontrolv1.PriorityLevelConfiguration) { dst.Status = src.Status },
 		Validate: validatePriorityLevelStatus,
 	},

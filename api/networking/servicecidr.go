@@ -21,7 +21,7 @@ var ServiceCIDR = api.Define(api.Resource[*networkingv1.ServiceCIDR]{
 		}
 	},
 	Validate: validateServiceCIDR,
-	Status:   &api.Status[*networkingv1.ServiceCIDR]{Copy: func(dst, src *networkingv1.ServiceCIDR) { dst.Status = src.Status }}, // of its conditions upstream looks at none
+	Status:   &api.Status[*networkingv1.ServiceCIDR]{Alone: true, Copy: func(dst, src *networkingv1.ServiceCIDR) { dst.Status = src.Status }}, // of its conditions upstream looks at none
 	Columns: []api.Column[*networkingv1.ServiceCIDR]{{Name: "CIDRs", Help: networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"],
 		Show: func(c *networkingv1.ServiceCIDR) any { return strings.Join(c.Spec.CIDRs, ",") }}},
 })

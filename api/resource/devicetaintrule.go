@@ -33,6 +33,7 @@ var DeviceTaintRule = api.Define(api.Resource[*resourcev1.DeviceTaintRule]{
 		}},
 	},
 	Status: &api.Status[*resourcev1.DeviceTaintRule]{
+		Alone:    true,
 		Copy:     func(dst, src *resourcev1.DeviceTaintRule) { dst.Status = src.Status },
 		Validate: validateDeviceTaintRuleStatus,
 	},

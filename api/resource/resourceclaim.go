@@ -26,6 +26,7 @@ var ResourceClaim = api.Define(api.Resource[*resourcev1.ResourceClaim]{
 	},
 	Validate: validateResourceClaim,
 	Status: &api.Status[*resourcev1.ResourceClaim]{
+		Alone:    true,
 		Copy:     copyClaimStatus,
 		Validate: validateResourceClaimStatus,
 	},

@@ -11,7 +11,6 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -36,6 +35,7 @@ var ResourcePoolStatusRequest = api.Define(api.Resource[*resourcev1alpha3.Resour
 	},
 	Validate: validatePoolRequest,
 	Status: &api.Status[*resourcev1alpha3.ResourcePoolStatusRequest]{
+		Alone:    true,
 		Copy:     func(dst, src *resourcev1alpha3.ResourcePoolStatusRequest) { dst.Status = src.Status.DeepCopy() },
 		Validate: validatePoolRequestStatus,
 	},
@@ -170,7 +170,7 @@ func validatePoolStatus(p *resourcev1alpha3.PoolStatus, at *field.Path) (errs fi
 		}
 	}
 	if p.NodeName != nil {
-		for _, msg := range validation.IsDNS1123Subdomain(*p.NodeName) {
+		for _, msg := range content.IsDNS1123Subdomain(*p.NodeName) {
 			errs = append(errs, field.Invalid(at.Child("nodeName"), *p.NodeName, msg))
 		}
 	}
@@ -243,13 +243,16 @@ func validateCaseless(name string, at *field.Path) (errs field.ErrorList) {
 
 // validateSegments is the format k8s-resource-pool-name of the API's tags.
 func validateSegments(name string, at *field.Path) (errs field.ErrorList) {
+	if len(name) > 253 {
+		errs = append(errs, field.TooLong(at, "", 253))
+	}
 	for n, part := range strings.Split(name, "/") {
 		prefix := "segment " + strconv.Itoa(n) + ": "
 		if part == "" {
 			errs = append(errs, field.Invalid(at, name, prefix+"must not be empty"))
 			continue
 		}
-		for _, msg := range validation.IsDNS1123Subdomain(part) {
+		for _, msg := range content.IsDNS1123Subdomain(part) {
 			errs = append(errs, field.Invalid(at, part, prefix+msg))
 		}
 	}

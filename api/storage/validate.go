@@ -174,6 +174,12 @@ func validateVolumeAttachment(a, old *storagev1.VolumeAttachment) (errs field.Er
 
 func validateVolumeAttributesClass(c, old *storagev1.VolumeAttributesClass) (errs field.ErrorList) {
 	at := field.NewPath("driverName")
+	if old != nil && c.DriverName != old.DriverName {
+		errs = append(errs, field.Forbidden(at, "updates to driverName are forbidden."))
+	}
+	if old != nil && !equality.Semantic.DeepEqual(c.Parameters, old.Parameters) {
+		errs = append(errs, field.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden."))
+	}
 	if c.DriverName == "" {
 		errs = append(errs, field.Required(at, ""))
 	} else {
@@ -182,11 +188,5 @@ func validateVolumeAttributesClass(c, old *storagev1.VolumeAttributesClass) (err
 		}
 	}
 	errs = append(errs, validateParameters(c.Parameters, false, field.NewPath("parameters"))...)
-	if old != nil && c.DriverName != old.DriverName {
-		errs = append(errs, field.Forbidden(at, "updates to driverName are forbidden."))
-	}
-	if old != nil && !equality.Semantic.DeepEqual(c.Parameters, old.Parameters) {
-		errs = append(errs, field.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden."))
-	}
 	return errs
 }

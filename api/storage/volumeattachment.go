@@ -16,6 +16,7 @@ var VolumeAttachment = api.Define(api.Resource[*storagev1.VolumeAttachment]{
 	},
 	Validate: validateVolumeAttachment,
 	Status: &api.Status[*storagev1.VolumeAttachment]{
+		Alone:    true,
 		Copy:     func(dst, src *storagev1.VolumeAttachment) { dst.Status = src.Status },
 		Validate: validateVolumeAttachment,
 	},

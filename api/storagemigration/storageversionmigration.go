@@ -8,6 +8,7 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -48,9 +49,16 @@ var StorageVersionMigration = api.Define(api.Resource[*storagemigrationv1.Storag
 		return errs
 	},
 	Status: &api.Status[*storagemigrationv1.StorageVersionMigration]{
-		Copy: func(dst, src *storagemigrationv1.StorageVersionMigration) { dst.Status = *src.Status.DeepCopy() },
+		Alone: true,
+		Copy:  func(dst, src *storagemigrationv1.StorageVersionMigration) { dst.Status = *src.Status.DeepCopy() },
 		Validate: func(m, _ *storagemigrationv1.StorageVersionMigration) field.ErrorList {
-			return metav1validation.ValidateConditions(m.Status.Conditions, field.NewPath("status", "conditions"))
+			errs := metav1validation.ValidateConditions(m.Status.Conditions, field.NewPath("status", "conditions"))
+			if v := m.Status.ResourceVersion; v != "" && v != "0" {
+				if _, err := resourceversion.CompareResourceVersion(v, v); err != nil {
+					errs = append(errs, field.Invalid(field.NewPath("status", "resourceVersion"), v, err.Error()))
+				}
+			}
+			return errs
 		},
 	},
 	Columns: []api.Column[*storagemigrationv1.StorageVersionMigration]{

@@ -42,7 +42,7 @@ func cluster(t *testing.T, n int) (servers []*httptest.Server, addresses []strin
 		servers, addresses = append(servers, s), append(addresses, s.Listener.Addr().String())
 	}
 	pool := x509.NewCertPool()
-	pool.AddCert(authority.Cert)
+	pool.AddCert(authority.Cert())
 	return servers, addresses, &tls.Config{RootCAs: pool}
 }
 

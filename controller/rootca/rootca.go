@@ -11,6 +11,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/controller"
+	"github.com/lighter-k8s/lighter/pki"
 )
 
 // Name is the ConfigMap's, which the pods' token volumes rely on.
@@ -53,8 +54,8 @@ func Decide(v View) []controller.Action {
 	return []controller.Action{controller.Update(client.ConfigMaps, right, "root certificate was changed")}
 }
 
-// Run keeps the ConfigMaps until ctx ends. ca is a PEM file.
-func Run(ctx context.Context, env controller.Env, ca []byte) error {
+// Run keeps the ConfigMaps until ctx ends.
+func Run(ctx context.Context, env controller.Env, ca *pki.Trust) error {
 	namespaces := client.Namespaces.View(ctx, env.Client, client.Selection{})
 	configMaps := client.ConfigMaps.View(ctx, env.Client, client.Selection{Fields: "metadata.name=" + Name})
 	q := controller.NewQueue()
@@ -64,11 +65,16 @@ func Run(ctx context.Context, env controller.Env, ca []byte) error {
 			q.Add(c.Object().GetNamespace())
 		}
 	})
+	ca.Tell(ctx, func() {
+		for _, ns := range namespaces.List("") {
+			q.Add(ns.Name)
+		}
+	})
 	loop := controller.Loop[View]{Name: "rootca", Env: env, Queue: q, Views: []client.View{namespaces.View, configMaps.View}, Decide: Decide,
 		Look: func(key string) (View, bool) {
 			ns, ok := namespaces.Get("", key)
 			m, _ := configMaps.Get(key, Name)
-			return View{ns, m, string(ca)}, ok
+			return View{ns, m, string(ca.PEM())}, ok
 		}}
 	return loop.Run(ctx)
 }

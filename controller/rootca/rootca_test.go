@@ -10,13 +10,23 @@ import (
 
 	"github.com/lighter-k8s/lighter/client"
 	world "github.com/lighter-k8s/lighter/controller/controllertest"
+	"github.com/lighter-k8s/lighter/pki"
 )
 
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world.New(time.Now)
 		done := make(chan error)
-		go func() { done <- Run(t.Context(), w.Env(), []byte("PEM")) }()
+		authority, err := pki.NewAuthority("test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca := &authority.Trust
+		next, err := authority.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { done <- Run(t.Context(), w.Env(), ca) }()
 		t.Cleanup(func() { <-done })
 		now := metav1.Now()
 		world.Put(w, client.Namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a"}})
@@ -33,13 +43,18 @@ func TestRun(t *testing.T) {
 			{"after the description went", func() {
 				world.Change(w, client.ConfigMaps, "a", Name, func(c *corev1.ConfigMap) { c.Annotations = nil })
 			}},
+			{"after another authority is trusted beside", func() {
+				if err := authority.Adopt(next); err != nil {
+					t.Fatal(err)
+				}
+			}},
 		}
 		for n, step := range steps {
 			step.do()
 			time.Sleep(time.Second)
 			synctest.Wait()
 			got := world.Get(w, client.ConfigMaps, "a", Name)
-			if got == nil || len(got.Data) != 1 || got.Data["ca.crt"] != "PEM" || got.Annotations[description] != descriptionText {
+			if got == nil || len(got.Data) != 1 || got.Data["ca.crt"] != string(ca.PEM()) || got.Annotations[description] != descriptionText {
 				t.Errorf("%s: got %v", step.what, got)
 			}
 			if w.Writes() != n+1 {

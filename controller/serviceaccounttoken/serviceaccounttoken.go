@@ -17,6 +17,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/controller"
+	"github.com/lighter-k8s/lighter/pki"
 )
 
 // again is when a Secret is looked at once more whose token could not be made.
@@ -82,9 +83,9 @@ func belongs(s *corev1.Secret, a *corev1.ServiceAccount) bool {
 
 func isToken(s *corev1.Secret) bool { return s.Type == corev1.SecretTypeServiceAccountToken }
 
-// Run keeps the Secrets until ctx ends. ca is a PEM file that goes into each, nil for none; issue makes the token that
+// Run keeps the Secrets until ctx ends. ca goes into each as a PEM file; issue makes the token that
 // a Secret of that name is to hold for the account.
-func Run(ctx context.Context, env controller.Env, ca []byte, issue func(account *corev1.ServiceAccount, secret string) (string, error)) error {
+func Run(ctx context.Context, env controller.Env, ca *pki.Trust, issue func(account *corev1.ServiceAccount, secret string) (string, error)) error {
 	secrets := client.Secrets.View(ctx, env.Client, client.Selection{Fields: "type=" + string(corev1.SecretTypeServiceAccountToken)})
 	accounts := client.ServiceAccounts.View(ctx, env.Client, client.Selection{})
 	q := controller.NewQueue()
@@ -106,9 +107,14 @@ func Run(ctx context.Context, env controller.Env, ca []byte, issue func(account 
 		}
 		return keys
 	})
+	ca.Tell(ctx, func() {
+		for _, s := range secrets.List("") {
+			q.Add(controller.Key(s.Namespace, s.Name))
+		}
+	})
 	loop := controller.Loop[View]{Name: "serviceaccounttoken", Env: env, Queue: q, Views: []client.View{secrets.View, accounts.View}, Decide: Decide,
 		Look: func(key string) (View, bool) {
-			v := View{CA: ca}
+			v := View{CA: ca.PEM()}
 			v.Fault = v.look(ctx, env.Client, secrets, accounts, key)
 			if v.Fault == nil && v.Secret != nil && v.Account != nil && belongs(v.Secret, v.Account) && len(v.Secret.Data[corev1.ServiceAccountTokenKey]) == 0 {
 				v.Token, v.Fault = issue(v.Account, v.Name)

@@ -18,6 +18,7 @@ import (
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/controller"
 	world "github.com/lighter-k8s/lighter/controller/controllertest"
+	"github.com/lighter-k8s/lighter/pki"
 )
 
 func account(name, uid string, secrets ...string) *corev1.ServiceAccount {
@@ -135,8 +136,12 @@ func TestRun(t *testing.T) {
 			issued++
 			return fmt.Sprintf("%s/%s/%s", a.Name, a.UID, secret), nil
 		}
+		authority, err := pki.NewAuthority("test")
+		if err != nil {
+			t.Fatal(err)
+		}
 		done := make(chan error)
-		go func() { done <- Run(t.Context(), w.Env(), []byte("CA"), issue) }()
+		go func() { done <- Run(t.Context(), w.Env(), &authority.Trust, issue) }()
 		t.Cleanup(func() { <-done })
 		wait := func() *corev1.Secret {
 			time.Sleep(15 * time.Second)
@@ -153,16 +158,23 @@ func TestRun(t *testing.T) {
 		}
 		broken = false
 		s := wait()
-		if want := "bot/" + string(first.UID) + "/t"; string(s.Data["token"]) != want || string(s.Data["ca.crt"]) != "CA" || string(s.Data["namespace"]) != "a" ||
+		if want := "bot/" + string(first.UID) + "/t"; string(s.Data["token"]) != want || string(s.Data["ca.crt"]) != string(authority.PEM()) || string(s.Data["namespace"]) != "a" ||
 			s.Annotations[corev1.ServiceAccountUIDKey] != string(first.UID) {
 			t.Errorf("filled: %q and %v, want token %s", s.Data, s.Annotations, want)
+		}
+		next, err := authority.Begin()
+		if err == nil {
+			err = authority.Adopt(next)
+		}
+		if s := wait(); err != nil || string(s.Data["ca.crt"]) != string(authority.PEM()) || string(s.Data["ca.crt"]) == string(next.Old) {
+			t.Errorf("after another authority is trusted beside: %q, %v", s.Data["ca.crt"], err)
 		}
 		world.Change(w, client.Secrets, "a", "t", func(s *corev1.Secret) { delete(s.Data, "token") })
 		if s := wait(); len(s.Data["token"]) == 0 || issued != 2 {
 			t.Errorf("after the token was taken out: %q, %d issued", s.Data, issued)
 		}
-		if wait(); w.Writes() != 2 {
-			t.Errorf("%d writes, want 2", w.Writes())
+		if wait(); w.Writes() != 3 {
+			t.Errorf("%d writes, want 3", w.Writes())
 		}
 		world.Change(w, client.ServiceAccounts, "a", "bot", func(a *corev1.ServiceAccount) { a.Secrets = []corev1.ObjectReference{{Name: "t"}} })
 		w.Remove(client.Secrets.Resource, "a", "t")

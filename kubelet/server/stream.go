@@ -211,7 +211,7 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) error {
 		return splice(w, r, u)
 	}
 	if !wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
-		return &Error{http.StatusBadRequest, "port forwarding over WebSocket needs the protocol " + portforward.WebsocketsSPDYTunnelingPortForwardV1}
+		return s.portsToSocket(w, r, u)
 	}
 	// The client speaks SPDY inside WebSocket messages: take it out, and it is what the runtime speaks.
 	to, reader, head, err := upgrade(r.Context(), u, http.MethodPost, http.Header{

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"strings"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/store/wire"
 )
 
 // Commit implements store.Store. It takes at most MaxOps Ops.
@@ -33,27 +37,26 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", s.explain(ctx, err))
 	}
-	var expect []clientv3.Cmp
-	var write []clientv3.Op
+	if len(ops) == 0 {
+		return s.Revision(ctx)
+	}
+	var request pb.TxnRequest // without an Else, which etcd checks each time
 	var looked []store.Op
 	for _, op := range ops {
-		key := s.prefix + op.Key
+		key := []byte(s.prefix + op.Key)
 		if op.Expect != store.Any {
-			expect = append(expect, clientv3.Compare(clientv3.ModRevision(key), "=", int64(op.Expect)))
+			request.Compare = append(request.Compare, &pb.Compare{Target: pb.Compare_MOD, Key: key, TargetUnion: &pb.Compare_ModRevision{ModRevision: int64(op.Expect)}})
 			looked = append(looked, op)
 		}
 		switch {
 		case op.Check:
 		case op.Value == nil:
-			write = append(write, clientv3.OpDelete(key))
+			request.Success = append(request.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: key}}})
 		default:
-			write = append(write, clientv3.OpPut(key, string(op.Value), clientv3.WithLease(lease.of(op))))
+			request.Success = append(request.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: key, Value: op.Value, Lease: int64(lease.of(op))}}})
 		}
 	}
-	if len(ops) == 0 {
-		return s.Revision(ctx)
-	}
-	r, err := s.client.Txn(ctx).If(expect...).Then(write...).Commit() // without an Else, which etcd checks each time
+	r, err := s.txn(ctx, &request)
 	if unsupported(err) {
 		s.single.Store(true)
 		return s.singly(ctx, t.Ops)
@@ -82,6 +85,24 @@ func (s *Store) Commit(ctx context.Context, t store.Txn) (store.Revision, error)
 		}
 	}
 	return s.Commit(ctx, t) // what was in the way is gone by now
+}
+
+const txnMethod = "/etcdserverpb.KV/Txn"
+
+// txn makes a transaction on the wire, or by etcd's client where there is none.
+func (s *Store) txn(ctx context.Context, request *pb.TxnRequest) (*pb.TxnResponse, error) {
+	answer, err := s.txns.Do(ctx, proto.Size(request), func(room []byte) ([]byte, error) {
+		return proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(room, request)
+	})
+	if errors.Is(err, wire.ErrGone) {
+		r, err := clientv3.RetryKVClient(s.client).Txn(ctx, request, grpc.MaxCallSendMsgSize(maxMessage))
+		return r, rpctypes.Error(err)
+	}
+	if err != nil {
+		return nil, rpctypes.Error(err)
+	}
+	r := &pb.TxnResponse{}
+	return r, proto.Unmarshal(answer, r)
 }
 
 // unsupported tells of a store that speaks etcd's protocol and knows but the transactions that Kubernetes' own API

@@ -13,6 +13,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/store/wire"
 )
 
 const (
@@ -35,6 +37,8 @@ const (
 
 	pageEntries = 500      // fetched at once
 	maxMessage  = 64 << 20 // bytes of a request; the server's limit is its own, 1.5 MiB by default
+
+	keepAlive, keepPatience = 10 * time.Second, 3 * time.Second // see options
 
 	// What etcd may send before it is read: of one answer or watch, and of all.
 	streamWindow, connectionWindow = 512 << 10, 8 << 20
@@ -54,7 +58,7 @@ type Config struct {
 // pings, since a cut network says nothing. Etcd refuses pings more often than every 5 s, unless it is told to allow them.
 func (c Config) options() clientv3.Config {
 	o := clientv3.Config{Endpoints: c.Endpoints, TLS: c.TLS, MaxCallSendMsgSize: maxMessage,
-		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
+		DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepPatience,
 		Logger: zap.NewNop(), // what matters is returned
 		// With windows of its own choice gRPC does not measure the connection, by a ping for each answer.
 		DialOptions: []grpc.DialOption{grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow)}}
@@ -75,13 +79,18 @@ const PingTime = time.Second
 // Store implements store.Store. Both classes are durable before Commit returns.
 type Store struct {
 	client *clientv3.Client
+	txns   *wire.Calls // transactions; client has all else, and those too when this has no connection
+	conf   Config
 	prefix string
 	closed atomic.Bool
+	life   context.Context // of watches
+	end    context.CancelFunc
 	single atomic.Bool // it has no transactions of several keys: see singly
 
-	own      bool     // Lighter's own members, which are all new enough
-	versions versions // of the others
-	leases   leases   // of keys that do not stay
+	own      bool          // Lighter's own members, which are all new enough
+	turn     atomic.Uint32 // of the endpoints
+	versions versions      // of the others
+	leases   leases        // of keys that do not stay
 
 	mu     sync.Mutex
 	wanted store.Revision // the newest that Revision gave
@@ -96,7 +105,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err)
 	}
-	s := &Store{client: client, prefix: c.Prefix, own: c.Own, more: make(chan struct{})}
+	s := &Store{client: client, conf: c, prefix: c.Prefix, own: c.Own, more: make(chan struct{})}
 	_, err = s.Revision(ctx)
 	for err != nil && passing(err) && pause(ctx, 200*time.Millisecond) {
 		_, err = s.Revision(ctx)
@@ -104,11 +113,31 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err), client.Close())
 	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.txns = wire.NewCalls(txnMethod, func() wire.Config { return s.wires()[0] })
 	return s, nil
 }
 
 // SetEndpoints changes where etcd is: its members change.
 func (s *Store) SetEndpoints(endpoints ...string) { s.client.SetEndpoints(endpoints...) }
+
+// wires are the servers that a connection of ours may go to, in the order in which they are tried.
+func (s *Store) wires() []wire.Config {
+	endpoints := slices.Clone(s.client.Endpoints())
+	c := wire.Config{TLS: s.conf.TLS, Ping: keepAlive, Patience: keepPatience, Window: streamWindow}
+	if s.own {
+		c.Ping, c.Patience = PingTime, PingTime
+	} else {
+		n := int(s.turn.Add(1)) % len(endpoints)
+		endpoints = append(endpoints[n:], endpoints[:n]...)
+	}
+	all := make([]wire.Config, len(endpoints))
+	for n := range all {
+		c.Endpoint = endpoints[n]
+		all[n] = c
+	}
+	return all
+}
 
 // passing reports whether an error is one that goes by itself: no leader just now, a member that starts or ends.
 func passing(err error) bool {
@@ -255,6 +284,8 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.end()
+	s.txns.Close()
 	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("close etcd: %w", err)
 	}

@@ -16,11 +16,13 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lighter-k8s/lighter/store"
+	"github.com/lighter-k8s/lighter/store/wire"
 )
 
 // Watch implements store.Store. Each answer of etcd has whole revisions (etcd's
@@ -66,12 +68,6 @@ var errEnded = errors.New("etcd ended the watch")
 // that reads the past must keep nobody waiting. It is read here, with no queue in between: whoever yields slowly is sent no
 // more. after moves with what was shown. It returns true when the reader left.
 func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision, yield func(store.Event, error) bool) (left bool, err error) {
-	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	stream, err := pb.NewWatchClient(s.client.ActiveConnection()).Watch(watching)
-	if err != nil {
-		cancel()
-		return false, ended(err)
-	}
 	// An etcd that cannot be trusted to say how far a watch is shows the writes of all: each revision has an event then.
 	asking, watched := s.own || s.versions.progress(ctx, s.client.Endpoints(), s.version), s.prefix+prefix
 	if !asking {
@@ -81,10 +77,14 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	if watched == "" {
 		create.Key = []byte{0}
 	}
-	if err := stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}); err != nil {
-		cancel()
-		return false, ended(err)
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	stream, err := s.stream(watching, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}})
+	if err != nil {
+		return false, err
 	}
+	defer stream.Close()
 	var at atomic.Int64 // what was shown, for ask
 	at.Store(int64(*after))
 	var asker sync.WaitGroup
@@ -95,9 +95,13 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	}
 	var whole []*mvccpb.Event // of an answer in fragments
 	for {
-		r, err := stream.Recv()
+		m, err := stream.Recv()
 		if err != nil {
 			return false, ended(err)
+		}
+		var r pb.WatchResponse
+		if err := proto.Unmarshal(m, &r); err != nil {
+			return false, err
 		}
 		switch {
 		case r.CompactRevision != 0:
@@ -139,8 +143,26 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	}
 }
 
-// ended is why a stream is over. An EOF says no more than that: of a member that stops, or from Send, of a stream that
-// has ended meanwhile.
+const watchMethod = "/etcdserverpb.Watch/Watch"
+
+// stream begins a watch at the first server that answers. It ends when that has no leader.
+func (s *Store) stream(ctx context.Context, r *pb.WatchRequest) (*wire.Stream, error) {
+	m, err := proto.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, c := range s.wires() {
+		stream, err := wire.Open(ctx, c, watchMethod, m, hpack.HeaderField{Name: rpctypes.MetadataRequireLeaderKey, Value: rpctypes.MetadataHasLeader})
+		if err == nil {
+			return stream, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, status.Error(codes.Unavailable, errors.Join(errs...).Error())
+}
+
+// ended is why a stream is over. An EOF says no more than that: of a member that stops.
 func ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return errEnded
@@ -149,7 +171,8 @@ func ended(err error) error {
 }
 
 // ask lets etcd say how far the watch is while it is behind a revision that somebody waits for, until ctx ends.
-func (s *Store) ask(ctx context.Context, stream pb.Watch_WatchClient, at *atomic.Int64) {
+func (s *Store) ask(ctx context.Context, stream *wire.Stream, at *atomic.Int64) {
+	progress, _ := proto.Marshal(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}) // it has no fields
 	for {
 		wanted, more := s.wantedNow()
 		var due <-chan time.Time
@@ -166,7 +189,7 @@ func (s *Store) ask(ctx context.Context, stream pb.Watch_WatchClient, at *atomic
 		if int64(wanted) <= at.Load() {
 			continue
 		}
-		if stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}) != nil {
+		if stream.Send(progress) != nil {
 			return // Recv says why
 		}
 	}
