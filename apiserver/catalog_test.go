@@ -117,4 +117,12 @@ func BenchmarkDiscovery(b *testing.B) {
 			}
 		}
 	})
+	b.Run("a group", func(b *testing.B) {
+		r := httptest.NewRequest("GET", "/apis/g00.example.com/v1", nil)
+		for b.Loop() {
+			if err := s.discover(httptest.NewRecorder(), r, r.URL.Path); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -20,6 +20,10 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	inflight *prometheus.GaugeVec
 	watchers *prometheus.GaugeVec
+
+	slis   *prometheus.Registry // of /metrics/slis: how health checks came out
+	check  *prometheus.GaugeVec
+	checks *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -34,7 +38,11 @@ func newMetrics() *metrics {
 		inflight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_current_inflight_requests", Help: "Requests being served now."}, []string{"request_kind"}),
 		watchers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_longrunning_requests", Help: "Watches and tunnels open now."},
 			[]string{"verb", "group", "version", "resource", "subresource", "scope"}),
+		slis:   prometheus.NewRegistry(),
+		check:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubernetes_healthcheck", Help: "How a health check came out last: 1 is well."}, []string{"name", "type"}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubernetes_healthchecks_total", Help: "Health checks, by how they came out."}, []string{"name", "type", "status"}),
 	}
+	m.slis.MustRegister(m.check, m.checks, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.requests, m.seconds, m.inflight, m.watchers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -42,8 +50,18 @@ func newMetrics() *metrics {
 // Measure adds others' metrics to what /metrics shows.
 func (s *Server) Measure(c ...prometheus.Collector) { s.metrics.registry.MustRegister(c...) }
 
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+func handler(of *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(of, promhttp.HandlerOpts{})
+}
+
+// checked counts a health check. Source: Kubernetes documentation, Component SLI metrics.
+func (m *metrics) checked(kind, name string, err error) {
+	well, status := 1.0, "success"
+	if err != nil {
+		well, status = 0, "error"
+	}
+	m.check.WithLabelValues(name, kind).Set(well)
+	m.checks.WithLabelValues(name, kind, status).Inc()
 }
 
 func (t *route) scope() string {

@@ -41,7 +41,10 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 	case path == "/version":
 		return sendJSON(w, r, VersionInfo(s.Version))
 	case path == "/metrics":
-		s.metrics.handler().ServeHTTP(w, r)
+		handler(s.metrics.registry).ServeHTTP(w, r)
+		return nil
+	case path == "/metrics/slis":
+		handler(s.metrics.slis).ServeHTTP(w, r)
 		return nil
 	case strings.HasPrefix(path, "/debug/pprof"):
 		profile(w, r, strings.TrimPrefix(strings.TrimPrefix(path, "/debug/pprof"), "/"))
@@ -68,7 +71,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 }
 
 func (s *Server) paths() []string {
-	paths := []string{"/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	paths := []string{"/api", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
 	for _, g := range s.catalog.Load().groups {
 		root := "/apis/" + g.Name
 		if g.Name == "" {
@@ -100,7 +103,9 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request, name string, che
 			fmt.Fprintf(&text, "[+]%s excluded: ok\n", c.Name)
 			continue
 		}
-		if err := c.Test(r.Context()); err != nil {
+		err := c.Test(r.Context())
+		s.metrics.checked(name, c.Name, err)
+		if err != nil {
 			failed = true
 			fmt.Fprintf(&text, "[-]%s failed: reason withheld\n", c.Name)
 			s.Log.Debug("health check failed", "object", name+"/"+c.Name, "err", err)

@@ -1,6 +1,7 @@
 package role_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"net/http"
@@ -50,6 +51,38 @@ func TestSameDiscovery(t *testing.T) {
 	}
 	holdLines(t, "testdata/same/discovery.txt", served)
 	holdLines(t, "testdata/same/columns.txt", columns)
+}
+
+// TestSameOpenAPI holds the OpenAPI v3 documents against what was recorded from an upstream server: a hash for each schema and path, with
+// descriptions and all. Of a difference it tells where it is; the other server, if it is asked as TestSame says, tells what.
+func TestSameOpenAPI(t *testing.T) {
+	server := sameServer(t)
+	index := into[struct {
+		Paths map[string]struct{ ServerRelativeURL string }
+	}](t, server.do(t, "GET", "/openapi/v3", ""), http.StatusOK)
+	got := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(index.Paths)) {
+		if strings.Contains(name, "example.com") { // another test's
+			continue
+		}
+		d := into[struct {
+			Paths      map[string]any
+			Components struct{ Schemas map[string]any }
+		}](t, server.do(t, "GET", index.Paths[name].ServerRelativeURL, ""), http.StatusOK)
+		add := func(kind string, all map[string]any) {
+			for key, value := range all {
+				hash := fmt.Sprintf("%x", sha256.Sum256([]byte(encode(t, value))))[:8]
+				line := kind + " " + key
+				if before, ok := got[line]; ok && before != hash { // it differs by who refers to it
+					line += " in " + name
+				}
+				got[line] = hash
+			}
+		}
+		add("path", d.Paths)
+		add("schema", d.Components.Schemas)
+	}
+	holdLines(t, "testdata/same/openapi.txt", got)
 }
 
 // kindOf is a kind with its group and version, which are left out where they are those that it stands in.

@@ -168,3 +168,19 @@ func TestComponents(t *testing.T) {
 		t.Errorf("table %+v", table)
 	}
 }
+
+func TestHealthChecksAreCounted(t *testing.T) {
+	p := api(t)
+	admin := p.as(t, "admin")
+	for _, path := range []string{"/readyz", "/livez", "/livez"} {
+		if a := admin.do(t, "GET", path, ""); a.code != 200 {
+			t.Fatalf("%s: HTTP %d", path, a.code)
+		}
+	}
+	body := string(admin.do(t, "GET", "/metrics/slis", "").body)
+	for _, want := range []string{`kubernetes_healthcheck{name="store",type="readyz"} 1`, `kubernetes_healthchecks_total{name="ping",status="success",type="livez"} `} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is missing in %s", want, body)
+		}
+	}
+}

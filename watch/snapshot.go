@@ -28,12 +28,13 @@ func (s Snapshot) All(f *Filter) func(yield func(*Item) bool) {
 	}
 }
 
-// Follow is ListWatch with a snapshot for a list.
-func (s *State) Follow(i *api.Info, f Filter) (Snapshot, *Watcher) {
+// Follow is ListWatch with a snapshot for a list. poke, if not nil, is called where Wake would become ready, which then never
+// is; it must neither wait nor use the state.
+func (s *State) Follow(i *api.Info, f Filter, poke func()) (Snapshot, *Watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.table(i)
-	w := s.watcher(t, &f)
+	w := s.watcher(t, &f, poke)
 	return Snapshot{t.snapshot()}, w
 }
 

@@ -18,6 +18,7 @@ type Watcher struct {
 	begin uint64
 	seen  uint64 // revision up to which everything was looked at
 	wake  chan struct{}
+	poke  func()
 	past  *past // gives what happened before the log began; nil: the watcher is in its feed
 	epoch int   // of the table when it began
 }
@@ -80,15 +81,18 @@ func (s *State) ListWatch(i *api.Info, f Filter) ([]*Item, *Watcher) {
 	s.mu.Lock()
 	t := s.table(i)
 	view := s.look(t, &f)
-	w := s.watcher(t, &f)
+	w := s.watcher(t, &f, nil)
 	s.mu.Unlock()
 	items, _ := view.page(&f, Page{})
 	return items, w
 }
 
-// watcher makes one of what happens from now on.
-func (s *State) watcher(t *table, f *Filter) *Watcher {
-	w := &Watcher{state: s, table: t, begin: s.revision, seen: s.revision, wake: make(chan struct{}, 1), epoch: t.epoch}
+// watcher makes one of what happens from now on. poke, if not nil, is called where Wake would become ready.
+func (s *State) watcher(t *table, f *Filter, poke func()) *Watcher {
+	w := &Watcher{state: s, table: t, begin: s.revision, seen: s.revision, poke: poke, epoch: t.epoch}
+	if poke == nil {
+		w.wake = make(chan struct{}, 1)
+	}
 	s.feed(w, f)
 	return w
 }
@@ -100,6 +104,9 @@ func (s *State) feed(w *Watcher, f *Filter) {
 	if w.key == (feedKey{}) {
 		w.feed = &t.log
 	} else if w.feed = t.feeds[w.key]; w.feed == nil {
+		if t.feeds == nil {
+			t.feeds, t.routes = map[feedKey]*feed{}, map[indexKey]int{}
+		}
 		w.feed = &feed{}
 		t.feeds[w.key] = w.feed
 		if w.key.by.name != "" {
@@ -118,6 +125,10 @@ func (s *State) feed(w *Watcher, f *Filter) {
 
 // Poke makes Wake ready. Whoever waits there for other things too may have them poke; any goroutine may call it.
 func (w *Watcher) Poke() {
+	if w.poke != nil {
+		w.poke()
+		return
+	}
 	select {
 	case w.wake <- struct{}{}:
 	default:

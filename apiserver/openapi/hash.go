@@ -54,6 +54,19 @@ func (h *Handler) ownHash(at string, infos []*api.Info) (string, error) {
 	return h.hashes[at], nil
 }
 
+// fixedHash is the hash of a document that describes no resource.
+func (h *Handler) fixedHash(at string, p path) (string, error) {
+	if known := h.hashes["/"+at]; known != "" {
+		return known, nil
+	}
+	data, err := json.Marshal(h.of3([]path{p}))
+	if err != nil {
+		return "", err
+	}
+	h.hashes["/"+at] = sum(data)
+	return h.hashes["/"+at], nil
+}
+
 // described are resources by the group version whose document describes them, "/apis/apps/v1".
 func described(infos []*api.Info) map[string][]*api.Info {
 	out := map[string][]*api.Info{}

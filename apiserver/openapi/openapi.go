@@ -1,10 +1,12 @@
 package openapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	openapi2 "github.com/google/gnostic-models/openapiv2"
 	openapi3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -109,8 +112,10 @@ func (h *Handler) document(name string, wantsProto bool) (*document, error) {
 			if !slices.ContainsFunc(infos, func(i *api.Info) bool { return i.Custom != nil }) {
 				h.hashes[at] = tag
 			}
-			if tag, err = h.hash(at, infos); err != nil {
-				return nil, err
+			if len(infos) > 0 {
+				if tag, err = h.hash(at, infos); err != nil {
+					return nil, err
+				}
 			}
 		}
 		d = &document{json: data, tag: fmt.Sprintf("%q", tag)}
@@ -142,7 +147,7 @@ func toProto(name string, data []byte) ([]byte, error) {
 func (h *Handler) make(name string) (any, error) {
 	switch {
 	case name == "v2":
-		return h.v2(), nil
+		return h.v2()
 	case name == "v3":
 		return h.index()
 	case strings.HasPrefix(name, "v3/"):
@@ -150,6 +155,9 @@ func (h *Handler) make(name string) (any, error) {
 		infos := slices.DeleteFunc(h.all(), func(i *api.Info) bool { return root(i.Group, i.Version) != at })
 		if len(infos) > 0 {
 			return h.v3(infos), nil
+		}
+		if p, ok := fixed(h.infos)[strings.TrimPrefix(at, "/")]; ok {
+			return h.of3([]path{p}), nil
 		}
 	}
 	return nil, nil
@@ -165,6 +173,13 @@ func (h *Handler) index() (any, error) {
 		}
 		list[strings.TrimPrefix(at, "/")] = doc{"serverRelativeURL": "/openapi/v3" + at + "?hash=" + hash}
 	}
+	for at, p := range fixed(h.infos) {
+		hash, err := h.fixedHash(at, p)
+		if err != nil {
+			return nil, err
+		}
+		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at + "?hash=" + hash}
+	}
 	for at, o := range h.others {
 		if o.URL != "" {
 			list[at] = doc{"serverRelativeURL": o.URL}
@@ -173,27 +188,48 @@ func (h *Handler) index() (any, error) {
 	return doc{"paths": list}, nil
 }
 
-func (h *Handler) info() doc { return doc{"title": "Kubernetes", "version": h.version} }
+func (h *Handler) info() doc {
+	parts := strings.SplitN(strings.TrimPrefix(h.version, "v"), ".", 3)
+	return doc{"title": "Kubernetes", "version": strings.Join(parts[:min(2, len(parts))], ".")}
+}
 
 // v3 describes one group version. Source: OpenAPI Specification 3.0.
 func (h *Handler) v3(infos []*api.Info) any {
-	m := newModels(true)
-	all := doc{}
+	var list []path
 	for _, i := range infos {
-		for _, p := range paths(i) {
-			item := doc{"parameters": parameters(p.url, []string{"pretty"}, true)}
-			for _, op := range p.ops {
-				item[op.method] = m.operation3(p, op)
-			}
-			all[p.url] = item
-		}
+		list = append(list, paths(i)...)
 	}
-	m.kindsOf(infos)
-	return doc{"openapi": "3.0.0", "info": h.info(), "paths": all, "components": doc{"schemas": m.schemas,
-		"securitySchemes": doc{"BearerToken": doc{"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}}}}
+	if infos[0].Custom == nil {
+		list = append(list, discovery(infos[0].Group, infos[0].Version))
+	}
+	return h.of3(list)
 }
 
-func (m *models) operation3(p path, op operation) doc {
+func (h *Handler) of3(list []path) any {
+	m := newModels(true)
+	if gvk := list[0].ops[0].gvk; gvk != nil {
+		m.of = gvk.GroupVersion()
+	}
+	all := doc{}
+	for _, p := range list {
+		item := doc{}
+		if shared := p.shared(); len(shared) > 0 {
+			item["parameters"] = describe(shared, true)
+		}
+		for _, op := range p.ops {
+			item[op.method] = m.operation3(op)
+		}
+		all[p.url] = item
+	}
+	m.kindsOf()
+	components := doc{"securitySchemes": doc{"BearerToken": doc{"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}}}
+	if len(m.schemas) > 0 {
+		components["schemas"] = m.schemas
+	}
+	return doc{"openapi": "3.0.0", "info": h.info(), "paths": all, "components": components}
+}
+
+func (m *models) operation3(op operation) doc {
 	content := func(s doc, media ...string) doc {
 		out := doc{}
 		for _, t := range media {
@@ -201,41 +237,49 @@ func (m *models) operation3(p path, op operation) doc {
 		}
 		return out
 	}
-	ok := doc{"description": "OK"}
-	if !op.answer.none() {
-		ok["content"] = content(m.refKind(op.answer), "application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
-	}
-	out := m.operation(p, op)
-	out["responses"] = op.responses(ok)
-	if list := parameters("", op.query, true); len(list) > 0 { // an empty one would be gone once a client writes the document again
-		out["parameters"] = list
+	out := m.operation(op)
+	out["responses"] = op.responses(doc{"content": content(m.answered(op), op.media...)})
+	if len(op.query) > 0 {
+		out["parameters"] = describe(op.query, true)
 	}
 	switch {
-	case op.patches:
-		out["requestBody"] = doc{"required": true, "content": content(m.patchRef(), patchTypes(p.info)...)}
+	case op.patches != nil:
+		out["requestBody"] = doc{"required": true, "content": content(m.patchRef(), op.patches...)}
 	case !op.body.none():
-		out["requestBody"] = doc{"content": content(m.refKind(op.body), "*/*"), "required": op.method != "delete"}
+		body := doc{"content": content(m.refKind(op.body), op.sent()...)}
+		if !op.may {
+			body["required"] = true
+		}
+		out["requestBody"] = body
 	}
 	return out
 }
 
-// responses are an operation's: a patch that is an apply may make the object.
-func (op operation) responses(ok doc) doc {
-	out := doc{"200": ok, "401": doc{"description": "Unauthorized"}}
-	if op.patches {
-		created := maps.Clone(ok)
-		created["description"] = "Created"
-		out["201"] = created
+// sent are the media types of a body.
+func (op operation) sent() []string {
+	if op.body.custom != nil {
+		return op.media
 	}
-	return out
+	return anyMedia
 }
 
-// patchTypes are the kinds of patches that a resource takes.
-func patchTypes(i *api.Info) []string {
-	if i.Custom != nil {
-		return []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
+// answered is the schema of an answer.
+func (m *models) answered(op operation) doc {
+	if op.answer.none() {
+		return doc{"type": "string"}
 	}
-	return []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+	return m.refKind(op.answer)
+}
+
+// responses are an operation's by their codes, each that succeeds with the same answer.
+func (op operation) responses(answer doc) doc {
+	out := doc{"401": doc{"description": "Unauthorized"}}
+	for _, code := range append([]string{"200"}, op.codes...) {
+		one := maps.Clone(answer)
+		one["description"] = map[string]string{"200": "OK", "201": "Created", "202": "Accepted"}[code]
+		out[code] = one
+	}
+	return out
 }
 
 func (m *models) patchRef() doc {
@@ -245,101 +289,38 @@ func (m *models) patchRef() doc {
 }
 
 // operation is what v2 and v3 have in common.
-func (m *models) operation(p path, op operation) doc {
-	gvk := p.info.GVK()
-	if p.kind != nil {
-		if p.kind.Version != "" {
-			gvk.Group, gvk.Version = p.kind.Group, p.kind.Version
-		}
-		gvk.Kind = p.kind.Kind
+func (m *models) operation(op operation) doc {
+	out := doc{"operationId": op.id, "description": op.text, "tags": []string{op.tag}}
+	if op.action != "" {
+		out["x-kubernetes-action"] = op.action
 	}
-	tag := camel(p.info.Group, p.info.Version)
-	return doc{"operationId": op.id, "description": op.text, "tags": []string{strings.ToLower(tag[:1]) + tag[1:]},
-		"x-kubernetes-action": op.action, "x-kubernetes-group-version-kind": doc{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind}}
-}
-
-// parameters describes a path's and an operation's parameters.
-func parameters(url string, query []string, v3 bool) []doc {
-	out := []doc{}
-	add := func(name, in, kind, text string) {
-		p := doc{"name": name, "in": in, "description": text}
-		if in == "path" {
-			p["required"] = true
-		}
-		if v3 {
-			p["schema"] = doc{"type": kind, "uniqueItems": true}
-		} else {
-			p["type"], p["uniqueItems"] = kind, true
-		}
-		out = append(out, p)
-	}
-	if strings.Contains(url, "{name}") {
-		add("name", "path", "string", "name of the object")
-	}
-	if strings.Contains(url, "{namespace}") {
-		add("namespace", "path", "string", "object name and auth scope, such as for teams and projects")
-	}
-	seen := map[string]bool{}
-	for _, q := range query {
-		if h := help[q]; !seen[q] && h.kind != "" {
-			seen[q] = true
-			add(q, "query", h.kind, h.text)
-		}
+	if op.gvk != nil {
+		out["x-kubernetes-group-version-kind"] = doc{"group": op.gvk.Group, "version": op.gvk.Version, "kind": op.gvk.Kind}
 	}
 	return out
 }
 
-// kindsOf marks each model that is a kind by itself.
-func (m *models) kindsOf(infos []*api.Info) {
-	mark := func(n string, group, version, kind string) {
-		s, ok := m.schemas[n].(doc)
+// kindsOf marks each model that is a kind by itself, by each group version that has it.
+func (m *models) kindsOf() {
+	for n, t := range m.types {
+		v, ok := reflect.New(t).Interface().(runtime.Object)
 		if !ok {
-			return
-		}
-		list, _ := s["x-kubernetes-group-version-kind"].([]doc)
-		s["x-kubernetes-group-version-kind"] = append(list, doc{"group": group, "version": version, "kind": kind})
-	}
-	for _, i := range infos {
-		if i.Custom != nil { // which says so itself
 			continue
 		}
-		mark(name(typeOf(i.New())), i.Group, i.Version, i.Kind)
-		if slices.Contains(i.Verbs, "list") {
-			mark(name(typeOf(i.NewList())), i.Group, i.Version, i.ListKind)
+		kinds, _, err := api.Scheme().ObjectKinds(v)
+		if err != nil {
+			continue
 		}
-	}
-}
-
-// v2 describes everything in one document. Source: OpenAPI Specification 2.0.
-func (h *Handler) v2() any {
-	m := newModels(false)
-	all := doc{}
-	for _, i := range h.all() {
-		for _, p := range paths(i) {
-			item := doc{"parameters": parameters(p.url, []string{"pretty"}, false)}
-			for _, op := range p.ops {
-				out := m.operation(p, op)
-				params := parameters("", op.query, false)
-				switch {
-				case op.patches:
-					params = append(params, doc{"name": "body", "in": "body", "required": true, "schema": m.patchRef()})
-					out["consumes"] = patchTypes(p.info)
-				case !op.body.none():
-					params = append(params, doc{"name": "body", "in": "body", "required": op.method != "delete", "schema": m.refKind(op.body)})
-				}
-				ok := doc{"description": "OK"}
-				if !op.answer.none() {
-					ok["schema"] = m.refKind(op.answer)
-				}
-				out["parameters"], out["responses"] = params, op.responses(ok)
-				out["schemes"], out["produces"] = []string{"https"}, []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
-				item[op.method] = out
+		var list []doc
+		for _, k := range kinds {
+			if m.v3 && len(kinds) > 3 && k.Group != "" && k.GroupVersion() != m.of { // it is every group's
+				continue
 			}
-			all[p.url] = item
+			list = append(list, doc{"group": k.Group, "version": k.Version, "kind": k.Kind})
 		}
+		slices.SortFunc(list, func(a, b doc) int {
+			return cmp.Compare(fmt.Sprint(a["group"], " ", a["version"], " ", a["kind"]), fmt.Sprint(b["group"], " ", b["version"], " ", b["kind"]))
+		})
+		m.schemas[n].(doc)["x-kubernetes-group-version-kind"] = list
 	}
-	m.kindsOf(h.all())
-	return doc{"swagger": "2.0", "info": h.info(), "paths": all, "definitions": m.schemas,
-		"securityDefinitions": doc{"BearerToken": doc{"type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header"}},
-		"security":            []doc{{"BearerToken": []string{}}}}
 }

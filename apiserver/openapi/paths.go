@@ -1,51 +1,45 @@
 package openapi
 
 import (
+	"maps"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/api"
 )
 
-// operation is one verb on one path.
-type operation struct {
-	method, action, id, text string
-	body                     kind // the zero one: none
-	answer                   kind // the zero one: text
-	query                    []string
-	patches                  bool
+// path is one URL with its operations. A parameter of all of them is said once, of the path.
+type path struct {
+	url    string
+	in     []parameter // of the URL itself
+	ops    []operation
+	pretty bool // answers can be asked for pretty printed
 }
 
-// help is what the query parameters mean.
-var help = map[string]struct{ kind, text string }{
-	"pretty":               {"string", "If 'true', then the output is pretty printed."},
-	"dryRun":               {"string", "When present, indicates that modifications should not be persisted. An invalid or unrecognized dryRun directive will result in an error response and no further processing of the request. Valid values are: - All: all dry run stages will be processed"},
-	"fieldManager":         {"string", "fieldManager is a name associated with the actor or entity that is making these changes."},
-	"fieldValidation":      {"string", "fieldValidation instructs the server on how to handle objects in the request (POST/PUT/PATCH) containing unknown or duplicate fields. Valid values are: Ignore, Warn, Strict."},
-	"labelSelector":        {"string", "A selector to restrict the list of returned objects by their labels. Defaults to everything."},
-	"fieldSelector":        {"string", "A selector to restrict the list of returned objects by their fields. Defaults to everything."},
-	"limit":                {"integer", "limit is a maximum number of responses to return for a list call."},
-	"continue":             {"string", "The continue option should be set when retrieving more results from the server."},
-	"resourceVersion":      {"string", "resourceVersion sets a constraint on what resource versions a request may be served from."},
-	"resourceVersionMatch": {"string", "resourceVersionMatch determines how resourceVersion is applied to list calls."},
-	"timeoutSeconds":       {"integer", "Timeout for the list/watch call. This limits the duration of the call, regardless of any activity or inactivity."},
-	"watch":                {"boolean", "Watch for changes to the described resources and return them as a stream of add, update, and remove notifications."},
-	"allowWatchBookmarks":  {"boolean", "allowWatchBookmarks requests watch events with type \"BOOKMARK\"."},
-	"sendInitialEvents":    {"boolean", "sendInitialEvents begins a watch with what exists, ended by a bookmark."},
-	"gracePeriodSeconds":   {"integer", "The duration in seconds before the object should be deleted."},
-	"propagationPolicy":    {"string", "Whether and how garbage collection will be performed: Orphan, Background or Foreground."},
-	"force":                {"boolean", "Force is going to \"force\" Apply requests. It must be unset for other patches."},
-	"orphanDependents":     {"boolean", "Deprecated: please use the PropagationPolicy."},
+// operation is one verb on one path.
+type operation struct {
+	method, action, id, text, tag string
+	gvk                           *schema.GroupVersionKind // nil: it is about no kind
+	body                          kind                     // the zero one: none
+	may                           bool                     // the body may be left out
+	patches                       []string                 // the media types of patches
+	answer                        kind                     // the zero one: text
+	codes                         []string                 // further ones than 200
+	query                         []parameter
+	media                         []string
 }
 
 var (
-	listQuery   = []string{"allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch"}
-	writeQuery  = []string{"dryRun", "fieldManager", "fieldValidation"}
-	deleteQuery = []string{"dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"}
+	objects  = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
+	streams  = append(slices.Clone(objects), "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
+	anyMedia = []string{"*/*"}
 )
 
 // root is where a group version lives.
@@ -56,17 +50,25 @@ func root(group, version string) string {
 	return "/apis/" + group + "/" + version
 }
 
-// camel is a group version as operation ids spell it: "RbacAuthorizationV1".
-func camel(group, version string) string {
+// wordsOf is a group's name as operation ids spell it: "RbacAuthorization".
+func wordsOf(group string) string {
 	if group == "" {
 		group = "core"
 	}
-	group = strings.TrimSuffix(group, ".k8s.io")
 	var b strings.Builder
-	for part := range strings.SplitSeq(group, ".") {
+	for part := range strings.SplitSeq(strings.TrimSuffix(group, ".k8s.io"), ".") {
 		b.WriteString(title(part))
 	}
-	return b.String() + title(version)
+	return b.String()
+}
+
+// camel is a group version as operation ids spell it: "RbacAuthorizationV1".
+func camel(group, version string) string { return wordsOf(group) + title(version) }
+
+// tag is what operations of a group version are kept together by: "rbacAuthorization_v1".
+func tag(group, version string) string {
+	w := wordsOf(group)
+	return strings.Trim(strings.ToLower(w[:1])+w[1:]+"_"+version, "_")
 }
 
 func title(s string) string {
@@ -76,99 +78,250 @@ func title(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
+// a puts the article before a kind.
+func a(kind string) string {
+	if kind == "Endpoints" {
+		return kind
+	}
+	if strings.ContainsAny(kind[:1], "AEIOU") {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
 func typeOf(v any) reflect.Type { return reflect.TypeOf(v).Elem() }
 
-// path is one URL with its operations.
-type path struct {
-	url  string
-	info *api.Info // whose kind it is about
-	kind *api.Subresource
-	ops  []operation
-}
+// returned are the kinds that a deletion answers with, where others' answer is a Status.
+var returned = []string{"CSINode", "PersistentVolume", "CSIDriver", "VolumeAttributesClass", "PersistentVolumeClaim", "ResourceClaimTemplate", "VolumeAttachment", "DeviceClass",
+	"DeviceTaintRule", "ResourcePoolStatusRequest", "ServiceAccount", "Service", "StorageClass", "ResourceClaim", "ResourceQuota", "Pod", "ResourceSlice", "PodTemplate"}
 
 // paths lists what a resource answers to.
 func paths(i *api.Info) []path {
 	has := func(v string) bool { return slices.Contains(i.Verbs, v) }
-	base := root(i.Group, i.Version)
-	scope := ""
+	base, scope := root(i.Group, i.Version), ""
 	if i.Namespaced {
 		base += "/namespaces/{namespace}"
 		scope = "Namespaced"
 	}
 	gv, kindName := camel(i.Group, i.Version), i.Kind
-	object, none := kindOf(i, false), kind{}
-	status := kind{typ: typeOf(&metav1.Status{})}
-	options := kind{typ: typeOf(&metav1.DeleteOptions{})}
-	var all, one []operation
+	gvk := i.GVK()
+	op := func(method, action, id, text string, o operation) operation {
+		o.method, o.action, o.id, o.text, o.tag, o.gvk = method, action, id, text, tag(i.Group, i.Version), &gvk
+		if o.media == nil {
+			o.media = objects
+		}
+		if i.Custom != nil {
+			o.media = slices.DeleteFunc(slices.Clone(o.media), func(m string) bool { return strings.Contains(m, "protobuf") || strings.Contains(m, "stream") })
+		}
+		return o
+	}
+	object, status, options := kindOf(i, false), kind{typ: typeOf(&metav1.Status{})}, kind{typ: typeOf(&metav1.DeleteOptions{})}
+	inURL := func(url, called string) (in []parameter) {
+		if strings.Contains(url, "{name}") {
+			in = append(in, parameter{"name", "path", "string", "name of the " + called})
+		}
+		if strings.Contains(url, "{namespace}") {
+			in = append(in, parameter{"namespace", "path", "string", "object name and auth scope, such as for teams and projects"})
+		}
+		return in
+	}
+	all, one := path{url: base + "/" + i.Resource, pretty: true}, path{url: base + "/" + i.Resource + "/{name}", pretty: true}
+	listing := operation{query: queries().list, media: streams}
+	lists := "list objects of kind " + kindName
+	if has("watch") {
+		lists = "list or watch objects of kind " + kindName
+	}
 	if has("list") {
-		all = append(all, operation{"get", "list", "list" + gv + scope + kindName, "list or watch objects of kind " + kindName, none, kindOf(i, true), listQuery, false})
+		listing.answer = kindOf(i, true)
+		all.ops = append(all.ops, op("get", "list", "list"+gv+scope+kindName, lists, listing))
 	}
 	if has("create") {
-		all = append(all, operation{"post", "post", "create" + gv + scope + kindName, "create a " + kindName, object, object, writeQuery, false})
+		all.ops = append(all.ops, op("post", "post", "create"+gv+scope+kindName, "create "+a(kindName), operation{body: object, answer: object, query: queries().create, codes: []string{"201", "202"}}))
 	}
 	if has("deletecollection") {
-		all = append(all, operation{"delete", "deletecollection", "delete" + gv + "Collection" + scope + kindName, "delete collection of " + kindName, options, status,
-			slices.Concat(deleteQuery, listQuery), false})
+		all.ops = append(all.ops, op("delete", "deletecollection", "delete"+gv+"Collection"+scope+kindName, "delete collection of "+kindName,
+			operation{body: options, may: true, answer: status, query: queries().deleteAll}))
 	}
 	if has("get") {
-		one = append(one, operation{"get", "get", "read" + gv + scope + kindName, "read the specified " + kindName, none, object, nil, false})
+		one.ops = append(one.ops, op("get", "get", "read"+gv+scope+kindName, "read the specified "+kindName, operation{answer: object}))
 	}
 	if has("update") {
-		one = append(one, operation{"put", "put", "replace" + gv + scope + kindName, "replace the specified " + kindName, object, object, writeQuery, false})
+		one.ops = append(one.ops, op("put", "put", "replace"+gv+scope+kindName, "replace the specified "+kindName, operation{body: object, answer: object, query: queries().update, codes: []string{"201"}}))
 	}
 	if has("patch") {
-		one = append(one, operation{"patch", "patch", "patch" + gv + scope + kindName, "partially update the specified " + kindName, none, object, append(slices.Clone(writeQuery), "force"), true})
+		one.ops = append(one.ops, op("patch", "patch", "patch"+gv+scope+kindName, "partially update the specified "+kindName,
+			operation{answer: object, query: queries().patch, patches: patchTypes(i), codes: []string{"201"}}))
 	}
 	if has("delete") {
-		one = append(one, operation{"delete", "delete", "delete" + gv + scope + kindName, "delete a " + kindName, options, status, deleteQuery, false})
-	}
-	out := []path{{url: base + "/" + i.Resource, info: i, ops: all}}
-	if len(one) > 0 {
-		out = append(out, path{url: base + "/" + i.Resource + "/{name}", info: i, ops: one})
-	}
-	if i.Namespaced && has("list") {
-		out = append(out, path{url: root(i.Group, i.Version) + "/" + i.Resource, info: i, ops: []operation{
-			{"get", "list", "list" + gv + kindName + "ForAllNamespaces", "list or watch objects of kind " + kindName, none, kindOf(i, true), listQuery, false}}})
-	}
-	part := func(sub api.Subresource, t kind) {
-		var ops []operation
-		suffix := title(sub.Name)
-		for _, v := range sub.Verbs {
-			switch v {
-			case "get":
-				ops = append(ops, operation{"get", "get", "read" + gv + scope + kindName + suffix, "read " + sub.Name + " of the specified " + kindName, none, t, nil, false})
-			case "update":
-				ops = append(ops, operation{"put", "put", "replace" + gv + scope + kindName + suffix, "replace " + sub.Name + " of the specified " + kindName, t, t, writeQuery, false})
-			case "patch":
-				ops = append(ops, operation{"patch", "patch", "patch" + gv + scope + kindName + suffix, "partially update " + sub.Name + " of the specified " + kindName, none, t, append(slices.Clone(writeQuery), "force"), true})
-			case "create":
-				ops = append(ops, operation{"post", "post", "create" + gv + scope + kindName + suffix, "create " + sub.Name + " of a " + kindName, t, t, writeQuery, false})
-			}
+		gone := status
+		if i.Custom == nil && slices.Contains(returned, kindName) && !(kindName == "DeviceTaintRule" && i.Version == "v1") { // as it happens
+			gone = object
 		}
-		s := sub
-		out = append(out, path{url: base + "/" + i.Resource + "/{name}/" + sub.Name, info: i, kind: &s, ops: ops})
+		one.ops = append(one.ops, op("delete", "delete", "delete"+gv+scope+kindName, "delete "+a(kindName),
+			operation{body: options, may: true, answer: gone, query: queries().delete, codes: []string{"202"}}))
 	}
+	out := []path{all, one}
+	if i.Namespaced && has("list") {
+		out = append(out, path{url: root(i.Group, i.Version) + "/" + i.Resource, pretty: true, ops: []operation{op("get", "list", "list"+gv+kindName+"ForAllNamespaces", lists, listing)}})
+	}
+	if has("watch") && i.Custom == nil {
+		watch := operation{answer: kind{typ: typeOf(&metav1.WatchEvent{})}, query: queries().list, media: streams}
+		const every = "watch individual changes to a list of %. deprecated: use the 'watch' parameter with a list operation instead."
+		add := func(url, action, id, text string) {
+			at := strings.Replace(url, root(i.Group, i.Version), root(i.Group, i.Version)+"/watch", 1)
+			out = append(out, path{url: at, pretty: true, ops: []operation{op("get", action, "watch"+gv+id, strings.Replace(text, "%", kindName, 1), watch)}})
+		}
+		add(base+"/"+i.Resource, "watchlist", scope+kindName+"List", every)
+		add(base+"/"+i.Resource+"/{name}", "watch", scope+kindName, "watch changes to an object of kind %. deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter.")
+		if i.Namespaced {
+			add(root(i.Group, i.Version)+"/"+i.Resource, "watchlist", kindName+"ListForAllNamespaces", every)
+		}
+	}
+	for _, s := range parts(i) {
+		out = append(out, s.paths(i, base, scope, op)...)
+	}
+	out = slices.DeleteFunc(out, func(p path) bool { return len(p.ops) == 0 })
+	for n := range out {
+		out[n].in = append(inURL(out[n].url, out[n].ops[0].gvk.Kind), out[n].in...)
+	}
+	return out
+}
+
+// part is a subresource, with the kind that it takes and gives.
+type part struct {
+	api.Subresource
+	takes kind
+}
+
+// parts are a resource's subresources.
+func parts(i *api.Info) (out []part) {
 	verbs := []string{"get", "patch", "update"}
 	if i.HasStatus {
-		part(api.Subresource{Name: "status", Kind: kindName, Verbs: verbs}, object)
+		out = append(out, part{api.Subresource{Name: "status", Kind: i.Kind, Verbs: verbs}, kindOf(i, false)})
 	}
 	if i.HasScale {
-		part(api.Subresource{Name: "scale", Kind: "Scale", Group: "autoscaling", Version: "v1", Verbs: verbs}, kind{typ: typeOf(&autoscalingv1.Scale{})})
+		out = append(out, part{api.Subresource{Name: "scale", Kind: "Scale", Group: "autoscaling", Version: "v1", Verbs: verbs}, kind{typ: typeOf(&autoscalingv1.Scale{})}})
 	}
-	for _, sub := range i.Subresources {
-		if sub.Name == "status" || sub.Name == "scale" {
+	for _, s := range i.Subresources {
+		if s.Name == "status" || s.Name == "scale" {
 			continue
 		}
-		var t kind
+		p := part{Subresource: s}
 		gvk := i.GVK()
-		if sub.Version != "" {
-			gvk.Group, gvk.Version = sub.Group, sub.Version
+		if s.Version != "" {
+			gvk.Group, gvk.Version = s.Group, s.Version
 		}
-		gvk.Kind = sub.Kind
-		if o, err := api.Scheme().New(gvk); err == nil && !strings.HasSuffix(sub.Kind, "Options") {
-			t = kind{typ: typeOf(o)}
+		gvk.Kind = s.Kind
+		if o, err := api.Scheme().New(gvk); err == nil {
+			p.takes = kind{typ: typeOf(o)}
 		}
-		part(sub, t)
+		out = append(out, p)
 	}
+	return out
+}
+
+// paths are those of a subresource.
+func (s part) paths(i *api.Info, base, scope string, op func(method, action, id, text string, o operation) operation) []path {
+	gv, kindName, suffix := camel(i.Group, i.Version), i.Kind, title(s.Name)
+	p := path{url: base + "/" + i.Resource + "/{name}/" + s.Name, pretty: true}
+	if strings.HasSuffix(s.Kind, "Options") {
+		return s.connections(i, p, scope, op)
+	}
+	if s.Name == "log" {
+		log := operation{query: options(reflect.TypeFor[corev1.PodLogOptions]()), media: append([]string{"text/plain"}, objects...)}
+		p.ops = []operation{op("get", "get", "read"+gv+scope+kindName+suffix, "read log of the specified "+kindName, log)}
+		return []path{p}
+	}
+	for _, v := range s.Verbs {
+		o := operation{answer: s.takes}
+		switch v {
+		case "get":
+			o = op("get", "get", "read"+gv+scope+kindName+suffix, "read "+s.Name+" of the specified "+kindName, o)
+		case "update":
+			o.body, o.query, o.codes = s.takes, queries().update, []string{"201"}
+			o = op("put", "put", "replace"+gv+scope+kindName+suffix, "replace "+s.Name+" of the specified "+kindName, o)
+		case "patch":
+			o.query, o.patches, o.codes = queries().patch, patchTypes(i), []string{"201"}
+			o = op("patch", "patch", "patch"+gv+scope+kindName+suffix, "partially update "+s.Name+" of the specified "+kindName, o)
+		case "create":
+			o.body, o.query, o.codes = s.takes, queries().create, []string{"201", "202"}
+			o = op("post", "post", "create"+gv+scope+kindName+suffix, "create "+s.Name+" of "+a(kindName), o)
+		default:
+			continue
+		}
+		o.gvk = &schema.GroupVersionKind{Group: i.Group, Version: i.Version, Kind: s.Kind}
+		if s.Version != "" {
+			o.gvk.Group, o.gvk.Version = s.Group, s.Version
+		}
+		p.ops = append(p.ops, o)
+	}
+	return []path{p}
+}
+
+// connections are the paths on which a stream is opened (exec), or any request passed on (proxy).
+func (s part) connections(i *api.Info, p path, scope string, op func(method, action, id, text string, o operation) operation) []path {
+	gv, suffix := camel(i.Group, i.Version), title(s.Name)
+	if s.Name == "portforward" {
+		suffix = "Portforward"
+	}
+	methods := []string{http.MethodGet, http.MethodPost}
+	if s.Name == "proxy" {
+		methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions}
+	}
+	p.pretty = false
+	with := p
+	with.url += "/{path}"
+	with.in = []parameter{{"path", "path", "string", "path to the resource"}}
+	for _, method := range methods {
+		o := op(strings.ToLower(method), "connect", "connect"+gv+title(strings.ToLower(method))+scope+i.Kind+suffix, "connect "+method+" requests to "+s.Name+" of "+i.Kind,
+			operation{query: options(s.takes.typ), media: anyMedia})
+		o.gvk = &schema.GroupVersionKind{Group: i.Group, Version: i.Version, Kind: s.Kind}
+		p.ops = append(p.ops, o)
+		o.id += "WithPath"
+		with.ops = append(with.ops, o)
+	}
+	if s.Name != "proxy" {
+		return []path{p}
+	}
+	return []path{p, with}
+}
+
+// discovery is the path on which a group version lists its resources.
+func discovery(group, version string) path {
+	return path{url: root(group, version) + "/", ops: []operation{{method: "get", id: "get" + camel(group, version) + "APIResources", text: "get available resources", tag: tag(group, version),
+		answer: kind{typ: reflect.TypeFor[metav1.APIResourceList]()}, media: objects}}}
+}
+
+// patchTypes are the kinds of patches that a resource takes.
+func patchTypes(i *api.Info) []string {
+	if i.Custom != nil {
+		return []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
+	}
+	return []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+}
+
+// shared takes the parameters out of a path's operations that all of them have, and gives them with the path's own.
+func (p *path) shared() []parameter {
+	count := map[parameter]int{}
+	for _, o := range p.ops {
+		for _, q := range o.query {
+			count[q]++
+		}
+	}
+	out := slices.Clone(p.in)
+	if p.pretty {
+		out = append(out, parameter{"pretty", "query", "string", "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent indicates a browser or command-line HTTP tool (curl and wget)."})
+	}
+	all := func(q parameter) bool { return count[q] == len(p.ops) }
+	for q := range maps.Keys(count) {
+		if all(q) {
+			out = append(out, q)
+		}
+	}
+	p.ops = slices.Clone(p.ops)
+	for n, o := range p.ops {
+		p.ops[n].query = slices.DeleteFunc(slices.Clone(o.query), all)
+	}
+	slices.SortFunc(out, parameter.compare)
 	return out
 }

@@ -5,8 +5,13 @@
 package openapi
 
 import (
+	"cmp"
 	"reflect"
+	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	runtimeschema "k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/gen/markers"
 )
@@ -19,6 +24,8 @@ type models struct {
 	prefix  string // of references: "#/definitions/" in v2, "#/components/schemas/" in v3
 	v3      bool
 	schemas doc
+	types   map[string]reflect.Type    // of those that have one
+	of      runtimeschema.GroupVersion // whose document it is
 }
 
 type named interface{ OpenAPIModelName() string }
@@ -31,7 +38,7 @@ func newModels(v3 bool) *models {
 	if v3 {
 		prefix = "#/components/schemas/"
 	}
-	return &models{prefix: prefix, v3: v3, schemas: doc{}}
+	return &models{prefix: prefix, v3: v3, schemas: doc{}, types: map[string]reflect.Type{}}
 }
 
 // name is a type's published name: "io.k8s.api.core.v1.Pod"; v2 and v3 agree on it.
@@ -52,6 +59,7 @@ func (m *models) ref(t reflect.Type) doc {
 	n := name(t)
 	if _, ok := m.schemas[n]; !ok {
 		m.schemas[n] = doc{} // a type may refer to itself
+		m.types[n] = t
 		m.schemas[n] = m.model(t)
 	}
 	return doc{"$ref": m.prefix + n}
@@ -65,17 +73,24 @@ func (m *models) model(t reflect.Type) doc {
 	if d, ok := zero.(documented); ok {
 		docs = d.SwaggerDoc()
 	}
-	if text := docs[""]; text != "" {
+	if text := cmp.Or(docs[""], markers.OfType(t.PkgPath(), t.Name()).Doc); text != "" {
 		s["description"] = text
 	}
 	if ty, ok := zero.(typed); ok {
 		f, _ := zero.(formatted)
-		if f != nil && f.OpenAPISchemaFormat() == "int-or-string" {
-			if m.v3 {
-				s["oneOf"] = []doc{{"type": "integer"}, {"type": "string"}}
-			} else {
-				s["type"] = "string"
+		if several, ok := zero.(interface{ OpenAPIV3OneOfTypes() []string }); ok && m.v3 {
+			var any []doc
+			for _, one := range several.OpenAPIV3OneOfTypes() {
+				any = append(any, doc{"type": one})
 			}
+			s["oneOf"] = any
+			if f != nil && f.OpenAPISchemaFormat() != "" {
+				s["format"] = f.OpenAPISchemaFormat()
+			}
+			return s
+		}
+		if f != nil && f.OpenAPISchemaFormat() == "int-or-string" {
+			s["type"] = "string"
 			s["format"] = "int-or-string"
 			return s
 		}
@@ -93,8 +108,8 @@ func (m *models) model(t reflect.Type) doc {
 	}
 	properties, needed := doc{}, []string{}
 	m.fields(t, docs, properties, &needed)
-	if said, ok := required[name(t)]; ok {
-		needed = said
+	if w := markers.OfType(t.PkgPath(), t.Name()); w.Union && len(properties) > 0 {
+		s["x-kubernetes-unions"] = []doc{union(t, w.Decides)}
 	}
 	if len(properties) > 0 {
 		s["properties"] = properties
@@ -132,18 +147,28 @@ func (m *models) fields(t reflect.Type, docs map[string]string, properties doc, 
 			tag = f.Name
 		}
 		s := m.value(f.Type)
-		if ref, ok := s["$ref"]; ok && m.v3 {
-			s = doc{"allOf": []doc{{"$ref": ref}}}
-			if f.Type.Kind() == reflect.Struct {
-				s["default"] = doc{}
-			}
+		omits := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
+		if v := m.zero(t, f, !omits && f.Type.Kind() != reflect.Pointer); v != nil {
+			s["default"] = v
 		}
-		if text := docs[tag]; text != "" {
-			s["description"] = text
+		said := markers.OfField(t.PkgPath(), t.Name(), f.Name)
+		text := cmp.Or(said.Doc, docs[tag])
+		if values := possible(f.Type); values != "" {
+			if said.Gap {
+				text += "\n"
+			}
+			text += values
+		}
+		if text != "" {
+			s["description"] = strings.TrimPrefix(text, "\n\n")
+		}
+		if ref, ok := s["$ref"]; ok && m.v3 && len(s) > 1 { // beside a reference nothing else counts
+			delete(s, "$ref")
+			s["allOf"] = []doc{{"$ref": ref}}
 		}
 		merging(t, f, s)
 		properties[tag] = s
-		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") && f.Type.Kind() != reflect.Pointer {
+		if said.Needed == "required" || said.Needed == "" && !omits {
 			*required = append(*required, tag)
 		}
 	}
@@ -168,12 +193,16 @@ func merging(t reflect.Type, f reflect.StructField, s doc) {
 			s["x-kubernetes-list-type"], s["x-kubernetes-list-map-keys"] = "map", m.Keys
 		case key != "" && !m.Atomic:
 			s["x-kubernetes-list-type"], s["x-kubernetes-list-map-keys"] = "map", []string{key}
+		case f.Type.Name() != "": // a type of its own says what it is
+		case f.Name == "Items" && strings.HasSuffix(t.Name(), "List"): // of objects: nobody writes that
 		default:
 			s["x-kubernetes-list-type"] = "atomic"
 		}
 		return
 	}
 	switch {
+	case markers.OfField(t.PkgPath(), t.Name(), f.Name).Atomic:
+		s["x-kubernetes-list-type"] = "atomic"
 	case m.Atomic:
 		s["x-kubernetes-map-type"] = "atomic"
 	case m.Granular:
@@ -189,12 +218,12 @@ func (m *models) value(t reflect.Type) doc {
 	case reflect.Struct:
 		return m.ref(t)
 	case reflect.Map:
-		return doc{"type": "object", "additionalProperties": m.inner(t.Elem())}
+		return doc{"type": "object", "additionalProperties": m.value(t.Elem())}
 	case reflect.Slice, reflect.Array:
 		if t.Elem().Kind() == reflect.Uint8 {
 			return doc{"type": "string", "format": "byte"}
 		}
-		return doc{"type": "array", "items": m.inner(t.Elem())}
+		return doc{"type": "array", "items": m.value(t.Elem())}
 	case reflect.Bool:
 		return doc{"type": "boolean"}
 	case reflect.Int64, reflect.Uint64, reflect.Int, reflect.Uint:
@@ -204,19 +233,78 @@ func (m *models) value(t reflect.Type) doc {
 	case reflect.Float32, reflect.Float64:
 		return doc{"type": "number", "format": "double"}
 	case reflect.String:
+		if values := markers.OfType(t.PkgPath(), t.Name()).Enum; len(values) > 0 {
+			var list []string
+			for _, v := range values {
+				list = append(list, v.Text)
+			}
+			return doc{"type": "string", "enum": list}
+		}
 		return doc{"type": "string"}
 	}
 	return doc{"type": "object"} // interface: anything
 }
 
-// inner is the schema of an element of a list or map.
-func (m *models) inner(t reflect.Type) doc {
-	s := m.value(t)
-	if ref, ok := s["$ref"]; ok && m.v3 {
-		s = doc{"allOf": []doc{{"$ref": ref}}}
-		if t.Kind() == reflect.Struct {
-			s["default"] = doc{}
+// possible tells the values of an enumeration, for a field's description.
+func possible(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	values := markers.OfType(t.PkgPath(), t.Name()).Enum
+	if t.Kind() != reflect.String || len(values) == 0 {
+		return ""
+	}
+	text := "\n\nPossible enum values:"
+	for _, v := range values {
+		text += strings.TrimRight("\n - `"+strconv.Quote(v.Text)+"` "+v.Doc, " ")
+	}
+	return text
+}
+
+// union tells which of a struct's fields is set, by the one that decides if there is one.
+func union(t reflect.Type, decides string) doc {
+	out, by := doc{}, doc{}
+	for n := range t.NumField() {
+		f := t.Field(n)
+		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Name == decides {
+			out["discriminator"] = tag
+		} else {
+			by[tag] = f.Name
 		}
 	}
-	return s
+	out["fields-to-discriminateBy"] = by
+	return out
+}
+
+// zero is the default of a field that v3 names: what its comment says, or the zero value of one that is always there.
+func (m *models) zero(t reflect.Type, f reflect.StructField, always bool) any {
+	if !m.v3 {
+		return nil
+	}
+	if said := markers.Field(t.PkgPath(), t.Name(), f.Name).Default; said != nil {
+		return *said
+	}
+	if said := markers.OfField(t.PkgPath(), t.Name(), f.Name).Default; said != nil {
+		return said
+	}
+	of := f.Type
+	if of.Kind() == reflect.Struct {
+		if _, special := reflect.Zero(of).Interface().(typed); special || of == reflect.TypeFor[runtime.RawExtension]() {
+			return nil
+		}
+		return doc{}
+	}
+	if !always {
+		return nil
+	}
+	switch of.Kind() {
+	case reflect.String:
+		return ""
+	case reflect.Bool:
+		return false
+	case reflect.Int64, reflect.Int32, reflect.Int, reflect.Int16, reflect.Int8, reflect.Uint32, reflect.Uint16, reflect.Uint8, reflect.Float64, reflect.Float32:
+		return 0
+	}
+	return nil
 }

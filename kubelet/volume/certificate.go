@@ -93,13 +93,7 @@ func (v *Volumes) certificate(ctx context.Context, files map[string]file, pod *c
 		if path == "" {
 			return
 		}
-		f := file{data: data, mode: def}
-		if fsGroup(pod) != nil {
-			f.mode = 0o600
-		} else if u := oneUser(pod); u != nil {
-			f.mode, f.uid = 0o600, u
-		}
-		files[path] = f
+		files[path] = credential(pod, data, def)
 	}
 	put(p.CredentialBundlePath, slices.Concat(c.key, c.chain))
 	put(p.KeyPath, c.key)

@@ -199,14 +199,18 @@ func (v *Volumes) token(ctx context.Context, files map[string]file, pod *corev1.
 		v.tokens.held[key] = t
 		v.tokens.mu.Unlock()
 	}
-	f := file{data: []byte(t.text), mode: def}
-	if fsGroup(pod) != nil {
-		f.mode = 0o600
-	} else if u := oneUser(pod); u != nil {
-		f.mode, f.uid = 0o600, u
-	}
-	files[p.Path] = f
+	files[p.Path] = credential(pod, []byte(t.text), def)
 	return t.renew, nil
+}
+
+// credential is a file that the pod's one user alone may read, or its group (see own); where there is neither, it is like others.
+// Source: Kubernetes documentation, Projected Volumes, SecurityContext interactions.
+func credential(pod *corev1.Pod, data []byte, def uint32) file {
+	f := file{data: data, mode: def, uid: oneUser(pod)}
+	if f.uid != nil || fsGroup(pod) != nil {
+		f.mode = 0o600
+	}
+	return f
 }
 
 // forget drops the tokens of a pod.

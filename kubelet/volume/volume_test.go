@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -279,6 +280,33 @@ func TestTokensAreRenewedBeforeTheyEnd(t *testing.T) {
 	v.forget("u")
 	if _, _, err := v.content(t.Context(), pod, vol); err != nil || src.tokens != 3 {
 		t.Errorf("a pod's end forgets its tokens: %d, %v", src.tokens, err)
+	}
+}
+
+func TestWhoMayReadCredentials(t *testing.T) {
+	needRoot(t)
+	for name, tt := range map[string]struct {
+		user, group *int64
+		want        string
+	}{
+		"nobody in particular":      {nil, nil, "-rw-r--r-- 0 0"},
+		"a user":                    {ptr.To(int64(1000)), nil, "-rw------- 1000 0"},
+		"a group":                   {nil, ptr.To(int64(10000)), "-rw-r----- 0 10000"},
+		"a user and a group of his": {ptr.To(int64(1000)), ptr.To(int64(10000)), "-rw-r----- 1000 10000"},
+	} {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{SecurityContext: &corev1.PodSecurityContext{RunAsUser: tt.user, FSGroup: tt.group}, Containers: []corev1.Container{{}}}}
+		dir := t.TempDir()
+		if err := fill(dir, map[string]file{"token": credential(pod, []byte("x"), 0o644)}, fsGroup(pod)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(dir, "token"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := info.Sys().(*syscall.Stat_t)
+		if got := fmt.Sprint(info.Mode(), at.Uid, at.Gid); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
 	}
 }
 

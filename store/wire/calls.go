@@ -41,6 +41,7 @@ type call struct {
 	id      uint32 // stream
 	got     []byte
 	err     error
+	begun   bool // something of the answer came
 	over    bool
 	left    bool      // nobody waits for it
 	turn    chan bool // true: lead; false: it is over
@@ -166,6 +167,9 @@ func (w *Calls) lead(own *call) {
 		if w.stalled {
 			patience = c.conf.Ping / 4
 		}
+		if c.in.Buffered() == 0 {
+			c.worth(!slices.ContainsFunc(w.open, func(one *call) bool { return one.begun }))
+		}
 		w.mu.Unlock()
 		f, err := c.read(patience)
 		w.mu.Lock()
@@ -263,6 +267,7 @@ func (c *call) finish(err error) {
 
 // take takes a frame of the call's. most is how much an answer may be. Calls' lock is held.
 func (c *call) take(f http2.Frame, most uint32) {
+	c.begun = true
 	switch f := f.(type) {
 	case *http2.DataFrame:
 		c.got = append(c.got, f.Data()...)

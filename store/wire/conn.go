@@ -42,6 +42,11 @@ const (
 	frameMost = 16 << 10 // bytes of a frame: what each side takes
 	idMost    = 1 << 30  // a connection is given up when its streams come so far
 	window    = 65535    // at first, of all
+
+	measureSize = 2*frameHead + 8 + 4 // bytes of a ping and a new window, by which gRPC's servers measure
+	recordSize  = 22                  // what TLS 1.3 adds
+
+	pongPatience = time.Second
 )
 
 var (
@@ -63,6 +68,7 @@ type conn struct {
 	unread uint32        // bytes read, of which the server has not been told
 	quiet  time.Duration // since when nothing came
 	asked  bool          // for a sign of life
+	least  int           // bytes that wake who reads
 
 	mu      sync.Mutex
 	out     *bufio.Writer
@@ -71,6 +77,7 @@ type conn struct {
 	stream  int64  // by a new one
 	streams int    // that may be open at once
 	end     uint32 // streams from here on will not be served
+	owed    bool   // an answer to a ping is flushed soon
 }
 
 // dial connects and says hello, for as long as ctx.
@@ -255,18 +262,38 @@ func (c *conn) alive() bool {
 
 // pending tells whether there is something to read: bytes, or the end.
 func (c *conn) pending() bool {
+	some := true
+	c.socket(func(fd int) {
+		_, _, err := syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		some = !errors.Is(err, syscall.EAGAIN)
+	})
+	return some
+}
+
+// worth says what is worth waking up for: what a server measures with is not, while an answer is waited for that has not
+// begun. It is read with that, and an answer that is as short as that a little later.
+func (c *conn) worth(answer bool) {
+	least := 1
+	if answer {
+		if least = measureSize + 1; c.scheme == "https" {
+			least += recordSize
+		}
+	}
+	if c.least != least {
+		c.least = least
+		c.socket(func(fd int) { _ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, least) }) // it wakes oftener else
+	}
+}
+
+// socket calls f, unless the connection is closed, which reading says.
+func (c *conn) socket(f func(fd int)) {
 	under := c.Conn
 	if t, ok := under.(*tls.Conn); ok {
 		under = t.NetConn()
 	}
-	some := true
 	if raw, err := under.(*net.TCPConn).SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { // an error: it is closed, which reading says
-			_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-			some = !errors.Is(err, syscall.EAGAIN)
-		})
+		_ = raw.Control(func(fd uintptr) { f(int(fd)) })
 	}
-	return some
 }
 
 // own takes a frame that is about the connection and answers it. mu is held.
@@ -285,7 +312,7 @@ func (c *conn) own(f http2.Frame) error {
 		return errors.Join(c.frames.WriteSettingsAck(), c.out.Flush())
 	case *http2.PingFrame:
 		if !f.IsAck() {
-			return errors.Join(c.frames.WritePing(true, f.Data), c.out.Flush())
+			return c.pong(f.Data)
 		}
 	case *http2.WindowUpdateFrame:
 		c.window += int64(f.Increment)
@@ -293,6 +320,21 @@ func (c *conn) own(f http2.Frame) error {
 		c.end = min(c.end, f.LastStreamID+1)
 	}
 	return nil
+}
+
+// pong answers a ping with what is sent next: gRPC's servers send one with almost each call, to measure the connection, and
+// nothing waits for its answer. mu is held.
+func (c *conn) pong(data [8]byte) error {
+	if !c.owed {
+		c.owed = true
+		time.AfterFunc(pongPatience, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.owed = false
+			_ = c.out.Flush() // whoever reads says it
+		})
+	}
+	return c.frames.WritePing(true, data)
 }
 
 // room tells the server that what was read has been taken, once it is worth a frame. mu is held; nothing is flushed.
