@@ -3,15 +3,23 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
+// mostComplaints is how many a client is told of at once.
+const mostComplaints = 250
+
 // Plainly gives complaints whose values are structures as Kubernetes writes them: by the names of their Go fields, with
-// those that are empty. What its messages show are types without JSON names; those of k8s.io/apimachinery have them.
+// those that are empty. What its messages show are types without JSON names; those of k8s.io/apimachinery have them. Of very
+// many it gives the first: a message of all of them would take time by the square of their number.
 func Plainly(errs field.ErrorList) field.ErrorList {
+	if more := len(errs) - mostComplaints; more > 0 {
+		errs = append(errs[:mostComplaints:mostComplaints], &field.Error{Type: field.ErrorTypeTooMany, Field: "<nil>", BadValue: len(errs), Detail: fmt.Sprintf("%d more complaints", more)})
+	}
 	for i, e := range errs {
 		v := reflect.ValueOf(e.BadValue)
 		for v.Kind() == reflect.Pointer && !v.IsNil() {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -250,7 +251,7 @@ func headSize(apiVersion, kind string, size int) int {
 
 // DecodeProtobuf reads a request's body: an object of i, or of whatever kind of ours
 // the body says it is, which gvk tells; the caller refuses kinds it does not want.
-// What the envelope leaves out is taken from i.
+// What the envelope leaves out is taken from i. Errors: ErrHeavy, others.
 func DecodeProtobuf(i *Info, body []byte) (obj Object, gvk *schema.GroupVersionKind, err error) {
 	switch {
 	case len(body) == 0:
@@ -289,6 +290,9 @@ func DecodeProtobuf(i *Info, body []byte) (obj Object, gvk *schema.GroupVersionK
 	m, ok := obj.(message)
 	if !ok {
 		return nil, &actual, fmt.Errorf("object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj)
+	}
+	if len(raw) > 8<<10 && heavy(reflect.TypeOf(obj).Elem(), raw) {
+		return nil, &actual, ErrHeavy
 	}
 	if err := m.Unmarshal(raw); err != nil {
 		return nil, &actual, err

@@ -14,13 +14,14 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/yamljson"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
 // apply is a server-side apply: a configuration in YAML or, as clients in Go send it, in JSON, which is YAML too.
 func (s *Server) apply(w http.ResponseWriter, r *http.Request, t *route, q registry.Request, f form, data []byte, level validationLevel) error {
-	config, twice, err := configuration(data)
+	config, twice, err := configuration(t.info, data)
 	if err != nil {
 		return err
 	}
@@ -52,8 +53,8 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, t *route, q regis
 }
 
 // configuration reads what is applied; twice is not nil when keys are given more than once, of which the last counts.
-func configuration(data []byte) (config *unstructured.Unstructured, twice, err error) {
-	if err := crowded(data); err != nil && json.Valid(data) {
+func configuration(i *api.Info, data []byte) (config *unstructured.Unstructured, twice, err error) {
+	if err := crowded(i, data); err != nil && json.Valid(data) {
 		return nil, nil, err
 	}
 	config = &unstructured.Unstructured{}
@@ -65,7 +66,7 @@ func configuration(data []byte) (config *unstructured.Unstructured, twice, err e
 	if errors.Is(err, yamljson.ErrTooMany) {
 		return nil, nil, apierrors.NewRequestEntityTooLargeError(err.Error())
 	}
-	if err := crowded(doc); err != nil {
+	if err := crowded(i, doc); err != nil {
 		return nil, nil, err
 	}
 	if twice != nil {

@@ -26,7 +26,7 @@ func FuzzConfiguration(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		config, _, err := configuration(data)
+		config, _, err := configuration(pods, data)
 		if err != nil {
 			return
 		}

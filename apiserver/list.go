@@ -38,6 +38,11 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 	if !t.info.Namespaced {
 		f.Namespace = ""
 	}
+	for _, selector := range []string{o.LabelSelector, o.FieldSelector} {
+		if err := longSelector(selector); err != nil {
+			return o, f, err
+		}
+	}
 	if o.LabelSelector != "" {
 		if f.Labels, err = labels.Parse(o.LabelSelector); err != nil {
 			return o, f, apierrors.NewBadRequest(err.Error())

@@ -55,6 +55,11 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		return err
 	}
 	auditPatch(w, data)
+	if kind != types.ApplyYAMLPatchType {
+		if err := crowdedPatch(data); err != nil {
+			return err
+		}
+	}
 	i := t.info
 	if t.subresource == "scale" {
 		i = registry.ScaleInfo
@@ -72,6 +77,9 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
 		}
 		apply = func(doc []byte) ([]byte, error) {
+			if err := shifting(p, doc); err != nil {
+				return nil, err
+			}
 			out, err := p.Apply(doc)
 			if err != nil {
 				return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
@@ -100,6 +108,9 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
 		}
 		apply = func(doc []byte) ([]byte, error) {
+			if err := comparing(data, doc); err != nil {
+				return nil, err
+			}
 			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, fields)
 			if err != nil {
 				return nil, apierrors.NewBadRequest(err.Error())
@@ -120,6 +131,9 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 		out, err := apply(doc)
 		if err != nil {
+			return nil, err
+		}
+		if err := crowded(i, out); err != nil {
 			return nil, err
 		}
 		obj := i.New()

@@ -152,7 +152,11 @@ func verb(method string, t *route, watching bool) string {
 
 // onlyName is the name that a field selector narrows a list to: access may be granted to it alone.
 func onlyName(q url.Values) string {
-	sel, err := fields.ParseSelector(q.Get("fieldSelector"))
+	text := q.Get("fieldSelector")
+	if longSelector(text) != nil {
+		return ""
+	}
+	sel, err := fields.ParseSelector(text)
 	if err != nil || sel.Empty() {
 		return ""
 	}

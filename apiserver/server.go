@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -104,6 +105,10 @@ const timeout = 60 * time.Second
 // ServeHTTP is the way of a request: who, may they, what.
 func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w := &statusWriter{ResponseWriter: out}
+	long := longURL(r)
+	if long != nil {
+		r.URL = &url.URL{Path: "/"} // nobody reads it
+	}
 	t := s.parse(r)
 	defer s.metrics.observed(t, w)()
 	identified(w, r)
@@ -130,6 +135,10 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.audited(w, r, t, *user); err != nil {
 		s.fail(w, r, err)
+		return
+	}
+	if long != nil {
+		s.fail(w, r, long)
 		return
 	}
 	as, err := s.impersonate(r, user)

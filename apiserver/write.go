@@ -98,32 +98,6 @@ func force(t *route) *bool {
 	return out
 }
 
-// maxValues bounds what is in the body of an object or an apply: each value costs some hundred bytes until it is stored. Upstream has no
-// such bound, and takes the memory.
-const maxValues = 100000
-
-// crowded is the 413 of JSON with more values than that.
-func crowded(doc []byte) error {
-	if len(doc) <= 2*maxValues {
-		return nil
-	}
-	n, text := 0, false
-	for i := 0; i < len(doc); i++ {
-		switch c := doc[i]; {
-		case text && c == '\\':
-			i++
-		case c == '"':
-			text = !text
-		case !text && (c == ',' || c == '[' || c == '{'):
-			n++
-		}
-	}
-	if n > maxValues {
-		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of values is %d, got %d", maxValues, n))
-	}
-	return nil
-}
-
 // header finds out what a body in JSON says it is; what does not say is taken for the wanted kind. shown is the body as it came, err why
 // it could not be made JSON.
 func header(i *api.Info, shown, data []byte, err error) (schema.GroupVersionKind, error) {
@@ -179,6 +153,9 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 	}
 	if media == typeProtobuf {
 		got, gvk, err := api.DecodeProtobuf(i, data)
+		if errors.Is(err, api.ErrHeavy) {
+			return nil, apierrors.NewRequestEntityTooLargeError(err.Error())
+		}
 		if err != nil {
 			return nil, apierrors.NewBadRequest(err.Error())
 		}
@@ -194,7 +171,7 @@ func decode(i *api.Info, media string, data []byte, level validationLevel, warn 
 		if errors.Is(err, yamljson.ErrTooMany) {
 			return nil, apierrors.NewRequestEntityTooLargeError(err.Error())
 		}
-		if err := crowded(doc); err != nil {
+		if err := crowded(i, doc); err != nil {
 			return nil, err
 		}
 		gvk, err := header(i, data, doc, err)

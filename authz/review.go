@@ -110,8 +110,11 @@ func labelSelector(s *authorizationv1.LabelSelectorAttributes) (selector, ignore
 	return selector, missing(len(s.Requirements), len(read))
 }
 
+// mostSelector is how many bytes a selector may have: parsing takes some hundred times as much.
+const mostSelector = 32 << 10
+
 func readable(text string, parse func(string) error) (selector, ignored string) {
-	if parse(text) != nil {
+	if len(text) > mostSelector || parse(text) != nil {
 		return "", "ignored"
 	}
 	return text, ""

@@ -138,7 +138,8 @@ they live; those that were asked for with a life of more than a year end with th
 of its own, and the others learn of a new one before it is used.
 
 With --authority, the authorities are meant that sign certificates: ca, front-proxy-ca and, of several servers, etcd/ca; all, or those
-that are named. By itself that happens at two thirds of an authority's life. A new one is made, and trusted beside the old one by all
+that are named. By itself that happens at two thirds of an authority's life, but not on an etcd of one's own, where others than Lighter may
+have to know. A new one is made, and trusted beside the old one by all
 servers, nodes, kubeconfigs of theirs, pods (kube-root-ca.crt) and other API servers; then it signs, and all certificates are replaced.
 What the old one signed, and kubeconfigs that name it, stay good until the old one is dropped, which is when the last certificate that it
 signed has ended; 'lighter certs list' says when. Until then everybody has to have fetched his kubeconfig anew ('lighter kubeconfig'), and

@@ -22,9 +22,18 @@ import (
 // Source: Kubernetes documentation, Additional printer columns.
 func columns(list []apiextensionsv1.CustomResourceColumnDefinition) []api.Column[api.Object] {
 	if len(list) == 0 {
-		list = []apiextensionsv1.CustomResourceColumnDefinition{{Name: "Age", Type: "date", JSONPath: ".metadata.creationTimestamp",
-			Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]}}
+		return age()
 	}
+	return shown(list)
+}
+
+// age is shared by all who list no columns.
+var age = sync.OnceValue(func() []api.Column[api.Object] {
+	return shown([]apiextensionsv1.CustomResourceColumnDefinition{{Name: "Age", Type: "date", JSONPath: ".metadata.creationTimestamp",
+		Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]}})
+})
+
+func shown(list []apiextensionsv1.CustomResourceColumnDefinition) []api.Column[api.Object] {
 	out := make([]api.Column[api.Object], 0, len(list)+1)
 	out = append(out, api.NameColumn())
 	for _, c := range list {

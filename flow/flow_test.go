@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -185,6 +186,9 @@ func TestBorrow(t *testing.T) {
 			if got := count("ann in b", tt.others); got != tt.others {
 				t.Fatalf("b got %d", got)
 			}
+			if got := gauges(t, c)["apiserver_flowcontrol_current_limit_seats a"]; got != float64(tt.want) {
+				t.Errorf("the metric says that a may have %g, want %d", got, tt.want)
+			}
 			if got := count("joe in a", 100); got != tt.want {
 				t.Errorf("a got %d, want %d", got, tt.want)
 			}
@@ -192,6 +196,37 @@ func TestBorrow(t *testing.T) {
 				t.Errorf("b, which lent, got %d of its own back", got)
 			}
 		})
+	}
+}
+
+// gauges are the metrics of each level.
+func gauges(t *testing.T, c *Controller) map[string]float64 {
+	t.Helper()
+	r := prometheus.NewRegistry()
+	r.MustRegister(c)
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if m.Gauge != nil {
+				out[f.GetName()+" "+m.Label[0].GetValue()] = m.Gauge.GetValue()
+			}
+		}
+	}
+	return out
+}
+
+// TestSeatMetrics: what nobody may take from a level, and what it may have at most.
+func TestSeatMetrics(t *testing.T) {
+	limit := int32(20)
+	got := gauges(t, two(20, 50, &limit, 0, 0, 0))
+	for name, want := range map[string]float64{"nominal": 10, "lower": 5, "upper": 12, "current": 12} {
+		if v, ok := got["apiserver_flowcontrol_"+name+"_limit_seats a"]; !ok || v != want {
+			t.Errorf("%s: %g (%v), want %g", name, v, ok, want)
+		}
 	}
 }
 

@@ -78,9 +78,9 @@ const (
 	indexIdle  = 10 * time.Minute
 )
 
+// newTable makes one with the maps alone that an empty table needs: most custom resources have no objects for long.
 func newTable(i *api.Info, h *hot, since uint64) *table {
-	t := &table{info: i, hot: h, items: btree.NewMap[string, *Item](32), owners: map[string]set{}, labels: newLabelSets(), since: since,
-		indexes: map[string]*index{}, asked: map[string]int{}, feeds: map[feedKey]*feed{}, routes: map[indexKey]int{}}
+	t := &table{info: i, hot: h, items: btree.NewMap[string, *Item](32), labels: newLabelSets(), since: since}
 	if i.StoreKey == "pods" {
 		t.nodes = map[string]set{}
 	}
@@ -110,6 +110,9 @@ func (t *table) put(old, new *Item) {
 		t.items.Set(new.key, new)
 	} else {
 		t.items.Delete(old.key)
+	}
+	if t.owners == nil {
+		t.owners = map[string]set{}
 	}
 	move(t.owners, old, new, func(i *Item) (string, bool) { return i.owner, i.owner != "" })
 	if t.nodes != nil {
@@ -224,6 +227,9 @@ var nodeKey = indexKey{true, "spec.nodeName"}
 func (t *table) wanted(f *Filter, now time.Time) *index {
 	if t.items.Len() < indexFrom {
 		return nil
+	}
+	if t.asked == nil {
+		t.asked, t.indexes = map[string]int{}, map[string]*index{}
 	}
 	for k := range f.exact {
 		if !k.field || t.indexes[k.name] != nil || k == nodeKey && t.nodes != nil {

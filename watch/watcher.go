@@ -104,6 +104,9 @@ func (s *State) feed(w *Watcher, f *Filter) {
 	if w.key == (feedKey{}) {
 		w.feed = &t.log
 	} else if w.feed = t.feeds[w.key]; w.feed == nil {
+		if t.feeds == nil {
+			t.feeds, t.routes = map[feedKey]*feed{}, map[indexKey]int{}
+		}
 		w.feed = &feed{}
 		t.feeds[w.key] = w.feed
 		if w.key.by.name != "" {

@@ -65,6 +65,12 @@ func (h *Handler) withOthers(ctx context.Context, own *document, wantsProto bool
 		if err := json.Unmarshal(own.json, all); err != nil {
 			return nil, fmt.Errorf("read our own description: %w", err)
 		}
+		for name, d := range all.Definitions { // the kinds that another has for the same definition are put there
+			if d.Extensions == nil {
+				d.Extensions = spec.Extensions{}
+				all.Definitions[name] = d
+			}
+		}
 		for _, p := range parts {
 			other := &spec.Swagger{}
 			if json.Unmarshal(p.data, other) != nil || other.Paths == nil {

@@ -70,3 +70,34 @@ func TestV2WithOthers(t *testing.T) {
 		t.Errorf("alone again: %s, was %s", now, alone)
 	}
 }
+
+// TestV2WithKindsOfOthers: another server has a definition as we have it, but says of which kinds it is, and we do not.
+func TestV2WithKindsOfOthers(t *testing.T) {
+	h := New(builtin.All(), "v1.37.0")
+	read := func() (doc struct {
+		Definitions map[string]map[string]any
+	}) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/openapi/v2", nil))
+		if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}
+	const name, kinds = "io.k8s.apimachinery.pkg.apis.meta.v1.Time", "x-kubernetes-group-version-kind"
+	same := read().Definitions[name]
+	if same == nil || same[kinds] != nil {
+		t.Fatalf("ours is %v", same)
+	}
+	same[kinds] = []any{map[string]any{"group": "sea.example.com", "version": "v1", "kind": "Tide"}}
+	text, err := json.Marshal(map[string]any{"swagger": "2.0", "info": map[string]any{"title": "sea", "version": "1"}, "definitions": map[string]any{name: same},
+		"paths": map[string]any{"/apis/sea.example.com/v1/tides": map[string]any{"get": map[string]any{"operationId": "listTides",
+			"responses": map[string]any{"200": map[string]any{"description": "OK", "schema": map[string]any{"$ref": "#/definitions/" + name}}}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.SetOthers(map[string]Other{"apis/sea.example.com/v1": {V2: func(context.Context) ([]byte, string) { return text, "1" }}})
+	if got, _ := json.Marshal(read().Definitions[name][kinds]); string(got) != `[{"group":"sea.example.com","kind":"Tide","version":"v1"}]` {
+		t.Errorf("kinds %s", got)
+	}
+}

@@ -397,7 +397,7 @@ func (l *Lines) ask(ctx context.Context, line Line, step pki.Step, say func(form
 			at = ""
 		}
 		if at != last {
-			last = at
+			last, began = at, time.Now()
 			switch at {
 			case pki.StepTrust:
 				say("%s: a new one is made and trusted beside the old one", line.Name)
@@ -416,6 +416,9 @@ func (l *Lines) ask(ctx context.Context, line Line, step pki.Step, say func(form
 		l.mu.Unlock()
 		if time.Since(began) > 2*patience && fault != "" {
 			return fmt.Errorf("%s; it goes on by itself when that is mended", fault)
+		}
+		if time.Since(began) > time.Minute {
+			return errors.New("nothing happens: see 'lighter status', and whether the server is ready")
 		}
 		select {
 		case <-ctx.Done():

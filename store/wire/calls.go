@@ -52,6 +52,7 @@ const (
 	dialAgain    = time.Second
 	messageMost  = 32 << 10 // bytes of a message; larger ones are for others
 	stall        = 10 * time.Millisecond
+	stalledLook  = 100 * time.Millisecond // after that, whether somebody left
 	restsLong    = 100 * time.Millisecond // the server may have ended meanwhile, unseen
 )
 
@@ -117,8 +118,7 @@ func (w *Calls) Do(ctx context.Context, size int, message func([]byte) ([]byte, 
 	}
 	w.waiting = append(w.waiting, c)
 	if !w.led {
-		w.lead(c)
-		return c.got, c.err
+		return w.lead(ctx, c)
 	}
 	c.turn = make(chan bool, 1)
 	if w.stalled {
@@ -129,7 +129,7 @@ func (w *Calls) Do(ctx context.Context, size int, message func([]byte) ([]byte, 
 	case lead := <-c.turn:
 		if lead {
 			w.mu.Lock()
-			w.lead(c)
+			return w.lead(ctx, c)
 		}
 		return c.got, c.err
 	case <-ctx.Done():
@@ -138,34 +138,42 @@ func (w *Calls) Do(ctx context.Context, size int, message func([]byte) ([]byte, 
 	select {
 	case lead := <-c.turn: // others count on it, or it is over
 		if lead {
-			w.lead(c)
-		} else {
-			w.mu.Unlock()
+			return w.lead(ctx, c)
 		}
+		w.mu.Unlock()
 		return c.got, c.err
 	default:
-		c.left = true
-		w.waiting = slices.DeleteFunc(w.waiting, func(other *call) bool { return other == c }) // unless it is under way
-		w.mu.Unlock()
-		return nil, ctx.Err()
+		defer w.mu.Unlock()
+		return w.leave(ctx, c)
 	}
 }
 
-// lead reads until own is over, and passes the lead on. mu is held, and is not any more afterwards.
-func (w *Calls) lead(own *call) {
+// leave forgets a call that nobody waits for any more, unless it is under way. mu is held.
+func (w *Calls) leave(ctx context.Context, c *call) ([]byte, error) {
+	c.left = true
+	w.waiting = slices.DeleteFunc(w.waiting, func(other *call) bool { return other == c })
+	return nil, ctx.Err()
+}
+
+// lead reads until own is over or ctx ends, and passes the lead on. mu is held, and is not any more afterwards.
+func (w *Calls) lead(ctx context.Context, own *call) ([]byte, error) {
 	defer w.mu.Unlock()
+	defer w.pass()
 	w.led = true
 	for {
 		if len(w.open)*2 <= w.sent || w.stalled {
 			w.send()
 		}
 		if own.over {
-			break
+			return own.got, own.err
+		}
+		if w.stalled && ctx.Err() != nil {
+			return w.leave(ctx, own)
 		}
 		c := w.conn
 		patience := stall
 		if w.stalled {
-			patience = c.conf.Ping / 4
+			patience = stalledLook
 		}
 		if c.in.Buffered() == 0 {
 			c.worth(!slices.ContainsFunc(w.open, func(one *call) bool { return one.begun }))
@@ -176,12 +184,19 @@ func (w *Calls) lead(own *call) {
 		if w.stalled = errors.Is(err, errQuiet); w.stalled {
 			continue
 		}
+		if err == nil {
+			err = c.room(0)
+		}
 		if err != nil {
 			w.fail(broken(err))
-			break
+			continue
 		}
 		w.take(f)
 	}
+}
+
+// pass gives the lead to another one who waits. mu is held.
+func (w *Calls) pass() {
 	for _, some := range [][]*call{w.open, w.waiting} {
 		for _, c := range some {
 			if !c.left {
@@ -236,7 +251,7 @@ func (w *Calls) send() {
 	if errors.Is(err, errFull) {
 		err = nil
 	}
-	err = errors.Join(err, c.room(0), c.out.Flush())
+	err = errors.Join(err, c.out.Flush())
 	c.mu.Unlock()
 	w.sent = len(w.open)
 	if err != nil {

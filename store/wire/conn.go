@@ -337,18 +337,19 @@ func (c *conn) pong(data [8]byte) error {
 	return c.frames.WritePing(true, data)
 }
 
-// room tells the server that what was read has been taken, once it is worth a frame. mu is held; nothing is flushed.
+// room tells the server that what was read has been taken, once it is worth a frame. It is the reader's to call.
 func (c *conn) room(id uint32) error {
 	if c.unread < c.conf.Window/2 {
 		return nil
 	}
-	n := c.unread
-	c.unread = 0
-	err := c.frames.WriteWindowUpdate(0, n)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.frames.WriteWindowUpdate(0, c.unread)
 	if id != 0 {
-		err = errors.Join(err, c.frames.WriteWindowUpdate(id, n))
+		err = errors.Join(err, c.frames.WriteWindowUpdate(id, c.unread))
 	}
-	return err
+	c.unread = 0
+	return errors.Join(err, c.out.Flush())
 }
 
 // verdict is the status that a header or trailer carries; known: it carries one. An answer without gRPC's is one of HTTP.

@@ -91,13 +91,7 @@ func (s *Stream) Recv() ([]byte, error) {
 		switch f := f.(type) {
 		case *http2.DataFrame:
 			s.got = append(s.got, f.Data()...)
-			s.c.mu.Lock()
-			unread := s.c.unread
-			if err = s.c.room(s.id); s.c.unread != unread {
-				err = errors.Join(err, s.c.out.Flush())
-			}
-			s.c.mu.Unlock()
-			if err != nil {
+			if err := s.c.room(s.id); err != nil {
 				return nil, broken(err)
 			}
 			if f.StreamEnded() {

@@ -208,6 +208,15 @@ func TestLeave(t *testing.T) {
 		})
 	}
 	quick.Wait()
+	alone := calls(t, conf(endpoint))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if err := put(ctx, alone, "slow and alone", nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("who leads: %v", err)
+	}
+	if err := put(t.Context(), alone, "after who led", nil); err != nil {
+		t.Error(err)
+	}
 	close(release)
 	slow.Wait()
 	if err := put(t.Context(), w, "after", nil); err != nil {

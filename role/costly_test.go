@@ -1,0 +1,123 @@
+package role_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gogo/protobuf/proto"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// TestCostly: no request takes more than 32 MiB or 24 times its bytes, client included, whatever is in it.
+func TestCostly(t *testing.T) {
+	p := api(t)
+	ns, admin := p.namespace(t), p.as(t, "admin")
+	core := "/api/v1/namespaces/" + ns
+	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", core+"/configmaps", text("v1", "ConfigMap", "c", `"data":{"k":"v"}`)), 201)
+	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", core+"/pods", text("v1", "Pod", "p", podSpec)), 201)
+	const most = 3<<20 - 1000
+	many := func(format string, bytes int) string {
+		var b strings.Builder
+		for n := 0; b.Len() < bytes-60; n++ {
+			if n > 0 {
+				b.WriteByte(',')
+			}
+			if strings.Contains(format, "%") {
+				fmt.Fprintf(&b, format, n)
+			} else {
+				b.WriteString(format)
+			}
+		}
+		return b.String()
+	}
+	ops := func(n int, op string) string { return strings.TrimSuffix(strings.Repeat(op+",", n), ",") }
+	binary := func(kind, raw string) string {
+		u := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: kind}, Raw: []byte(raw)}
+		body, err := u.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "k8s\x00" + string(body)
+	}
+	nested := func(field int, inside string) string {
+		return string(proto.EncodeVarint(uint64(field<<3|2))) + string(proto.EncodeVarint(uint64(len(inside)))) + inside
+	}
+	json, js, sm, mp, pb := "Content-Type: application/json", "Content-Type: application/json-patch+json", "Content-Type: application/strategic-merge-patch+json", "Content-Type: application/merge-patch+json", "Content-Type: application/vnd.kubernetes.protobuf"
+	apply := "Content-Type: application/apply-patch+yaml"
+	policies := func(list string) string {
+		return `{"metadata":{"name":"x"},"spec":{"matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["secrets"]}]},"validations":[` + list + `]}}`
+	}
+	policy := func(expression string) string { return policies(`{"expression":"` + expression + `"}`) }
+	encoded := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	const front = `{"op":"add","path":"/x","value":[]},`
+	patches, pods, maps := core+"/configmaps/c", core+"/pods", core+"/configmaps"
+	const policyPath, reviews = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "/apis/authentication.k8s.io/v1/tokenreviews"
+	// Of each kind one that is refused for what it would cost, and one that is just below the bound.
+	for name, tt := range map[string]struct {
+		method, path, kind, body string
+		code                     int // 0: whatever
+	}{
+		"JSON patch, in front of a list":             {"PATCH", patches, js, "[" + front + ops(9999, `{"op":"add","path":"/x/0","value":0}`) + "]", 413},
+		"JSON patch, in front of a list, near":       {"PATCH", patches, js, "[" + front + ops(1900, `{"op":"add","path":"/x/0","value":0}`) + "]", 200},
+		"JSON patch, out of a long list":             {"PATCH", patches, js, `[{"op":"add","path":"/x","value":[` + many("0", 100000) + `]},` + ops(300, `{"op":"remove","path":"/x/0"}`) + "]", 413},
+		"JSON patch, a list that is moved":           {"PATCH", patches, js, "[" + front + ops(2000, `{"op":"add","path":"/x/0","value":0},{"op":"move","from":"/x","path":"/y"},{"op":"add","path":"/y/0","value":0},{"op":"move","from":"/y","path":"/x"}`) + "]", 413},
+		"JSON patch, many tests":                     {"PATCH", patches, js, "[" + ops(9999, `{"op":"test","path":"/data/k","value":"v"}`) + "]", 200},
+		"JSON patch, values":                         {"PATCH", patches, js, `[{"op":"add","path":"/x","value":[` + many("{}", most) + `]}]`, 413},
+		"JSON patch, containers":                     {"PATCH", pods + "/p", js, `[{"op":"add","path":"/spec/containers","value":[` + many("{}", 120000) + `]}]`, 413},
+		"merge patch, values":                        {"PATCH", patches, mp, `{"x":[` + many("{}", most) + `]}`, 413},
+		"merge patch, values, near":                  {"PATCH", patches, mp, `{"x":[` + many("{}", 3*24000) + `]}`, 0},
+		"merge patch, keys":                          {"PATCH", patches, mp, `{"x":{` + many(`"k%d":{}`, most) + `}}`, 413},
+		"merge patch, keys, near":                    {"PATCH", patches, mp, `{"x":{` + many(`"k%05d":{}`, 12*24000) + `}}`, 0},
+		"strategic merge patch, containers":          {"PATCH", pods + "/p", sm, `{"spec":{"containers":[` + many(`{"name":"c%d"}`, 60000) + `]}}`, 413},
+		"strategic merge patch, containers, near":    {"PATCH", pods + "/p", sm, `{"spec":{"containers":[` + many(`{"name":"c%03d"}`, 16*990) + `]}}`, 422},
+		"strategic merge patch, order":               {"PATCH", pods + "/p", sm, `{"spec":{"$setElementOrder/containers":[` + many(`{"name":"c%d"}`, 60000) + `],"containers":[{"name":"c"}]}}`, 413},
+		"strategic merge patch, order, near":         {"PATCH", pods + "/p", sm, `{"spec":{"$setElementOrder/containers":[` + many(`{"name":"c%03d"}`, 16*990) + `],"containers":[` + many(`{"name":"c%03d"}`, 16*990) + `]}}`, 422},
+		"strategic merge patch, finalizers":          {"PATCH", pods + "/p", sm, `{"metadata":{"finalizers":[` + many(`"a.b/c%d"`, 60000) + `]}}`, 413},
+		"JSON, containers":                           {"POST", pods, json, text("v1", "Pod", "q", `"spec":{"containers":[`+many("{}", 120000)+`]}`), 413},
+		"JSON, containers, near":                     {"POST", pods, json, text("v1", "Pod", "q", `"spec":{"containers":[`+many("{}", 3*4000)+`]}`), 422},
+		"JSON, owners":                               {"POST", maps, json, `{"metadata":{"name":"d","ownerReferences":[` + many("{}", 120000) + `]}}`, 413},
+		"JSON, owners, near":                         {"POST", maps, json, `{"metadata":{"name":"d","ownerReferences":[` + many("{}", 3*6000) + `]}}`, 422},
+		"protobuf, containers":                       {"POST", pods, pb, binary("Pod", nested(1, nested(1, "q"))+nested(2, strings.Repeat("\x12\x00", 50000))), 413},
+		"protobuf, containers, near":                 {"POST", pods, pb, binary("Pod", nested(1, nested(1, "q"))+nested(2, strings.Repeat("\x12\x00", 4096))), 422},
+		"protobuf, owners":                           {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q")+strings.Repeat("\x6a\x00", 50000))), 413},
+		"protobuf, owners, near":                     {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q")+strings.Repeat("\x6a\x00", 8000))), 422},
+		"protobuf, keys":                             {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q"))+strings.Repeat("\x12\x00", 500000)), 413},
+		"protobuf, deep":                             {"POST", maps, pb, "k8s\x00" + strings.Repeat("\x12\xff\xff\x7f", 500000), 400},
+		"apply, fields":                              {"PATCH", maps + "/a?fieldManager=a", apply, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{` + many(`"k%05d":"v"`, 13*50000) + `}}`, 413},
+		"apply, fields, near":                        {"PATCH", maps + "/a?fieldManager=a", apply, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{` + many(`"k%05d":"v"`, 13*9900) + `}}`, 201},
+		"label selector of a list":                   {"GET", maps + "?labelSelector=" + url.QueryEscape("a in ("+many("v%d", 50000)+")"), json, "", 400},
+		"label selector of a list, near":             {"GET", maps + "?labelSelector=" + url.QueryEscape("a in ("+many("v%d", 32000)+")"), json, "", 200},
+		"label selector of many parts, near":         {"GET", maps + "?labelSelector=" + url.QueryEscape(many("a%d!=v", 32000)), json, "", 200},
+		"field selector, near":                       {"GET", maps + "?fieldSelector=" + url.QueryEscape(many("metadata.name!=v%d", 32000)), json, "", 200},
+		"continue token":                             {"GET", maps + "?limit=1&continue=" + strings.Repeat("e30", 40000), json, "", 400},
+		"query":                                      {"GET", maps + "?" + strings.Repeat("a&", 300000), json, "", 414},
+		"query, near":                                {"GET", maps + "?" + strings.Repeat("a&", 60000), json, "", 200},
+		"path":                                       {"GET", "/api/v1/namespaces/" + strings.Repeat("a/", 300000), json, "", 414},
+		"expression of a policy, long":               {"POST", policyPath, json, policy(strings.Repeat("true && ", 28000) + "true"), 422},
+		"expression of a policy, deep":               {"POST", policyPath, json, policy(strings.Repeat("(", 40000) + "true" + strings.Repeat(")", 40000)), 422},
+		"expression of a policy, a list":             {"POST", policyPath, json, policy("1 in [" + many("1", 200000) + "]"), 422},
+		"expression of a device class":               {"POST", "/apis/resource.k8s.io/v1/deviceclasses", json, `{"metadata":{"name":"d"},"spec":{"selectors":[{"cel":{"expression":"` + strings.Repeat("true && ", 40000) + `true"}}]}}`, 422},
+		"token of many parts":                        {"POST", reviews, json, `{"spec":{"token":"` + strings.Repeat("e30.", 500000) + `"}}`, 201},
+		"token with a large header and large claims": {"POST", reviews, json, `{"spec":{"token":"` + encoded(`{"alg":"RS256","x":[`+many("{}", 900000)+`]}`) + "." + encoded(`{"iss":"x","x":[`+many("{}", 900000)+`]}`) + `.AA"}}`, 201},
+		"selector of an access review":               {"POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json, `{"spec":{"resourceAttributes":{"verb":"list","resource":"pods","labelSelector":{"rawSelector":"` + many("a%d!=v", most) + `"}}}}`, 0},
+		"selector of an object, parts":               {"POST", "/apis/policy/v1/namespaces/" + ns + "/poddisruptionbudgets", json, `{"metadata":{"name":"x"},"spec":{"selector":{"matchExpressions":[` + many(`{"key":"k%d","operator":"In","values":["a"]}`, 1200000) + `]}}}`, 413},
+		"selector of an object, values":              {"POST", "/apis/policy/v1/namespaces/" + ns + "/poddisruptionbudgets", json, `{"metadata":{"name":"y"},"spec":{"selector":{"matchExpressions":[{"key":"k","operator":"In","values":[` + many(`"v%d"`, 800000) + `]}]}}}`, 201},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			a, spent := costing(func() answer { return admin.do(t, tt.method, tt.path, tt.body, tt.kind) })
+			t.Logf("COST HTTP %d, %d bytes, %.1f MiB, %s: %.150s", a.code, len(tt.body)+len(tt.path), float64(spent)/(1<<20), time.Since(began).Round(time.Millisecond), a.body)
+			if tt.code != 0 && a.code != tt.code {
+				t.Errorf("HTTP %d, want %d: %.300s", a.code, tt.code, a.body)
+			}
+			if spent > max(32<<20, uint64(24*(len(tt.body)+len(tt.path)))) {
+				t.Errorf("%d MiB for %d bytes", spent>>20, len(tt.body)+len(tt.path))
+			}
+		})
+	}
+}
