@@ -2,13 +2,13 @@ package role_test
 
 import (
 	"encoding/base64"
+	varint "encoding/binary"
 	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gogo/protobuf/proto"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -45,7 +45,7 @@ func TestCostly(t *testing.T) {
 		return "k8s\x00" + string(body)
 	}
 	nested := func(field int, inside string) string {
-		return string(proto.EncodeVarint(uint64(field<<3|2))) + string(proto.EncodeVarint(uint64(len(inside)))) + inside
+		return string(varint.AppendUvarint(varint.AppendUvarint(nil, uint64(field<<3|2)), uint64(len(inside)))) + inside
 	}
 	json, js, sm, mp, pb := "Content-Type: application/json", "Content-Type: application/json-patch+json", "Content-Type: application/strategic-merge-patch+json", "Content-Type: application/merge-patch+json", "Content-Type: application/vnd.kubernetes.protobuf"
 	apply := "Content-Type: application/apply-patch+yaml"
