@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/lighter-k8s/lighter/admission/expression"
 	"github.com/lighter-k8s/lighter/admission/matching"
 	"github.com/lighter-k8s/lighter/admission/policy"
 	"github.com/lighter-k8s/lighter/api"
@@ -51,6 +52,13 @@ func (s *Server) types(infos []*api.Info) *policy.Types {
 		}
 		return all[n]
 	}}
+}
+
+// devices adds to the rules of what selects devices that its CEL compiles.
+func devices(reg *registry.Registry) {
+	reg.Also("deviceclasses", expression.CheckDeviceClass)
+	reg.Also("resourceclaims", expression.CheckResourceClaim)
+	reg.Also("resourceclaimtemplates", expression.CheckResourceClaimTemplate)
 }
 
 // policies makes what holds requests against the policies that users add to admission.

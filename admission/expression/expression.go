@@ -1,5 +1,6 @@
-// Package expression is CEL as admission uses it: what webhooks' match conditions and policies share. Compilers, libraries and cost limits
-// are the published ones of Kubernetes' API server. Nothing of it is made before the first expression is compiled.
+// Package expression is CEL as admission uses it: what webhooks' match conditions and policies share, and whether selectors of devices
+// compile (devices.go). Compilers, libraries and cost limits are the published ones of Kubernetes. Nothing of it is made before the first
+// expression is compiled.
 package expression
 
 import (

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// The structure of claims and classes. That selectors compile is for the part that compiles CEL.
+// The structure of claims and classes. That selectors compile is checked in admission/expression.
 
 func validateDeviceClass(c, _ *resourcev1.DeviceClass) (errs field.ErrorList) {
 	at := field.NewPath("spec")
