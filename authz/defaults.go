@@ -20,6 +20,7 @@ const (
 const (
 	read  = "get list watch"
 	write = "create delete deletecollection patch update"
+	all   = "create delete deletecollection get list patch update watch"
 )
 
 // Defaults are the roles and bindings that every cluster has, the aggregated roles filled in: cluster
@@ -29,12 +30,15 @@ func Defaults() []client.Object {
 	var out []client.Object
 	roles := append(userRoles(), componentRoles()...)
 	bindings := componentBindings()
-	for _, c := range controllers() {
-		for n := range c.rules { // ours patch where upstream's update: the same power over an object
-			if v := c.rules[n].Verbs; slices.Contains(v, "update") && !slices.Contains(v, "patch") {
-				c.rules[n].Verbs = append(v, "patch")
-			}
+	parts := controllers()
+	for _, f := range furtherRules() {
+		if n := slices.IndexFunc(parts, func(c controllerRules) bool { return c.name == f.name }); n >= 0 {
+			parts[n].rules = append(parts[n].rules, f.rules...)
+		} else {
+			parts = append(parts, f)
 		}
+	}
+	for _, c := range parts {
 		roles = append(roles, clusterRole(controllerPrefix+c.name, c.rules...))
 		bindings = append(bindings, clusterBinding(controllerPrefix+c.name, controllerPrefix+c.name, account(systemSpace, c.name)))
 	}

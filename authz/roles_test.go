@@ -226,17 +226,18 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// The names that a cluster of Kubernetes 1.36 shows to "kubectl get clusterroles", add-ons left out.
+// The names that a cluster of Kubernetes 1.37 shows to "kubectl get clusterroles", add-ons left out.
 const clusterRoleNames = `admin cluster-admin edit view system:aggregate-to-admin system:aggregate-to-edit system:aggregate-to-view system:auth-delegator
 system:basic-user system:certificates.k8s.io:certificatesigningrequests:nodeclient system:certificates.k8s.io:certificatesigningrequests:selfnodeclient
 system:certificates.k8s.io:kube-apiserver-client-approver system:certificates.k8s.io:kube-apiserver-client-kubelet-approver
 system:certificates.k8s.io:kubelet-serving-approver system:certificates.k8s.io:legacy-unknown-approver system:controller:attachdetach-controller
 system:controller:certificate-controller system:controller:clusterrole-aggregation-controller system:controller:cronjob-controller
-system:controller:daemon-set-controller system:controller:deployment-controller system:controller:disruption-controller system:controller:endpoint-controller
+system:controller:daemon-set-controller system:controller:deployment-controller system:controller:device-taint-eviction-controller system:controller:disruption-controller system:controller:endpoint-controller
 system:controller:endpointslice-controller system:controller:endpointslicemirroring-controller system:controller:ephemeral-volume-controller
 system:controller:expand-controller system:controller:generic-garbage-collector system:controller:horizontal-pod-autoscaler system:controller:job-controller
+system:controller:kube-apiserver-serving-clustertrustbundle-publisher system:controller:storage-version-migrator-controller system:cluster-trust-bundle-discovery
 system:controller:legacy-service-account-token-cleaner system:controller:namespace-controller system:controller:node-controller
-system:controller:persistent-volume-binder system:controller:pod-garbage-collector system:controller:pv-protection-controller
+system:controller:persistent-volume-binder system:controller:podcertificaterequestcleaner system:controller:pod-garbage-collector system:controller:pv-protection-controller
 system:controller:pvc-protection-controller system:controller:replicaset-controller system:controller:replication-controller
 system:controller:resource-claim-controller system:controller:resourcequota-controller system:controller:root-ca-cert-publisher
 system:controller:route-controller system:controller:selinux-warning-controller system:controller:service-account-controller
@@ -272,7 +273,7 @@ func TestDefaults(t *testing.T) {
 			}
 		}
 	}
-	want := append(strings.Fields(clusterRoleNames), "system:controller:podcertificaterequestcleaner", "system:controller:cloud-node-controller") // the latter is ours alone
+	want := append(strings.Fields(clusterRoleNames), "system:controller:cloud-node-controller") // ours alone
 	slices.Sort(want)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
@@ -289,7 +290,7 @@ func TestDefaults(t *testing.T) {
 		"view":         {"view", "", "list pods web/-; get pods/log web/p; get configmaps web/c; get deployments web/d in apps", "get secrets web/s; create pods web/-; create pods/exec web/p; list pods other/-; list roles web/- in rbac.authorization.k8s.io; list nodes"},
 		"edit":         {"edit", "", "list pods web/-; create pods web/-; get secrets web/s; create pods/exec web/p; impersonate serviceaccounts web/a; update deployments/scale web/d in apps", "create roles web/- in rbac.authorization.k8s.io; delete namespaces web/web; update resourcequotas web/q; update endpoints web/e; update endpointslices web/e in discovery.k8s.io"},
 		"admin":        {"admin", "", "list pods web/-; get secrets web/s; create rolebindings web/- in rbac.authorization.k8s.io; create localsubjectaccessreviews web/- in authorization.k8s.io", "escalate roles web/r in rbac.authorization.k8s.io; update resourcequotas web/q; get secrets other/s"},
-		"scheduler":    {"system:kube-scheduler", "", "create pods/binding a/p; list nodes; update persistentvolumeclaims a/c; update leases kube-system/kube-scheduler in coordination.k8s.io; get configmaps kube-system/extension-apiserver-authentication", "update leases kube-system/other in coordination.k8s.io; get secrets a/s; create pods a/-"},
+		"scheduler":    {"system:kube-scheduler", "", "create pods/binding a/p; list nodes; update persistentvolumeclaims a/c; update leases kube-system/kube-scheduler in coordination.k8s.io; get configmaps kube-system/extension-apiserver-authentication", "update leases other/kube-controller-manager in coordination.k8s.io; get secrets a/s; create pods a/-"},
 		"controllers":  {"system:kube-controller-manager", "", "list anything a/- in of.any.group; create serviceaccounts/token a/s", "delete pods a/p"},
 		"replicasets":  {"system:serviceaccount:kube-system:replicaset-controller", "", "create pods a/-; update replicasets/status a/r in apps; create events a/-; create events a/- in events.k8s.io", "get secrets a/s"},
 		"garbage":      {"system:serviceaccount:kube-system:generic-garbage-collector", "", "delete x a/y in z", "create pods a/-"},
