@@ -239,10 +239,16 @@ func (r *round) follow(ctx context.Context, w *watcher, server int) {
 	for d := json.NewDecoder(resp.Body); ; {
 		var e struct {
 			Type   string `json:"type"`
-			Object note   `json:"object"`
+			Object struct {
+				note
+				Code int `json:"code"`
+			} `json:"object"`
 		}
 		if err := d.Decode(&e); err != nil {
 			return
+		}
+		if e.Type == "ERROR" && e.Object.Code == http.StatusGone {
+			return // it fell behind what is in memory, when large objects came at once: it goes on from where it was
 		}
 		if e.Type != "MODIFIED" && e.Type != "ADDED" {
 			if ctx.Err() == nil {
