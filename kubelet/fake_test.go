@@ -21,6 +21,7 @@ import (
 // cluster is a client.Client in memory with the API server's rules that a kubelet relies on: graceful
 // deletion, UID preconditions, patches, tokens. Selections are ignored: it has one node.
 type cluster struct {
+	late   time.Duration // see lateView
 	mu     sync.Mutex
 	views  map[string]*clienttest.View
 	serial int
@@ -177,5 +178,19 @@ func (c *cluster) Delete(_ context.Context, r client.Resource, namespace, name s
 func (c *cluster) View(_ context.Context, r client.Resource, _ client.Selection) client.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.view(r)
+	return lateView{c.view(r), c.late}
+}
+
+// lateView tells its subscribers what is there when all others have it already.
+type lateView struct {
+	client.View
+	by time.Duration
+}
+
+func (v lateView) Subscribe(ctx context.Context, f func(client.Change)) {
+	if v.by == 0 {
+		v.View.Subscribe(ctx, f)
+		return
+	}
+	time.AfterFunc(v.by, func() { v.View.Subscribe(ctx, f) })
 }

@@ -85,7 +85,8 @@ type Kubelet struct {
 	node       *node
 	services   client.TypedView[*corev1.Service]
 	sandboxes  chan struct{}                     // limits how many sandboxes start at once
-	synced     chan struct{}                     // closed when all pods of the node are known
+	pods       client.TypedView[*corev1.Pod]     // of the node
+	synced     chan struct{}                     // closed when pods has them all; their workers may begin a little later
 	nodeLabels atomic.Pointer[map[string]string] // as the API server has them
 
 	ctx       context.Context // the life of Run, for workers
@@ -216,8 +217,8 @@ func (k *Kubelet) hostDNS() *runtimev1.DNSConfig {
 
 // watchPods gives each pod bound to the node to its worker.
 func (k *Kubelet) watchPods(ctx context.Context) error {
-	view := client.Pods.View(ctx, k.Client, client.Selection{Fields: "spec.nodeName=" + k.NodeName})
-	view.Subscribe(ctx, func(old, pod *corev1.Pod) {
+	k.pods = client.Pods.View(ctx, k.Client, client.Selection{Fields: "spec.nodeName=" + k.NodeName})
+	k.pods.Subscribe(ctx, func(old, pod *corev1.Pod) {
 		if old != nil && (pod == nil || pod.UID != old.UID) {
 			k.podGone(old)
 		}
@@ -225,7 +226,7 @@ func (k *Kubelet) watchPods(ctx context.Context) error {
 			k.podSeen(pod)
 		}
 	})
-	if err := view.WaitSynced(ctx); err != nil {
+	if err := k.pods.WaitSynced(ctx); err != nil {
 		return nil // ctx ended
 	}
 	if err := k.services.WaitSynced(ctx); err != nil {
@@ -395,7 +396,11 @@ func (k *Kubelet) relist(ctx context.Context) error {
 	for _, w := range woken {
 		w.changed(began)
 	}
+	bound := sync.OnceValue(k.bound)
 	for _, uid := range unknown {
+		if bound()[uid] {
+			continue
+		}
 		seen, err := k.cri.Observe(ctx, string(uid), nil)
 		if err != nil {
 			return err
@@ -405,6 +410,15 @@ func (k *Kubelet) relist(ctx context.Context) error {
 		k.worker(pod, false).vanish()
 	}
 	return nil
+}
+
+// bound are the pods that the API server has for this node, whether or not they have a worker yet.
+func (k *Kubelet) bound() map[types.UID]bool {
+	all := map[types.UID]bool{}
+	for _, p := range k.pods.List("") {
+		all[p.UID] = true
+	}
+	return all
 }
 
 // orphan makes up a pod for what the runtime has of one that the API server does not know.
@@ -424,11 +438,13 @@ func orphan(uid types.UID, seen *cri.Pod) *corev1.Pod {
 // orphans removes what is left of pods that neither the API server nor the runtime has: directories,
 // mounts and control groups.
 func (k *Kubelet) orphans() {
+	bound := sync.OnceValue(k.bound)
 	known := func(uid string) bool {
 		k.mu.Lock()
-		defer k.mu.Unlock()
 		_, ok := k.names[types.UID(uid)]
-		return ok || k.workers[types.UID(uid)] != nil
+		ok = ok || k.workers[types.UID(uid)] != nil
+		k.mu.Unlock()
+		return ok || bound()[types.UID(uid)]
 	}
 	entries, _ := os.ReadDir(filepath.Join(k.RootDir, "pods"))
 	for _, e := range entries {

@@ -392,6 +392,8 @@ func adoption(m *machineUnderTest) {
 	m.end()
 	m.delete("dropped", 5)
 	m.delete("vanished", 0)
+	m.cluster.late = 500 * time.Millisecond // its pods are looked at before they have workers
+	defer func() { m.cluster.late = 0 }()
 	m.begin()
 	m.wait("dropped", "gone", gone)
 	after := m.wait("kept", "running", running)
