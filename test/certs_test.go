@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,19 +76,7 @@ func TestServersCertificates(t *testing.T) {
 	view := client.ConfigMaps.View(t.Context(), servers[1].Client, client.Selection{Namespace: "default"})
 	processes := []int{first.Etcd(), servers[1].Etcd(), servers[2].Etcd()}
 	ctx, stop := context.WithCancel(t.Context())
-	wrote := make(chan int, 1)
-	go func() { // one write after another, by all servers in turn
-		n := 0
-		for ; ctx.Err() == nil; n++ {
-			c := servers[n%3]
-			_, err := client.ConfigMaps.Create(ctx, c.Client, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("c%d", n)}})
-			if err != nil && ctx.Err() == nil {
-				t.Errorf("write %d, by %s: %v", n, c.Name, err)
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		wrote <- n - 1
-	}()
+	wrote := writeByTurns(t, ctx, slices.Clone(servers))
 	for range 2 {
 		for _, s := range servers {
 			before, err := shown(s, first, "2380")
@@ -168,19 +157,7 @@ func TestServersAuthorities(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	wrote := make(chan int, 1)
-	go func() { // one write after another, by all servers in turn
-		n := 0
-		for ; ctx.Err() == nil; n++ {
-			c := servers[n%3]
-			_, err := client.ConfigMaps.Create(ctx, c.Client, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("c%d", n)}})
-			if err != nil && ctx.Err() == nil {
-				t.Errorf("write %d, by %s: %v", n, c.Name, err)
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		wrote <- n - 1
-	}()
+	wrote := writeByTurns(t, ctx, slices.Clone(servers))
 	rotate := func(args ...string) {
 		t.Helper()
 		began := time.Now()
@@ -218,4 +195,22 @@ func TestServersAuthorities(t *testing.T) {
 		t.Errorf("who holds a certificate of the cluster's former authority: %v", err)
 	}
 	servers[1].Kubectl("--kubeconfig", filepath.Join(servers[1].Dir, "server", "admin.kubeconfig"), "get", "configmap", "c0")
+}
+
+// writeByTurns writes one object after another, by all servers in turn, until ctx ends; then it says how many there are.
+func writeByTurns(t *testing.T, ctx context.Context, servers []*rig.Cluster) <-chan int {
+	wrote := make(chan int, 1)
+	go func() {
+		n := 0
+		for ; ctx.Err() == nil; n++ {
+			c := servers[n%len(servers)]
+			_, err := client.ConfigMaps.Create(ctx, c.Client, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("c%d", n)}})
+			if err != nil && ctx.Err() == nil {
+				t.Errorf("write %d, by %s: %v", n, c.Name, err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		wrote <- n - 1
+	}()
+	return wrote
 }

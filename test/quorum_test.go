@@ -247,8 +247,8 @@ func (r *round) follow(ctx context.Context, w *watcher, server int) {
 		if err := d.Decode(&e); err != nil {
 			return
 		}
-		if e.Type == "ERROR" && e.Object.Code == http.StatusGone {
-			return // it fell behind what is in memory, when large objects came at once: it goes on from where it was
+		if r.pad != "" && e.Type == "ERROR" && e.Object.Code == http.StatusGone {
+			return // objects so large, and many at once, overtake who follows in memory: it goes on from where it was
 		}
 		if e.Type != "MODIFIED" && e.Type != "ADDED" {
 			if ctx.Err() == nil {
