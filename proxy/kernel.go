@@ -14,11 +14,12 @@ import (
 // or none. It keeps nothing: what the table should be is the runner's to know.
 type kernel struct {
 	Config
-	table *nftables.Table
+	table, standby *nftables.Table
 }
 
 func newKernel(c Config) *kernel {
-	return &kernel{Config: c, table: &nftables.Table{Name: c.TableName, Family: nftables.TableFamilyINet}}
+	return &kernel{Config: c, table: &nftables.Table{Name: c.TableName, Family: nftables.TableFamilyINet},
+		standby: &nftables.Table{Name: c.TableName + "-standby", Family: nftables.TableFamilyINet}}
 }
 
 // conn makes a transaction. Its buffers are limits, not allocations: the kernel answers every message of a
@@ -47,7 +48,8 @@ func (k *kernel) check() error {
 }
 
 // replace makes the table anew in place of what is there, in one transaction. Clients keep the endpoints
-// that affinity sets remembered for them.
+// that affinity sets remembered for them. A packet that is in the old table at that very moment finds its maps
+// empty already: another table with the same rules, which stands by meanwhile, has it then.
 func (k *kernel) replace(all changes) error {
 	if err := k.route(); err != nil {
 		return err
@@ -56,20 +58,50 @@ func (k *kernel) replace(all changes) error {
 	if err != nil {
 		return err
 	}
+	tables := []*nftables.Table{k.table}
+	if k.check() == nil {
+		tables = []*nftables.Table{k.standby, k.table}
+	}
+	for _, t := range tables {
+		if err := k.write(t, all, known); err != nil {
+			return err
+		}
+	}
+	return k.delete(k.standby)
+}
+
+// write makes a table with all its rules, in place of what has its name.
+func (k *kernel) write(t *nftables.Table, all changes, known map[string][]nftables.SetElement) error {
 	c, err := k.conn()
 	if err != nil {
 		return err
 	}
-	c.AddTable(k.table) // so that there is one to delete
-	c.DelTable(k.table)
-	c.AddTable(k.table)
-	w := &writer{conn: c, table: k.table}
+	c.AddTable(t) // so that there is one to delete
+	c.DelTable(t)
+	c.AddTable(t)
+	w := &writer{conn: c, table: t}
 	w.frame(k.Config)
 	w.changes(all)
 	for name, elements := range known {
-		w.elements(affinitySet(k.table, name, all.NewSets[name]), elements)
+		w.elements(affinitySet(t, name, all.NewSets[name]), elements)
 	}
 	return w.commit()
+}
+
+// delete removes tables, if they are there.
+func (k *kernel) delete(tables ...*nftables.Table) error {
+	c, err := k.conn()
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		c.AddTable(t)
+		c.DelTable(t)
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("delete table: %w", err)
+	}
+	return nil
 }
 
 // apply makes the difference in one transaction.
@@ -116,16 +148,10 @@ func (k *kernel) remembered(want map[string]bool) (map[string][]nftables.SetElem
 	return out, nil
 }
 
-// remove deletes the table and the routes.
+// remove deletes what replace makes: tables and routes.
 func (k *kernel) remove() error {
-	c, err := k.conn()
-	if err != nil {
+	if err := k.delete(k.table, k.standby); err != nil {
 		return err
-	}
-	c.AddTable(k.table)
-	c.DelTable(k.table)
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("delete table %s: %w", k.TableName, err)
 	}
 	return k.unroute()
 }

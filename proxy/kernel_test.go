@@ -282,6 +282,45 @@ func TestNoGap(t *testing.T) {
 	}
 }
 
+// TestNoGapInReplace writes the whole table anew, as each start of the proxy does, while clients connect: none
+// of their packets may be in the old table at a moment when it is refused.
+func TestNoGapInReplace(t *testing.T) {
+	l := newLab(t)
+	l.services.Set(service("web", "10.96.0.5"))
+	l.slices.Set(slice("web", "10.244.1.11", "10.244.1.12"))
+	l.run(l.config())()
+	c := l.config()
+	c.fill()
+	tab := newTable()
+	tab.put(types.NamespacedName{Namespace: "a", Name: "web"}, compile(service("web", "10.96.0.5"),
+		[]*discoveryv1.EndpointSlice{slice("web", "10.244.1.11", "10.244.1.12")}, environment{node: "n1", pods: true}))
+	k, all := newKernel(c), tab.all()
+	end := make(chan struct{})
+	var clients sync.WaitGroup
+	for _, ns := range []netns.NsHandle{l.pods[2], l.node} {
+		clients.Go(func() {
+			for failed := 0; failed < 5; {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				if _, _, err := ask(ns, "tcp", "10.96.0.5:80"); err != nil {
+					failed++
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 100 {
+		if err := k.replace(all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(end)
+	clients.Wait()
+}
+
 // TestConnectionOutlivesEndpoint holds a connection open while its endpoint leaves the service.
 func TestConnectionOutlivesEndpoint(t *testing.T) {
 	l := newLab(t)

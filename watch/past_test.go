@@ -83,6 +83,9 @@ func TestPast(t *testing.T) {
 			t.Fatalf("from %d filter %+v:\n got %v\nwant %v", from, f, got, want)
 		}
 	}
+	if err := old.state.Wait(t.Context(), s.end()); err != nil { // or it is what is told that the past is gone
+		t.Fatal(err)
+	}
 	if err := r.store.Compact(t.Context(), store.Revision(s.end())); err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +167,9 @@ func TestPastSlowly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer late.Close()
+	if err := old.state.Wait(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.store.Compact(t.Context(), store.Revision(last)); err != nil {
 		t.Fatal(err)
 	}
