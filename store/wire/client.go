@@ -338,6 +338,9 @@ func (w *Client) fail(err error) {
 	_ = w.conn.Close() // it is of no use, whatever this says
 	w.conn = nil
 	if w.stream != nil {
+		if errors.Is(err, ErrGone) { // it had been taken up
+			err = broken(err)
+		}
 		w.stream.finish(err)
 	}
 	w.connect()

@@ -134,10 +134,19 @@ func TestTogether(t *testing.T) {
 func TestServerEnds(t *testing.T) {
 	for _, graceful := range []bool{true, false} {
 		t.Run(fmt.Sprintf("graceful: %v", graceful), func(t *testing.T) {
-			s := &server{}
+			s := &server{watch: func(w pb.Watch_WatchServer) error { <-w.Context().Done(); return nil }}
 			g, endpoint := s.start(t)
 			w := calls(t, conf(endpoint))
 			var all sync.WaitGroup
+			stream, err := w.Stream(t.Context(), watchMethod, progress(t), func([]byte) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() {
+				if err := stream.Serve(); status.Code(err) != codes.Unavailable {
+					t.Errorf("a stream beside them ended with %v", err)
+				}
+			})
 			var gone, unknown, done atomic.Int64
 			for n := range 20 {
 				all.Go(func() {
