@@ -40,6 +40,7 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 		}
 		return but(by(d, old, validation.ValidateCustomResourceDefinitionUpdate), metadata(d, old))
 	},
+	Warnings:     warnings,
 	GenerationOf: func(d *definition) any { return &d.Spec },
 	Status: &api.Status[*definition]{
 		Copy: func(dst, src *definition) { dst.Status = *src.Status.DeepCopy() },
