@@ -16,7 +16,7 @@ import (
 
 // Client makes calls of one method, each with one message there and one back, and has a stream of another beside them. One of
 // those who wait for something, the leader, reads for all, and does what the stream's messages ask for. Who comes while calls
-// are under way is sent with others, once these have their answers.
+// are under way is sent with others, once these have their answers; the first of many waits a moment for the others.
 type Client struct {
 	method string
 	next   func() Config // where to; nil: nowhere else
@@ -34,6 +34,8 @@ type Client struct {
 	over    []*call // not told yet: first what came with their answers is read
 	stream  *Stream
 	rests   time.Time // since when nobody reads
+	batch   int       // calls that went together last
+	gathers bool      // what waits is sent soon
 	stalled bool      // no answer has come for a while: nobody waits for one to be sent
 }
 
@@ -55,6 +57,7 @@ const (
 	messageMost  = 32 << 10 // bytes of a message; larger ones are for others
 	stall        = 10 * time.Millisecond
 	stalledLook  = 100 * time.Millisecond // after that, whether somebody left
+	gather       = 500 * time.Microsecond // how long calls of many writers wait for each other
 	restsLong    = 100 * time.Millisecond // the server may have ended meanwhile, unseen
 )
 
@@ -130,12 +133,10 @@ func (w *Client) Do(ctx context.Context, size int, message func([]byte) ([]byte,
 		return w.leadCall(ctx, c)
 	}
 	c.turn = make(chan bool, 1)
-	if w.ripe() {
-		if len(w.open) == 0 { // Serve reads
-			w.conn.worth(true)
-		}
-		w.send()
-		w.tell()
+	if len(w.open) == 0 && w.batch > 1 && 4*len(w.waiting) < 3*w.batch {
+		w.sendSoon()
+	} else if w.ripe() {
+		w.sendNow()
 	} else if w.conn.patient > stall {
 		w.conn.patience(stall)
 	}
@@ -195,7 +196,7 @@ func (w *Client) lead(patience time.Duration) {
 		return
 	}
 	if !c.whole() {
-		if w.tell(); w.ripe() {
+		if w.tell(); w.ripe() && !w.gathers {
 			w.send()
 		}
 		if w.stalled {
@@ -290,10 +291,38 @@ func (w *Client) finish(c *call, err error) {
 	w.over = append(w.over, c)
 }
 
+// sendSoon sends who waits in a moment: as many as went together last may do so again, which is cheaper for both sides. mu is held.
+func (w *Client) sendSoon() {
+	if w.gathers {
+		return
+	}
+	w.gathers = true
+	time.AfterFunc(gather, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.gathers && w.conn != nil && w.ripe() {
+			w.sendNow()
+		}
+		w.gathers = false
+	})
+}
+
+// sendNow sends who waits while somebody else leads. mu is held.
+func (w *Client) sendNow() {
+	if len(w.open) == 0 { // then Serve does
+		w.conn.worth(true)
+	}
+	w.send()
+	w.tell()
+}
+
 // send sends who waits. mu is held.
 func (w *Client) send() {
-	if len(w.waiting) == 0 {
+	if w.gathers = false; len(w.waiting) == 0 {
 		return
+	}
+	if len(w.open) == 0 {
+		w.batch = len(w.waiting)
 	}
 	c := w.conn
 	c.mu.Lock()
