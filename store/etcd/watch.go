@@ -66,8 +66,13 @@ func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, 
 	if err == nil && after > newest {
 		err = store.ErrFuture
 	}
+	left := false
+	showing := func(events []store.Event) bool {
+		left = left || !show(events)
+		return !left
+	}
 	for err == nil {
-		if err = s.follow(ctx, prefix, &after, open, show); errors.Is(err, errLeft) {
+		if err = s.follow(ctx, prefix, &after, open, showing); left { // whatever else ended it
 			return nil
 		}
 		if e := s.usable(ctx); e != nil {
@@ -86,7 +91,7 @@ const askAfter = 5 * time.Millisecond
 
 var (
 	errEnded = errors.New("etcd ended the watch")
-	errLeft  = errors.New("the reader left")
+	errLeft  = errors.New("the reader left") // which nobody sees
 )
 
 // follow is one watch of etcd's, on a stream of its own: etcd says how far a stream is when all its watches are there, and one

@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"compaction refuses the past and the future":            compactErrors,
 		"a watch shows every event once and in order":           watchOrder,
 		"a watch resumes after any event":                       watchResume,
+		"a reader leaves as its context ends":                   watchLeaves,
 		"a watch of what is compacted ends":                     watchCompacted,
 		"a watch marks the last event of a revision":            watchLast,
 		"a watch waits for what happens":                        watchWaits,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lighter-k8s/lighter/store"
 )
@@ -39,6 +40,20 @@ func watchLast(t *testing.T, r *rig) {
 	r.same("the other prefix", r.watch("/b/", start, "/b/end"), []store.Event{
 		event("/b/1", "x", at, true), event("/b/end", "x", end, true),
 	})
+}
+
+// watchLeaves: a reader leaves just when its context ends, and is given nothing more, no error either.
+func watchLeaves(t *testing.T, r *rig) {
+	start := r.newest()
+	r.commit(put("/a", "1"))
+	r.commit(put("/a", "2"))
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	for range r.Watch(ctx, "/a", start) {
+		cancel()
+		time.Sleep(10 * time.Millisecond) // for whoever minds
+		break
+	}
 }
 
 func watchResume(t *testing.T, r *rig) {
