@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -30,6 +30,15 @@ type judgeServer struct {
 	answer func(w http.ResponseWriter, q map[string]any)
 }
 
+// asked is what a judge answers to.
+type asked struct {
+	http.ResponseWriter
+	r *http.Request
+}
+
+// never answers, until nobody waits for it any more.
+func never(w http.ResponseWriter, _ map[string]any) { <-w.(asked).r.Context().Done() }
+
 // says answers with a status, in the version that was asked in.
 func says(status string) func(http.ResponseWriter, map[string]any) {
 	return func(w http.ResponseWriter, q map[string]any) {
@@ -42,7 +51,11 @@ func newJudge(t testing.TB, answer func(http.ResponseWriter, map[string]any)) *j
 	s := &judgeServer{answer: answer, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var q map[string]any
-		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		data, err := io.ReadAll(r.Body) // to its end: only then the server hears that the other side has gone
+		if err == nil {
+			err = json.Unmarshal(data, &q)
+		}
+		if err != nil {
 			t.Error(err)
 		}
 		spec, _ := json.Marshal(q["spec"])
@@ -50,7 +63,7 @@ func newJudge(t testing.TB, answer func(http.ResponseWriter, map[string]any)) *j
 		s.asked = append(s.asked, string(spec))
 		answer := s.answer
 		s.mu.Unlock()
-		answer(w, q)
+		answer(asked{w, r}, q)
 	}))
 	t.Cleanup(web.Close)
 	data, err := yaml.Marshal(map[string]any{"apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -123,7 +136,7 @@ func TestWebhook(t *testing.T) {
 		}, "", "list pods x/-", `no opinion "" want a SubjectAccessReview asked`},
 		"it answers what is no JSON":     {func(w http.ResponseWriter, _ map[string]any) { fmt.Fprint(w, `allowed`) }, "", "list pods x/-", `no opinion "" not an answer asked`},
 		"it refuses to answer":           {func(w http.ResponseWriter, _ map[string]any) { http.Error(w, "no", 403) }, "failurePolicy: Deny", "list pods x/-", `deny "" HTTP 403 asked`},
-		"it takes its time":              {func(http.ResponseWriter, map[string]any) { time.Sleep(200 * time.Millisecond) }, "timeout: 20ms, failurePolicy: Deny", "list pods x/-", `deny "" deadline exceeded asked`},
+		"it takes its time":              {never, "timeout: 500ms, failurePolicy: Deny", "list pods x/-", `deny "" deadline exceeded asked`},
 		"conditions that hold":           {says(`{"allowed":true}`), denyConfigMaps, "get configmaps x/c", `allow "" asked`},
 		"conditions that do not":         {says(`{"allowed":true}`), denyConfigMaps, "get pods x/c", `no opinion ""`},
 		"conditions about a path":        {says(`{"allowed":true}`), denyConfigMaps, "get /metrics", `no opinion ""`},

@@ -1,5 +1,6 @@
 // Package callout asks other servers questions whose answers decide about requests: one JSON object is posted, one comes back. What comes
-// in is a kubeconfig, which says whom to ask, whom to trust and what to show; authn and authz ask their webhooks through it.
+// in is a kubeconfig, which says whom to ask, whom to trust and what to show (authn and authz ask their webhooks through it), or the name of a server that an
+// object of the cluster gives (named.go: webhooks of admission and conversion).
 package callout
 
 import (

@@ -11,12 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/callout"
 )
 
 // converter makes objects of one version into objects of another.
 type converter struct {
 	of       *definition
-	webhooks *Webhooks
+	webhooks *callout.Named
 	asks     bool // a webhook; else only apiVersion changes
 
 	mu   sync.Mutex
@@ -78,7 +79,7 @@ func (c *converter) ask(target, from *version, us []*unstructured.Unstructured) 
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
 	defer cancel()
-	got, err := c.webhooks.convert(ctx, crd, target.info.GVK(), us)
+	got, err := convert(ctx, c.webhooks, crd, target.info.GVK(), us)
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("conversion webhook for %v failed: %w", from.info.GVK(), err))
 	}

@@ -22,6 +22,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/callout"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -35,8 +36,8 @@ type Resources struct {
 	// Publish is called with all records that are to be served, and with those of versions that are not, in which the server
 	// itself may still write; from one goroutine. Nobody may write to them.
 	Publish func(served, unserved []*api.Info)
-	// Webhooks asks conversion webhooks.
-	Webhooks Webhooks
+	// Webhooks are the ways to conversion webhooks.
+	Webhooks *callout.Named
 	// Newest: other servers share the store, so that memory may be behind what a client was told.
 	Newest bool
 

@@ -93,7 +93,7 @@ func (r *Resources) define(item *watch.Item, old *definition) (*definition, erro
 	d := &definition{name: crd.Name, group: crd.Spec.Group, uid: crd.UID, reads: crd.Generation, storage: storage,
 		accepts: crd.Status.AcceptedNames.DeepCopy(), leaving: leaving}
 	d.item.Store(item)
-	d.convert.of, d.convert.webhooks = d, &r.Webhooks
+	d.convert.of, d.convert.webhooks = d, r.Webhooks
 	d.convert.asks = crd.Spec.Conversion != nil && crd.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter
 	d.stored = d.record(crd, storage)
 	d.stored.Stored = d.stored

@@ -3,59 +3,31 @@ package crd
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"path"
 	"slices"
-	"strconv"
-	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lighter-k8s/lighter/callout"
 )
-
-// Webhooks asks conversion webhooks. The zero value reaches those with a URL.
-type Webhooks struct {
-	// Service gives the address of a Service's port, "10.0.0.7:8443"; nil: services are not reached.
-	Service func(ctx context.Context, namespace, name string, port int32) (string, error)
-
-	clients *clients
-}
-
-// NewWebhooks makes one that keeps its connections.
-func NewWebhooks(service func(ctx context.Context, namespace, name string, port int32) (string, error)) Webhooks {
-	return Webhooks{Service: service, clients: &clients{of: map[string]*http.Client{}}}
-}
-
-// clients are kept by whom they call and trust.
-type clients struct {
-	mu sync.Mutex
-	of map[string]*http.Client
-}
-
-// mostClients bounds how many are kept.
-const mostClients = 100
 
 // mostAnswer bounds what a webhook may answer.
 const mostAnswer = 64 << 20
 
 // convert asks a definition's webhook for objects in another version. The answers' metadata counts for labels and annotations alone.
 // Source: apiextensions/v1, ConversionReview.
-func (w Webhooks) convert(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition, want schema.GroupVersionKind, us []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+func convert(ctx context.Context, webhooks *callout.Named, crd *apiextensionsv1.CustomResourceDefinition, want schema.GroupVersionKind, us []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
 	hook := crd.Spec.Conversion.Webhook
 	if hook == nil || hook.ClientConfig == nil {
 		return nil, errors.New("the definition names no webhook")
@@ -73,7 +45,7 @@ func (w Webhooks) convert(ctx context.Context, crd *apiextensionsv1.CustomResour
 		ask.Request.Objects = append(ask.Request.Objects, runtime.RawExtension{Raw: bytes.TrimSpace(raw)})
 	}
 	var answer apiextensionsv1.ConversionReview
-	if err := w.post(ctx, hook.ClientConfig, ask, &answer); err != nil {
+	if err := post(ctx, webhooks, hook.ClientConfig, ask, &answer); err != nil {
 		return nil, err
 	}
 	return converted(&answer, ask.Request.UID, want, us)
@@ -118,98 +90,28 @@ func converted(answer *apiextensionsv1.ConversionReview, uid types.UID, want sch
 }
 
 // post sends a review.
-func (w Webhooks) post(ctx context.Context, c *apiextensionsv1.WebhookClientConfig, ask, answer any) error {
+func post(ctx context.Context, webhooks *callout.Named, c *apiextensionsv1.WebhookClientConfig, ask, answer any) error {
 	body, err := json.Marshal(ask)
 	if err != nil {
 		return err
 	}
-	url, client, err := w.client(ctx, c)
+	name, err := callout.NameOf(c.URL, (*admissionv1.ServiceReference)(c.Service), c.CABundle)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	way, err := webhooks.To(name)
 	if err != nil {
 		return err
 	}
-	req.URL.Path = path.Join("/", req.URL.Path) // as kube-apiserver's client has it: test environments give "https://host//path"
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer+1))
+	data, code, err := way.Post(ctx, body, nil, "lighter", mostAnswer)
 	switch {
 	case err != nil:
 		return err
-	case len(data) > mostAnswer:
-		return errors.New("the answer is too large")
-	case res.StatusCode != http.StatusOK:
-		return fmt.Errorf("the server answered %s", res.Status)
+	case code != http.StatusOK:
+		return fmt.Errorf("the server answered %d %s", code, http.StatusText(code))
 	}
 	if err := json.Unmarshal(data, answer); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
 	return nil
-}
-
-// client finds whom to call, with a client that trusts what the definition says alone, follows no redirects and has no credentials.
-func (w Webhooks) client(ctx context.Context, c *apiextensionsv1.WebhookClientConfig) (url string, _ *http.Client, err error) {
-	var address, name string // dialed instead of the URL's host, whose certificate is still asked for
-	switch {
-	case c.URL != nil:
-		url = *c.URL
-	case c.Service != nil && w.Service != nil:
-		port := int32(443)
-		if c.Service.Port != nil {
-			port = *c.Service.Port
-		}
-		if address, err = w.Service(ctx, c.Service.Namespace, c.Service.Name, port); err != nil {
-			return "", nil, err
-		}
-		name = c.Service.Name + "." + c.Service.Namespace + ".svc"
-		url = "https://" + net.JoinHostPort(name, strconv.Itoa(int(port)))
-		if c.Service.Path != nil {
-			url += *c.Service.Path
-		}
-	default:
-		return "", nil, errors.New("the webhook has neither a URL nor a service that can be reached")
-	}
-	key := fmt.Sprintf("%s %s %x", url, address, sha256.Sum256(c.CABundle))
-	if w.clients != nil {
-		w.clients.mu.Lock()
-		defer w.clients.mu.Unlock()
-		if kept := w.clients.of[key]; kept != nil {
-			return url, kept, nil
-		}
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
-	if len(c.CABundle) > 0 {
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(c.CABundle) {
-			return "", nil, errors.New("the caBundle holds no certificate")
-		}
-	}
-	dial := &net.Dialer{Timeout: 10 * time.Second}
-	transport := &http.Transport{TLSClientConfig: t, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
-		DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
-			if address != "" {
-				to = address
-			}
-			return dial.DialContext(ctx, network, to)
-		}}
-	out := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return errors.New("redirects are not followed")
-	}}
-	if w.clients != nil {
-		if len(w.clients.of) >= mostClients {
-			for _, old := range w.clients.of {
-				old.CloseIdleConnections()
-			}
-			clear(w.clients.of)
-		}
-		w.clients.of[key] = out
-	}
-	return url, out, nil
 }

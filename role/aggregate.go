@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,11 +43,11 @@ func (s *Server) aggregation(certificate *pki.Rotating) *aggregate.Services {
 	return a
 }
 
-// backendAddress is serviceAddress in the words of an APIService's condition.
-func (s *Server) backendAddress(ctx context.Context, namespace, name string, port int32) (string, error) {
-	address, err := s.serviceAddress(ctx, namespace, name, port)
+// backendAddress is one of serviceAddresses, else the Service's own, or why there is none in the words of an APIService's condition.
+func (s *Server) backendAddress(_ context.Context, namespace, name string, port int32) (string, error) {
+	addresses, err := s.serviceAddresses(namespace, name, port)
 	if err == nil {
-		return address, nil
+		return addresses[0], nil
 	}
 	svc, ok := view(s, client.Services).Get(namespace, name)
 	if !ok {
@@ -53,6 +55,9 @@ func (s *Server) backendAddress(ctx context.Context, namespace, name string, por
 	}
 	for _, p := range svc.Spec.Ports {
 		if p.Port == port {
+			if svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone {
+				return net.JoinHostPort(svc.Spec.ClusterIP, strconv.Itoa(int(port))), nil
+			}
 			return "", &aggregate.Reason{Word: "MissingEndpoints", Text: fmt.Sprintf("endpoints for service/%s in %q have no addresses with port name %q", name, namespace, p.Name)}
 		}
 	}

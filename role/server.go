@@ -35,6 +35,7 @@ import (
 	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/callout"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/direct"
 	"github.com/lighter-k8s/lighter/config"
@@ -86,6 +87,7 @@ type Server struct {
 	keeper        pki.Keeper          // of all that is renewed while the server runs
 	lines         *succession.Lines   // of its authorities
 	builtin       builtin.Choice
+	callout       callout.Named                 // the ways to webhooks of admission and conversion
 	news          *client.Recorder              // of what happens to admission itself
 	measures      []prometheus.Collector        // of parts that are made before the API
 	runs          []func(context.Context) error // what follows files for as long as the server runs
@@ -98,6 +100,7 @@ const KubernetesVersion = "v1.37.2"
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
 	s := &Server{Config: c, Log: log, Version: KubernetesVersion, changed: make(chan struct{}, 1)}
 	s.wellness.server = s
+	s.callout.Addresses = s.serviceAddresses
 	dir := filepath.Join(c.DataDir, "server")
 	err := enterCluster(ctx, c, log)
 	if err != nil {

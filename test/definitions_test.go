@@ -167,7 +167,7 @@ func TestManyIdleDefinitions(t *testing.T) {
 	each, bytes := (now-before)/n, float64(stored-had)/n
 	t.Logf("%d to %d definitions: %.0f bytes each in memory, of which %.0f are stored; pebble held %.1f MiB, then %.1f", few, many, each, bytes, pebbles/(1<<20), morePebbles/(1<<20))
 	const scatter = 512 << 10 // of what a server holds from one second to the next
-	if each-bytes > 10<<10+scatter/n {
+	if each-bytes > 10_000+scatter/n {
 		t.Errorf("a definition costs %.0f bytes above the %.0f that are stored", each-bytes, bytes)
 	}
 	if each < bytes {

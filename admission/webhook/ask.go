@@ -82,10 +82,6 @@ func (w *Webhooks) ask(ctx context.Context, h *hook, a *admission.Attributes, s 
 	if err != nil {
 		return answer{}, apierrors.NewInternalError(err)
 	}
-	c, err := w.caller(&h.client)
-	if err != nil {
-		return answer{}, &failure{h, fmt.Errorf("failed to call webhook: %w", err)}
-	}
 	timeout := h.timeout
 	if end, ok := ctx.Deadline(); ok {
 		if left := time.Until(end); left <= 0 {
@@ -96,7 +92,7 @@ func (w *Webhooks) ask(ctx context.Context, h *hook, a *admission.Attributes, s 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	data, err := c.ask(ctx, timeout, body)
+	data, err := w.call(ctx, &h.client, timeout, body)
 	if err != nil {
 		return answer{}, &failure{h, fmt.Errorf("failed to call webhook: %w", err)}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/lighter-k8s/lighter/admission/expression"
 	"github.com/lighter-k8s/lighter/admission/matching"
 	"github.com/lighter-k8s/lighter/authz"
+	"github.com/lighter-k8s/lighter/callout"
 	"github.com/lighter-k8s/lighter/client"
 )
 
@@ -34,15 +35,13 @@ type Webhooks struct {
 	Pods       client.TypedView[*corev1.Pod]
 	World      matching.World
 	Authz      authz.Authorizer
-	// Addresses are where a port of a Service is answered, "10.0.0.7:8443", the best first.
-	Addresses func(namespace, name string, port int32) ([]string, error)
-	Events    *client.Recorder // nil: none are written
-	Log       *slog.Logger
-	Now       func() time.Time
-	Metrics   *Metrics
+	Callout    *callout.Named
+	Events     *client.Recorder // nil: none are written
+	Log        *slog.Logger
+	Now        func() time.Time
+	Metrics    *Metrics
 
 	mutating, validating set
-	callers              callers
 	told                 sync.Map // of own: when it was last said of a webhook that it stands in its own way
 }
 

@@ -29,6 +29,7 @@ type follower struct {
 	*view
 	f      func(client.Change)
 	told   told
+	begun  watch.Snapshot // what there was when it began, until it is told of that
 	poke   func()         // what the watcher calls; nil: it has a channel
 	w      *watch.Watcher // nil: to be begun
 	events []*watch.Event
@@ -71,8 +72,15 @@ func (l *follower) rarely(ctx context.Context) {
 			go run()
 		}
 	}
+	pokes.Store(1) // as long as this one looks itself: a thousand resources without objects begin without a goroutine
 	l.server.resting.add(func() bool { return ctx.Err() != nil }, l.poke)
-	l.poke()
+	if l.begin() && l.none() {
+		l.told.base, l.begun = l.begun, watch.Snapshot{}
+		if pokes.CompareAndSwap(1, 0) {
+			return
+		}
+	}
+	go run()
 }
 
 // resting are the subscribers without a goroutine. Those whose context has ended are told so when as many again have come: until then they cost a
@@ -123,16 +131,35 @@ const (
 	unhurriedFor = 10 * time.Millisecond // how long changes are gathered for a subscriber who does not mind
 )
 
+// begin begins to watch, unless it does; false: the resource is not there.
+func (l *follower) begin() bool {
+	if l.w != nil {
+		return true
+	}
+	i := l.record()
+	if i == nil {
+		return false
+	}
+	l.begun, l.w = l.state().Follow(i.Stored, l.filter, l.poke)
+	return true
+}
+
+// none tells whether there is nothing to tell of a beginning.
+func (l *follower) none() bool {
+	for range l.begun.All(&l.filter) {
+		return false
+	}
+	return true
+}
+
 // look tells of what happened, and says after how long to look again even if nothing more does; 0: only then.
 func (l *follower) look() time.Duration {
-	if l.w == nil {
-		i := l.record()
-		if i == nil { // it is about to be served, or gone for good
-			return againAfter
-		}
-		var now watch.Snapshot
-		now, l.w = l.state().Follow(i.Stored, l.filter, l.poke)
-		l.difference(&l.told, now, l.f)
+	if !l.begin() { // it is about to be served, or gone for good
+		return againAfter
+	}
+	if l.begun != (watch.Snapshot{}) {
+		l.difference(&l.told, l.begun, l.f)
+		l.begun = watch.Snapshot{}
 	}
 	for news := false; ; news = true {
 		var err error
