@@ -26,12 +26,16 @@ func (s *Server) customResources() *crd.Resources {
 		Publish: func(served, unserved []*api.Info) {
 			s.Direct.SetCustom(append(unserved, served...))
 			s.openapi.SetCustom(served)
-			s.custom.Store(&served)
+			var before []*api.Info
+			if old := s.custom.Swap(&served); old != nil {
+				before = *old
+			}
 			select {
 			case s.changed <- struct{}{}:
 			default:
 			}
 			s.API.SetCustom(served)
+			s.customChanges.tell(before, served)
 		}}
 	s.API.Settle = r.Settle
 	return r

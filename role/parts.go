@@ -153,7 +153,7 @@ func runControllers(ctx context.Context, g *errgroup.Group, env func(string) con
 		{"pv-protection-controller", volumeprotection.RunVolumes},
 		{"volumeattributesclass-protection-controller", volumeprotection.RunClasses},
 		{"validatingadmissionpolicy-status-controller", func(ctx context.Context, env controller.Env) error {
-			return validatingadmissionpolicy.Run(ctx, env, o.types.Check)
+			return validatingadmissionpolicy.Run(ctx, env, o.types)
 		}},
 	}
 	if o.ca != nil {

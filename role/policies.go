@@ -1,7 +1,9 @@
 package role
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -41,7 +43,7 @@ func (s *Server) kind(infos []*api.Info) func(schema.GroupVersionKind) *api.Info
 
 // types is what the expressions of policies are checked against.
 func (s *Server) types(infos []*api.Info) *policy.Types {
-	return &policy.Types{Kind: s.kind(infos), Schema: openapi.Schema, Resource: func(r schema.GroupVersionResource) *api.Info {
+	return &policy.Types{Kind: s.kind(infos), Schema: openapi.Schema, Changes: s.customChanges.follow, Resource: func(r schema.GroupVersionResource) *api.Info {
 		all := infos
 		if custom := s.custom.Load(); custom != nil {
 			all = slices.Concat(infos, *custom)
@@ -52,6 +54,49 @@ func (s *Server) types(infos []*api.Info) *policy.Types {
 		}
 		return all[n]
 	}}
+}
+
+// changes tells who asks of custom resources that are served otherwise than before.
+type changes struct {
+	mu    sync.Mutex
+	asked map[*func([]*api.Info)]bool
+}
+
+// follow calls told, which must not wait, for each change until ctx ends.
+func (c *changes) follow(ctx context.Context, told func([]*api.Info)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked == nil {
+		c.asked = map[*func([]*api.Info)]bool{}
+	}
+	c.asked[&told] = true
+	context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.asked, &told)
+	})
+}
+
+// tell tells what is not in both lists.
+func (c *changes) tell(old, now []*api.Info) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.asked) == 0 {
+		return
+	}
+	in := map[*api.Info]int{}
+	for _, i := range slices.Concat(old, now) {
+		in[i]++
+	}
+	var changed []*api.Info
+	for i, n := range in {
+		if n == 1 {
+			changed = append(changed, i)
+		}
+	}
+	for told := range c.asked {
+		(*told)(changed)
+	}
 }
 
 // devices adds to the rules of what selects devices that its CEL compiles.

@@ -60,34 +60,35 @@ type Server struct {
 	Direct  *direct.Server
 	API     *apiserver.Server
 
-	services   *registry.Services
-	tokens     *authn.Tokens
-	bearer     authn.Bearer
-	authn      authn.Authenticator
-	rbac       *authz.RBAC
-	judges     *authz.Structured
-	audit      *audit.Trail
-	store      store.Store
-	encryption *encryption
-	snapshots  *snapshots
-	timeline   *timeline
-	openapi    *openapi.Handler
-	custom     atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
-	changed    chan struct{}               // holds one when custom has changed
-	state      *watch.State
-	address    netip.Addr // where nodes and pods reach the API
-	member     *member    // of the servers' own etcd; nil: the store is another
-	identity   string     // among several servers
-	wellness   wellness
-	given      *pki.Given          // the API's certificate that somebody else looks after
-	clients    []*x509.Certificate // further authorities of clients
-	clientsPEM []byte              // the same
-	keeper     pki.Keeper          // of all that is renewed while the server runs
-	lines      *succession.Lines   // of its authorities
-	builtin    builtin.Choice
-	news       *client.Recorder              // of what happens to admission itself
-	measures   []prometheus.Collector        // of parts that are made before the API
-	runs       []func(context.Context) error // what follows files for as long as the server runs
+	services      *registry.Services
+	tokens        *authn.Tokens
+	bearer        authn.Bearer
+	authn         authn.Authenticator
+	rbac          *authz.RBAC
+	judges        *authz.Structured
+	audit         *audit.Trail
+	store         store.Store
+	encryption    *encryption
+	snapshots     *snapshots
+	timeline      *timeline
+	openapi       *openapi.Handler
+	custom        atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
+	changed       chan struct{}               // holds one when custom has changed
+	customChanges changes
+	state         *watch.State
+	address       netip.Addr // where nodes and pods reach the API
+	member        *member    // of the servers' own etcd; nil: the store is another
+	identity      string     // among several servers
+	wellness      wellness
+	given         *pki.Given          // the API's certificate that somebody else looks after
+	clients       []*x509.Certificate // further authorities of clients
+	clientsPEM    []byte              // the same
+	keeper        pki.Keeper          // of all that is renewed while the server runs
+	lines         *succession.Lines   // of its authorities
+	builtin       builtin.Choice
+	news          *client.Recorder              // of what happens to admission itself
+	measures      []prometheus.Collector        // of parts that are made before the API
+	runs          []func(context.Context) error // what follows files for as long as the server runs
 }
 
 // KubernetesVersion is the version whose API is served.

@@ -1,6 +1,8 @@
 package role_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +117,7 @@ func TestTypeChecking(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 	})
+	t.Run("again when the types change", func(t *testing.T) { typesChange(t, p) })
 	t.Run("again when the policy changes", func(t *testing.T) {
 		made, err := c.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "types-"},
 			Spec: spec{MatchConstraints: on("apps", "v1", "deployments"), Validations: that("object.replicas > 1")}}, metav1.CreateOptions{})
@@ -132,6 +135,67 @@ func TestTypeChecking(t *testing.T) {
 			t.Errorf("the warning is still there: %s", got)
 		}
 	})
+}
+
+// typesChange: a policy is checked again when the custom resources that it means, or takes as params, come, change and go.
+func typesChange(t *testing.T, p *plane) {
+	cu := newCustom(t, p)
+	c := p.typed.AdmissionregistrationV1().ValidatingAdmissionPolicies()
+	boats := admissionregistrationv1.RuleWithOperations{Operations: []admissionregistrationv1.OperationType{"CREATE"},
+		Rule: admissionregistrationv1.Rule{APIGroups: []string{cu.group}, APIVersions: []string{"v1"}, Resources: []string{"boats"}}}
+	pods := boats
+	pods.Rule = admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}}
+	of := func(rule admissionregistrationv1.RuleWithOperations, params *admissionregistrationv1.ParamKind, expression string) string {
+		made, err := c.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "types-"},
+			Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{ParamKind: params, Validations: []admissionregistrationv1.Validation{{Expression: expression}},
+				MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: rule}}}}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
+		typesOf(t, p, made.Name, 1)
+		return made.Name
+	}
+	policies := map[string]string{"the object's type": of(boats, nil, "object.spec.length > 3"),
+		"the params' type": of(pods, &admissionregistrationv1.ParamKind{APIVersion: cu.group + "/v1", Kind: "Boat"}, "params.spec.length > 3")}
+	says := func(when, want string) {
+		t.Helper()
+		for which, name := range policies {
+			var got string
+			for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				if got = typesOf(t, p, name, 1); got == "" && want == "" || want != "" && strings.Contains(got, want) {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("%s, %s: got %q, want %q", when, which, got, want)
+				}
+			}
+		}
+	}
+	schema := func(field, kind string) string {
+		return fmt.Sprintf(`  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {%s: {type: %s}}}}}}
+`, field, kind)
+	}
+	says("before there is a definition", "")
+	cu.define(cu.definition("boats", "Boat", schema("length", "string")))
+	says("a string", "found no matching overload for '_>_' applied to '(string, int)'")
+	patch := func(field, kind string) {
+		body := fmt.Sprintf(`[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties","value":{%q:{"type":%q}}}]`, field, kind)
+		if a := p.as(t, "admin").do(t, "PATCH", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats."+cu.group, body, "Content-Type: application/json-patch+json"); a.code != 200 {
+			t.Fatalf("HTTP %d: %s", a.code, a.body)
+		}
+	}
+	patch("length", "integer")
+	says("a number", "")
+	patch("size", "integer")
+	says("another field", "undefined field 'length'")
+	if a := p.as(t, "admin").do(t, "DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats."+cu.group, ""); a.code != 200 {
+		t.Fatalf("HTTP %d: %s", a.code, a.body)
+	}
+	says("no definition any more", "")
 }
 
 // typesOf waits until a policy's types are checked, and shows what was found.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"strings"
 
@@ -27,6 +28,27 @@ type Types struct {
 	Kind     func(schema.GroupVersionKind) *api.Info     // nil: there is none
 	Resource func(schema.GroupVersionResource) *api.Info // nil: there is none
 	Schema   func(*api.Info) (*spec.Schema, error)
+	// Changes, if set, calls told with the records of resources that changed, came or went, until ctx ends.
+	Changes func(ctx context.Context, told func(changed []*api.Info))
+}
+
+// Follow calls told, until ctx ends, each time that types change, with what tells of a policy whether it was checked against one of them.
+func (t *Types) Follow(ctx context.Context, told func(concerns func(*admissionv1.ValidatingAdmissionPolicy) bool)) {
+	if t.Changes == nil {
+		return
+	}
+	t.Changes(ctx, func(changed []*api.Info) {
+		told(func(p *admissionv1.ValidatingAdmissionPolicy) bool { return concerns(p, changed) })
+	})
+}
+
+// concerns tells whether a policy is checked against the type of one of these.
+func concerns(p *admissionv1.ValidatingAdmissionPolicy, changed []*api.Info) bool {
+	names := named(p.Spec.MatchConstraints)
+	return slices.ContainsFunc(changed, func(i *api.Info) bool {
+		k := p.Spec.ParamKind
+		return slices.Contains(names, i.GroupVersionResource) || k != nil && k.Kind == i.Kind && k.APIVersion == i.GVK().GroupVersion().String()
+	})
 }
 
 // mostTypes bounds how many types a policy is checked against. Source: as Types.
@@ -59,13 +81,22 @@ func (t *Types) Check(p *admissionv1.ValidatingAdmissionPolicy) *admissionv1.Typ
 	return out
 }
 
-// meant are the resources that constraints name without wildcards, in order of group, version and resource. Subresources, whose
-// objects may be of other kinds, are left out.
+// meant are the records of the resources that constraints name.
 func (t *Types) meant(m *admissionv1.MatchResources) (out []*api.Info) {
+	for _, n := range named(m) {
+		if i := t.Resource(n); i != nil {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// named are the resources that constraints name without wildcards, the first ones in order of group, version and resource. Subresources,
+// whose objects may be of other kinds, are left out.
+func named(m *admissionv1.MatchResources) (names []schema.GroupVersionResource) {
 	if m == nil {
 		return nil
 	}
-	var names []schema.GroupVersionResource
 	for _, r := range m.ResourceRules {
 		if slices.Contains(r.APIGroups, "*") || slices.Contains(r.APIVersions, "*") {
 			continue
@@ -84,12 +115,7 @@ func (t *Types) meant(m *admissionv1.MatchResources) (out []*api.Info) {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Resource, b.Resource))
 	})
 	names = slices.Compact(names)
-	for _, n := range names[:min(len(names), mostTypes)] {
-		if i := t.Resource(n); i != nil {
-			out = append(out, i)
-		}
-	}
-	return out
+	return names[:min(len(names), mostTypes)]
 }
 
 // declare is the type of a resource's objects; nil: it cannot be told.

@@ -26,6 +26,7 @@ type definition = apiextensionsv1.CustomResourceDefinition
 var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Group: "apiextensions.k8s.io", Version: "v1", Plural: "customresourcedefinitions", Short: []string{"crd", "crds"},
 	Categories: []string{"api-extensions"}, Scope: api.Cluster, Key: api.DefinitionsKey,
+	Bulk:    []int{2, 7, 4}, // spec.versions.schema
 	Default: apiextensionsv1.SetObjectDefaults_CustomResourceDefinition,
 	Prepare: prepare,
 	Validate: func(d, old *definition) field.ErrorList {
@@ -42,6 +43,7 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 		}
 		return but(by(d, old, validation.ValidateCustomResourceDefinitionUpdate), metadata(d, old))
 	},
+	Warnings:     warnings,
 	GenerationOf: func(d *definition) any { return &d.Spec },
 	Status: &api.Status[*definition]{
 		Copy: func(dst, src *definition) { dst.Status = *src.Status.DeepCopy() },

@@ -15,7 +15,8 @@ func TestDecide(t *testing.T) {
 		deleted, want        bool
 	}{
 		"new":                             {generation: 1, want: true},
-		"checked":                         {generation: 1, observed: 1, before: found},
+		"checked":                         {generation: 1, observed: 1, before: found.DeepCopy()},
+		"checked by other types":          {generation: 1, observed: 1, before: &admissionv1.TypeChecking{}, want: true},
 		"changed since":                   {generation: 2, observed: 1, before: found, want: true},
 		"observed by somebody, unchecked": {generation: 1, observed: 1, want: true},
 		"going":                           {generation: 1, deleted: true},
@@ -27,7 +28,7 @@ func TestDecide(t *testing.T) {
 			if tt.deleted {
 				p.DeletionTimestamp = &metav1.Time{}
 			}
-			todo := Decide(View{p, func(*admissionv1.ValidatingAdmissionPolicy) *admissionv1.TypeChecking { return found }})
+			todo := Decide(View{p, found})
 			if !tt.want {
 				if len(todo) > 0 {
 					t.Errorf("want nothing, got %v", todo)
