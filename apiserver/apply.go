@@ -25,7 +25,7 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, t *route, q regis
 	if err != nil {
 		return err
 	}
-	c := registry.Configuration{Object: config, Force: force(t) != nil && *force(t), Create: func(ctx context.Context) error {
+	c := registry.Configuration{Object: config, Size: len(data), Force: force(t) != nil && *force(t), Create: func(ctx context.Context) error {
 		a := t.attributes()
 		a.User, a.Verb = q.User, "create"
 		return s.allow(ctx, a)

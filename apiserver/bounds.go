@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -30,12 +31,30 @@ func tooMuch(format string, args ...any) error {
 }
 
 // census counts what is in a JSON document without reading it: its values (about), its objects, and the longest list.
-func census(doc []byte) (values, objects, longest int) {
+func census(doc []byte) (values, objects, longest int) { return count(doc, false) }
+
+// count is census. Of a document that becomes a Go type what is in managedFields need not count: it stays the bytes that it is.
+func count(doc []byte, typed bool) (values, objects, longest int) {
 	var lists []int // the lengths of those that are open; -1: an object
 	text := false
 	for i := 0; i < len(doc); i++ {
 		c := doc[i]
 		switch {
+		case typed && !text && c == '"' && bytes.HasPrefix(doc[i:], owned):
+			i += len(owned) - 1
+			for depth := 1; depth > 0 && i+1 < len(doc); {
+				switch i++; {
+				case text && doc[i] == '\\':
+					i++
+				case doc[i] == '"':
+					text = !text
+				case text:
+				case doc[i] == '{':
+					depth++
+				case doc[i] == '}':
+					depth--
+				}
+			}
 		case text && c == '\\':
 			i++
 		case c == '"':
@@ -62,12 +81,14 @@ func census(doc []byte) (values, objects, longest int) {
 	return values, objects, longest
 }
 
+var owned = []byte(`"fieldsV1":{`)
+
 // crowded is the 413 of JSON that would take too much memory as an object of i.
 func crowded(i *api.Info, doc []byte) error {
 	if len(doc) <= 8<<10 {
 		return nil
 	}
-	values, objects, _ := census(doc)
+	values, objects, _ := count(doc, i.Type != nil)
 	if values > maxValues {
 		return tooMuch("the allowed maximum of values is %d, got %d", maxValues, values)
 	}

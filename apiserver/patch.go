@@ -133,8 +133,8 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		if err != nil {
 			return nil, err
 		}
-		if err := crowded(i, out); err != nil {
-			return nil, err
+		if err := crowded(i, out); err != nil && crowded(i, doc) == nil {
+			return nil, err // and not for what was there before
 		}
 		obj := i.New()
 		strict, err := read(i, obj, out)

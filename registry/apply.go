@@ -22,6 +22,7 @@ import (
 type Configuration struct {
 	Object *unstructured.Unstructured
 	Force  bool // take over what others own
+	Size   int  // bytes that it came as
 	// Create is asked before an object is made that is not there, once or more.
 	Create func(ctx context.Context) error
 }
@@ -72,7 +73,7 @@ func missing(req Request, err error) bool {
 
 // merge is what old becomes; nil: what is made.
 func (r *Registry) merge(req Request, i *api.Info, old api.Object, c Configuration) (api.Object, error) {
-	obj, err := managed.Apply{Manager: req.Manager, Subresource: req.Subresource, Force: c.Force, Now: r.Now(), Versions: r.versionsOf(i)}.Merge(i, old, c.Object)
+	obj, err := managed.Apply{Manager: req.Manager, Subresource: req.Subresource, Force: c.Force, Size: c.Size, Now: r.Now(), Versions: r.versionsOf(i)}.Merge(i, old, c.Object)
 	if err != nil {
 		var known apierrors.APIStatus
 		if errors.As(err, &known) {

@@ -58,6 +58,22 @@ func TestCostly(t *testing.T) {
 	patches, pods, maps := core+"/configmaps/c", core+"/pods", core+"/configmaps"
 	const policyPath, reviews = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "/apis/authentication.k8s.io/v1/tokenreviews"
 	// Of each kind one that is refused for what it would cost, and one that is just below the bound.
+	definition := func(name, properties string) string {
+		return `{"metadata":{"name":"` + name + `s.costly.example.com"},"spec":{"group":"costly.example.com","scope":"Namespaced","names":{"plural":"` + name + `s","singular":"` + name + `","kind":"` + strings.ToUpper(name) +
+			`","listKind":"` + name + `List"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","properties":{` + properties + `}}}}}}]}}`
+	}
+	const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", maps, `{"metadata":{"name":"wide"},"data":{`+many(`"k%05d":"v"`, 13*20000)+`}}`), 201)
+	request := func(bytes int) string {
+		return `{"metadata":{"name":"c"},"spec":{"request":"` + base64.StdEncoding.EncodeToString([]byte("-----BEGIN CERTIFICATE REQUEST-----\n"+strings.Repeat(strings.Repeat("A", 64)+"\n", bytes/65)+"-----END CERTIFICATE REQUEST-----\n")) +
+			`","signerName":"example.com/a","usages":["digital signature"]}}`
+	}
+	claim := func(n int) string {
+		selector := `{"cel":{"expression":"` + strings.Repeat(`device.attributes[\"a\"].b.matches(\"a+\") || `, 200) + `true"}}`
+		return `{"metadata":{"name":"x"},"spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"c","selectors":[` + ops(n, selector) + `]}}]}}}`
+	}
+	const claims = "/apis/resource.k8s.io/v1/namespaces/"
+	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", claims+ns+"/resourceclaims?dryRun=All", claim(1)), 201) // which makes the compiler
 	for name, tt := range map[string]struct {
 		method, path, kind, body string
 		code                     int // 0: whatever
@@ -89,7 +105,8 @@ func TestCostly(t *testing.T) {
 		"protobuf, keys":                             {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q"))+strings.Repeat("\x12\x00", 500000)), 413},
 		"protobuf, deep":                             {"POST", maps, pb, "k8s\x00" + strings.Repeat("\x12\xff\xff\x7f", 500000), 400},
 		"apply, fields":                              {"PATCH", maps + "/a?fieldManager=a", apply, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{` + many(`"k%05d":"v"`, 13*50000) + `}}`, 413},
-		"apply, fields, near":                        {"PATCH", maps + "/a?fieldManager=a", apply, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{` + many(`"k%05d":"v"`, 13*9900) + `}}`, 201},
+		"apply, fields, near":                        {"PATCH", maps + "/a?fieldManager=a", apply, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{` + many(`"k%05d":"v"`, 13*13900) + `}}`, 201},
+		"apply, to many fields":                      {"PATCH", maps + "/wide?fieldManager=a", apply, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"wide"},"data":{"another":"v"}}`, 200},
 		"label selector of a list":                   {"GET", maps + "?labelSelector=" + url.QueryEscape("a in ("+many("v%d", 50000)+")"), json, "", 400},
 		"label selector of a list, near":             {"GET", maps + "?labelSelector=" + url.QueryEscape("a in ("+many("v%d", 32000)+")"), json, "", 200},
 		"label selector of many parts, near":         {"GET", maps + "?labelSelector=" + url.QueryEscape(many("a%d!=v", 32000)), json, "", 200},
@@ -102,6 +119,15 @@ func TestCostly(t *testing.T) {
 		"expression of a policy, deep":               {"POST", policyPath, json, policy(strings.Repeat("(", 40000) + "true" + strings.Repeat(")", 40000)), 422},
 		"expression of a policy, a list":             {"POST", policyPath, json, policy("1 in [" + many("1", 200000) + "]"), 422},
 		"expression of a device class":               {"POST", "/apis/resource.k8s.io/v1/deviceclasses", json, `{"metadata":{"name":"d"},"spec":{"selectors":[{"cel":{"expression":"` + strings.Repeat("true && ", 40000) + `true"}}]}}`, 422},
+		"validations of a policy":                    {"POST", policyPath, json, policies(many(`{"expression":"object.metadata.name != 'n%d'"}`, 90000)), 422},
+		"validations of a policy, near":              {"POST", policyPath + "?dryRun=All", json, policies(many(`{"expression":"object.metadata.name != 'n%03d'"}`, 49*400)), 201},
+		"rules of a definition":                      {"POST", definitions, json, definition("a", `"f":{"type":"string","maxLength":10,"x-kubernetes-validations":[`+many(`{"rule":"self != 'a%d'"}`, 500000)+`]}`), 422},
+		"rules of a definition, near":                {"POST", definitions + "?dryRun=All", json, definition("b", `"f":{"type":"string","maxLength":10,"x-kubernetes-validations":[`+many(`{"rule":"self != 'a%03d'"}`, 27*450)+`]}`), 201},
+		"rules of a definition, of many fields":      {"POST", definitions, json, definition("c", many(`"f%d":{"type":"string","maxLength":10,"x-kubernetes-validations":[{"rule":"self != 'a'"}]}`, 900000)), 422},
+		"request for a certificate":                  {"POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json, request(1500000), 422},
+		"request for a certificate, near":            {"POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json, request(250000), 422},
+		"selectors of devices":                       {"POST", claims + ns + "/resourceclaims", json, claim(32), 422},
+		"patch of an object with many owned fields":  {"PATCH", maps + "/wide", mp, `{"metadata":{"labels":{"a":"b"}}}`, 200},
 		"token of many parts":                        {"POST", reviews, json, `{"spec":{"token":"` + strings.Repeat("e30.", 500000) + `"}}`, 201},
 		"token with a large header and large claims": {"POST", reviews, json, `{"spec":{"token":"` + encoded(`{"alg":"RS256","x":[`+many("{}", 900000)+`]}`) + "." + encoded(`{"iss":"x","x":[`+many("{}", 900000)+`]}`) + `.AA"}}`, 201},
 		"selector of an access review":               {"POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json, `{"spec":{"resourceAttributes":{"verb":"list","resource":"pods","labelSelector":{"rawSelector":"` + many("a%d!=v", most) + `"}}}}`, 0},

@@ -37,8 +37,9 @@ func (s *Server) webhooks(world matching.World, reg *registry.Registry) *webhook
 					before = append(before, list...)
 				}
 			}
+			var budget expression.Budget
 			for n, list := range of(obj) {
-				errs = append(errs, expression.CheckConditions(list, before, expression.OfWebhook, field.NewPath("webhooks").Index(n).Child("matchConditions"))...)
+				errs = append(errs, expression.CheckConditions(list, before, expression.OfWebhook, field.NewPath("webhooks").Index(n).Child("matchConditions"), &budget)...)
 			}
 			return errs
 		}

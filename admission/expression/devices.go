@@ -14,6 +14,9 @@ import (
 // ofDevices are the features that 1.37 has on by default. The published compiler of device selectors is made at its first use.
 var ofDevices = devicecel.Features{EnableConsumableCapacity: true}
 
+// devices is the budget of selectors, of which the cost is told too: one of the greatest length is within it, or a hundred usual ones.
+func devices() *Budget { return &Budget{Dear: 3} }
+
 // CheckDeviceClass complains about a DeviceClass whose selectors do not compile or may cost too much. Those that were stored before are not
 // looked at again.
 func CheckDeviceClass(obj, old api.Object) field.ErrorList {
@@ -21,7 +24,7 @@ func CheckDeviceClass(obj, old api.Object) field.ErrorList {
 	if old != nil {
 		before = old.(*resourcev1.DeviceClass).Spec.Selectors
 	}
-	return checkSelectors(obj.(*resourcev1.DeviceClass).Spec.Selectors, before, field.NewPath("spec", "selectors"))
+	return checkSelectors(obj.(*resourcev1.DeviceClass).Spec.Selectors, before, field.NewPath("spec", "selectors"), devices())
 }
 
 // CheckResourceClaim is CheckDeviceClass for a ResourceClaim, whose spec never changes.
@@ -45,22 +48,23 @@ func checkRequests(list []resourcev1.DeviceRequest, at *field.Path) (errs field.
 	if len(list) > resourcev1.DeviceRequestsMaxSize {
 		return nil
 	}
+	b := devices()
 	for n, r := range list {
 		at := at.Index(n)
 		if r.Exactly != nil {
-			errs = append(errs, checkSelectors(r.Exactly.Selectors, nil, at.Child("exactly", "selectors"))...)
+			errs = append(errs, checkSelectors(r.Exactly.Selectors, nil, at.Child("exactly", "selectors"), b)...)
 		}
 		if len(r.FirstAvailable) > resourcev1.FirstAvailableDeviceRequestMaxSize {
 			continue
 		}
 		for n, s := range r.FirstAvailable {
-			errs = append(errs, checkSelectors(s.Selectors, nil, at.Child("firstAvailable").Index(n).Child("selectors"))...)
+			errs = append(errs, checkSelectors(s.Selectors, nil, at.Child("firstAvailable").Index(n).Child("selectors"), b)...)
 		}
 	}
 	return errs
 }
 
-func checkSelectors(list, before []resourcev1.DeviceSelector, at *field.Path) (errs field.ErrorList) {
+func checkSelectors(list, before []resourcev1.DeviceSelector, at *field.Path, b *Budget) (errs field.ErrorList) {
 	if len(list) > resourcev1.DeviceSelectorsMaxSize {
 		return nil
 	}
@@ -68,7 +72,11 @@ func checkSelectors(list, before []resourcev1.DeviceSelector, at *field.Path) (e
 	for n, s := range list {
 		at := at.Index(n).Child("cel", "expression")
 		if s.CEL == nil || s.CEL.Expression == "" || len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength ||
-			slices.ContainsFunc(before, func(b resourcev1.DeviceSelector) bool { return b.CEL != nil && *b.CEL == *s.CEL }) {
+			slices.ContainsFunc(before, func(o resourcev1.DeviceSelector) bool { return o.CEL != nil && *o.CEL == *s.CEL }) {
+			continue
+		}
+		if ok, said := b.Spend(s.CEL.Expression, at); !ok {
+			errs = append(errs, said...)
 			continue
 		}
 		switch made := devicecel.GetCompiler(ofDevices).CompileCELExpression(s.CEL.Expression, devicecel.Options{EnvType: &mode}); {

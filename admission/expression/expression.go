@@ -49,12 +49,12 @@ func Matcher(list []admissionregistrationv1.MatchCondition, o cel.OptionalVariab
 }
 
 // CheckConditions complains about match conditions that do not compile. Conditions that were stored before are not looked at again.
-func CheckConditions(list, old []admissionregistrationv1.MatchCondition, o cel.OptionalVariableDeclarations, at *field.Path) (errs field.ErrorList) {
+func CheckConditions(list, old []admissionregistrationv1.MatchCondition, o cel.OptionalVariableDeclarations, at *field.Path, b *Budget) (errs field.ErrorList) {
 	for n := range list {
 		if contains(old, list[n].Expression) {
 			continue
 		}
-		errs = append(errs, Check(Plain(), (*matchconditions.MatchCondition)(&list[n]), o, at.Index(n).Child("expression"))...)
+		errs = append(errs, Check(Plain(), (*matchconditions.MatchCondition)(&list[n]), o, at.Index(n).Child("expression"), b)...)
 	}
 	return errs
 }
@@ -68,10 +68,13 @@ func contains(list []admissionregistrationv1.MatchCondition, expression string) 
 	return false
 }
 
-// Check complains about an expression that does not compile.
-func Check(c cel.Compiler, e cel.ExpressionAccessor, o cel.OptionalVariableDeclarations, at *field.Path) field.ErrorList {
+// Check complains about an expression that does not compile, or is beyond the budget.
+func Check(c cel.Compiler, e cel.ExpressionAccessor, o cel.OptionalVariableDeclarations, at *field.Path, b *Budget) field.ErrorList {
 	if e.GetExpression() == "" {
 		return nil // which the resource's own rules say
+	}
+	if ok, errs := b.Spend(e.GetExpression(), at); !ok {
+		return errs
 	}
 	return Complain(c.CompileCELExpression(e, o, environment.NewExpressions).Error, e.GetExpression(), at)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // checker compiles a policy's variables for the expressions that use them.
-func checker(list []admissionv1.Variable, o cel.OptionalVariableDeclarations, at *field.Path) (*cel.CompositedCompiler, field.ErrorList) {
+func checker(list []admissionv1.Variable, o cel.OptionalVariableDeclarations, at *field.Path, b *expression.Budget) (*cel.CompositedCompiler, field.ErrorList) {
 	c, err := cel.NewCompositedCompiler(expression.Environment())
 	if err != nil {
 		return nil, field.ErrorList{field.InternalError(at, err)}
@@ -22,8 +22,12 @@ func checker(list []admissionv1.Variable, o cel.OptionalVariableDeclarations, at
 		if v.GetExpression() == "" || v.GetName() == "" {
 			continue // which the record's own rules say
 		}
-		errs = append(errs, expression.Complain(c.CompileAndStoreVariable(v, o, environment.NewExpressions).Error, v.GetExpression(),
-			at.Child("variables").Index(n).Child("expression"))...)
+		at := at.Child("variables").Index(n).Child("expression")
+		ok, said := b.Spend(v.GetExpression(), at)
+		if ok {
+			said = expression.Complain(c.CompileAndStoreVariable(v, o, environment.NewExpressions).Error, v.GetExpression(), at)
+		}
+		errs = append(errs, said...)
 	}
 	return c, errs
 }
@@ -35,19 +39,20 @@ func CheckValidating(obj, old api.Object) (errs field.ErrorList) {
 		return nil
 	}
 	o := cel.OptionalVariableDeclarations{HasParams: p.Spec.ParamKind != nil, HasAuthorizer: true}
-	c, errs := checker(p.Spec.Variables, o, at)
+	b := &expression.Budget{}
+	c, errs := checker(p.Spec.Variables, o, at, b)
 	if c == nil {
 		return errs
 	}
-	errs = append(errs, expression.CheckConditions(p.Spec.MatchConditions, nil, o, at.Child("matchConditions"))...)
+	errs = append(errs, expression.CheckConditions(p.Spec.MatchConditions, nil, o, at.Child("matchConditions"), b)...)
 	for n, v := range p.Spec.Validations {
 		at := at.Child("validations").Index(n)
-		errs = append(errs, expression.Check(c, &expression.Says{Expression: v.Expression, Types: yesOrNo}, o, at.Child("expression"))...)
+		errs = append(errs, expression.Check(c, &expression.Says{Expression: v.Expression, Types: yesOrNo}, o, at.Child("expression"), b)...)
 		errs = append(errs, expression.Check(c, &expression.Says{Expression: v.MessageExpression, Types: words}, cel.OptionalVariableDeclarations{HasParams: o.HasParams},
-			at.Child("messageExpression"))...)
+			at.Child("messageExpression"), b)...)
 	}
 	for n, v := range p.Spec.AuditAnnotations {
-		errs = append(errs, expression.Check(c, &expression.Says{Expression: v.ValueExpression, Types: noted}, o, at.Child("auditAnnotations").Index(n).Child("valueExpression"))...)
+		errs = append(errs, expression.Check(c, &expression.Says{Expression: v.ValueExpression, Types: noted}, o, at.Child("auditAnnotations").Index(n).Child("valueExpression"), b)...)
 	}
 	return errs
 }
@@ -59,19 +64,20 @@ func CheckMutating(obj, old api.Object) (errs field.ErrorList) {
 		return nil
 	}
 	o := cel.OptionalVariableDeclarations{HasParams: p.Spec.ParamKind != nil, HasAuthorizer: true}
-	c, errs := checker(p.Spec.Variables, o, at)
+	b := &expression.Budget{}
+	c, errs := checker(p.Spec.Variables, o, at, b)
 	if c == nil {
 		return errs
 	}
-	errs = append(errs, expression.CheckConditions(p.Spec.MatchConditions, nil, o, at.Child("matchConditions"))...)
+	errs = append(errs, expression.CheckConditions(p.Spec.MatchConditions, nil, o, at.Child("matchConditions"), b)...)
 	o.HasPatchTypes = true
 	for n, m := range p.Spec.Mutations {
 		at := at.Child("mutations").Index(n)
 		if m.ApplyConfiguration != nil {
-			errs = append(errs, expression.Check(c, &patch.ApplyConfigurationCondition{Expression: m.ApplyConfiguration.Expression}, o, at.Child("applyConfiguration", "expression"))...)
+			errs = append(errs, expression.Check(c, &patch.ApplyConfigurationCondition{Expression: m.ApplyConfiguration.Expression}, o, at.Child("applyConfiguration", "expression"), b)...)
 		}
 		if m.JSONPatch != nil {
-			errs = append(errs, expression.Check(c, &patch.JSONPatchCondition{Expression: m.JSONPatch.Expression}, o, at.Child("jsonPatch", "expression"))...)
+			errs = append(errs, expression.Check(c, &patch.JSONPatchCondition{Expression: m.JSONPatch.Expression}, o, at.Child("jsonPatch", "expression"), b)...)
 		}
 	}
 	return errs

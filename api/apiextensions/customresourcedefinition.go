@@ -30,13 +30,16 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Default: apiextensionsv1.SetObjectDefaults_CustomResourceDefinition,
 	Prepare: prepare,
 	Validate: func(d, old *definition) field.ErrorList {
+		if old != nil && unchanged(d, old) {
+			return but(by(plainly(d), plainly(old), validation.ValidateCustomResourceDefinitionUpdate), metadata(d, old))
+		}
+		if errs := laborious(d); len(errs) > 0 {
+			return errs
+		}
 		if old == nil {
 			return but(by(d, nil, func(ctx context.Context, d, _ *internal) field.ErrorList {
 				return validation.ValidateCustomResourceDefinition(ctx, d)
 			}), apivalidation.ValidateObjectMeta(&d.ObjectMeta, false, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata")))
-		}
-		if unchanged(d, old) {
-			return but(by(plainly(d), plainly(old), validation.ValidateCustomResourceDefinitionUpdate), metadata(d, old))
 		}
 		return but(by(d, old, validation.ValidateCustomResourceDefinitionUpdate), metadata(d, old))
 	},

@@ -23,6 +23,7 @@ type Apply struct {
 	Manager     string
 	Subresource string
 	Force       bool // conflicts are won
+	Size        int  // bytes that the configuration came as
 	Now         time.Time
 	Versions    []*api.Info // all of the resource, for the entries of managers that used them
 }
@@ -30,7 +31,7 @@ type Apply struct {
 // Merge gives what an object of i (nil: there is none) becomes by a server-side apply of a configuration, its managedFields
 // included; neither is written to. Nothing is defaulted yet. Errors are API Status errors where clients know them: 409
 // with its causes, 400 for another kind and for managedFields in it. Others say what no schema allows.
-// The rules are apimachinery's. Source: Kubernetes documentation, Server-Side Apply; KEP-555.
+// The rules are apimachinery's, and for objects of many fields what large makes of them. Source: Kubernetes documentation, Server-Side Apply; KEP-555.
 func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructured) (api.Object, error) {
 	k := kinds{i, a.Versions, map[*api.Info]typed.ParseableType{}}
 	build := managedfields.NewDefaultFieldManager
@@ -45,11 +46,20 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if live == nil {
 		live = i.New()
 	}
-	if err := bounded(k, live, config); err != nil {
+	isMany, tooMany, err := a.bounded(k, live, config)
+	if err != nil {
 		return nil, err
 	}
 	if i.Type == nil { // the result may share what it is made of
 		config = config.DeepCopy()
+	}
+	if isMany {
+		if obj, done, err := a.large(k, old, live, config); done {
+			return obj, err
+		}
+	}
+	if tooMany != nil {
+		return nil, tooMany
 	}
 	got, err := m.Apply(a.settled(k, k.named(live), config), config, a.Manager, a.Force)
 	if err != nil {

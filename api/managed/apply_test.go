@@ -107,7 +107,7 @@ func TestTypesAreSmall(t *testing.T) {
 	runtime.KeepAlive(definitions.roots)
 }
 
-// TestBounded: more fields than anybody owns are refused before sets are made of them; what is owned as a whole is one field.
+// TestBounded: fields without a proportion to their bytes are refused before sets are made of them; what is owned as a whole is one field.
 func TestBounded(t *testing.T) {
 	data := func(n int) map[string]any {
 		m := map[string]any{}
@@ -117,10 +117,12 @@ func TestBounded(t *testing.T) {
 		return m
 	}
 	big := &corev1.ConfigMap{Data: map[string]string{}}
-	for k, v := range data(maxFields) {
+	for k, v := range data(byLibrary) {
 		big.Data[k] = v.(string)
 	}
-	tolerations := make([]any, maxFields)
+	owned := big.DeepCopy()
+	Update(info("configmaps"), nil, owned, Write{Manager: "somebody", Now: time.Unix(1e9, 0)})
+	tolerations := make([]any, fewest)
 	for n := range tolerations {
 		tolerations[n] = map[string]any{"key": "a"}
 	}
@@ -128,20 +130,23 @@ func TestBounded(t *testing.T) {
 		of     string
 		live   api.Object
 		config map[string]any
+		size   int
 		want   string
 	}{
-		"many keys":                   {"configmaps", nil, map[string]any{"data": data(maxFields)}, "the allowed maximum of fields in an apply is 10000"},
-		"not that many":               {"configmaps", nil, map[string]any{"data": data(maxFields / 20)}, ""},
-		"to an object with many":      {"configmaps", big, map[string]any{"data": data(1)}, "the allowed maximum of fields in an object that is applied to is 10000"},
-		"a long list that is a whole": {"pods", nil, map[string]any{"spec": map[string]any{"tolerations": tolerations}}, ""},
-		"a long list of others":       {"pods", nil, map[string]any{"spec": map[string]any{"readinessGates": tolerations, "containers": tolerations}}, "the allowed maximum of fields in an apply is 10000"},
+		"many keys":                        {"configmaps", nil, map[string]any{"data": data(fewest)}, 0, "the allowed maximum of fields in an apply of 0 bytes is 14000"},
+		"many keys of many bytes":          {"configmaps", nil, map[string]any{"data": data(fewest)}, 15000 * perField, ""},
+		"not that many":                    {"configmaps", nil, map[string]any{"data": data(fewest / 20)}, 0, ""},
+		"to an object with many":           {"configmaps", owned, map[string]any{"data": data(1)}, 0, ""},
+		"to an object with many of nobody": {"configmaps", big, map[string]any{"data": data(1)}, 0, "the allowed maximum of fields in an object that is applied to is 10000"},
+		"a long list that is a whole":      {"pods", nil, map[string]any{"spec": map[string]any{"tolerations": tolerations}}, 0, ""},
+		"a long list of others":            {"pods", nil, map[string]any{"spec": map[string]any{"readinessGates": tolerations, "containers": tolerations}}, 0, "the allowed maximum of fields in an apply of 0 bytes is 14000"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			i := info(tt.of)
 			config := &unstructured.Unstructured{Object: tt.config}
 			config.SetGroupVersionKind(i.GVK())
-			_, err := Apply{Manager: "m", Now: time.Unix(1e9, 0)}.Merge(i, tt.live, config)
+			_, err := Apply{Manager: "m", Size: tt.size, Now: time.Unix(1e9, 0)}.Merge(i, tt.live, config)
 			switch {
 			case tt.want == "" && err != nil:
 				t.Error(err)

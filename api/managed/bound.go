@@ -11,22 +11,32 @@ import (
 	"github.com/lighter-k8s/lighter/api"
 )
 
-// maxFields bounds what an apply may own, and what it may be applied to. The library's sets take time by the square of
-// their size: three megabytes of small items would keep a processor busy for a minute. Upstream has no such bound;
-// 10,000 owned fields are about 300 KB of managedFields, which objects do not reach.
-const maxFields = 10000
+// Bounds of the fields that can be owned. Upstream has none. The library's sets take time by the square of their size, and some 3 KB a
+// field: what has many is merged by large, which takes 2 KB with all that belongs to the request.
+const (
+	many      = 4000  // from which on large merges
+	byLibrary = 10000 // that the library merges at most, where large cannot
+	fewest    = 14000 // that may always be applied
+	perField  = 80    // bytes of a configuration that may have more
+)
 
 // small is the size in bytes up to which nobody counts.
 const small = 64 << 10
 
-// bounded refuses a configuration, or an object to apply it to, that has too many fields.
-func bounded(k kinds, live api.Object, config *unstructured.Unstructured) error {
+// bounded tells whether a configuration, or an object to apply it to, has so many fields that large is to merge them; tooMany is what is
+// wrong where that cannot. It refuses a configuration that has more than its bytes allow.
+func (a Apply) bounded(k kinds, live api.Object, config *unstructured.Unstructured) (isMany bool, tooMany, err error) {
 	t, err := k.typed(k.info)
 	if err != nil {
-		return err
+		return false, nil, err
 	}
-	if left := count(t.Schema, t.TypeRef, value.NewValueInterface(config.Object), maxFields); left < 0 {
-		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of fields in an apply is %d", maxFields))
+	most := max(fewest, a.Size/perField)
+	fields := most - count(t.Schema, t.TypeRef, value.NewValueInterface(config.Object), most)
+	if fields > most {
+		return false, nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of fields in an apply of %d bytes is %d", a.Size, most))
+	}
+	if fields > byLibrary {
+		tooMany = apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of fields in an apply is %d where there are owners by another version, a subresource or none", byLibrary))
 	}
 	var v value.Value
 	switch o := live.(type) {
@@ -40,16 +50,17 @@ func bounded(k kinds, live api.Object, config *unstructured.Unstructured) error 
 			}
 		}
 		if owned > 0 && owned < small {
-			return nil
+			return fields > many, tooMany, nil
 		}
 		if v, err = value.NewValueReflect(live); err != nil {
-			return err
+			return false, nil, err
 		}
 	}
-	if count(t.Schema, t.TypeRef, v, maxFields) < 0 {
-		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of fields in an object that is applied to is %d", maxFields))
+	there := byLibrary - count(t.Schema, t.TypeRef, v, byLibrary)
+	if there > byLibrary && tooMany == nil {
+		tooMany = apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of fields in an object that is applied to is %d where there are owners by another version, a subresource or none", byLibrary))
 	}
-	return nil
+	return fields > many || there > many, tooMany, nil
 }
 
 // count takes the fields at and below a value that can be owned from left; below zero it ends.
@@ -62,11 +73,7 @@ func count(s *schema.Schema, t schema.TypeRef, v value.Value, left int) int {
 	case !ok:
 	case a.Map != nil && v.IsMap() && a.Map.ElementRelationship != schema.Atomic:
 		v.AsMap().Iterate(func(key string, v value.Value) bool {
-			of := a.Map.ElementType
-			if f, ok := a.FindField(key); ok {
-				of = f.Type
-			}
-			left = count(s, of, v, left)
+			left = count(s, fieldType(a.Map, key), v, left)
 			return left >= 0
 		})
 	case a.List != nil && v.IsList() && a.List.ElementRelationship == schema.Associative:

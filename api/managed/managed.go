@@ -1,12 +1,13 @@
 // Package managed keeps metadata.managedFields: which manager wrote which field of an object last. Update is called
 // by the registry for every write that is no server-side apply; it gives exactly what apimachinery's
 // managedfields.FieldManager gives (a test compares the two), from the typed objects, for a small part of its cost.
-// Apply is the library itself.
+// Apply is the library itself, but for objects of many fields (large.go; a test compares the two).
 //
 //	managed.go  Update, the rules between managers     shape.go    how a Go type merges
 //	diff.go     what differs between two objects       set.go      sets of fields, and their FieldsV1 form
 //	create.go   what a new object has
 //	apply.go    Apply, the configurations of managers  typed.go    how a Go type merges, for the library
+//	large.go    Apply where there are many fields      tree.go, walk.go  what differs between, and is done to, objects of JSON
 package managed
 
 import (

@@ -285,6 +285,35 @@ func (w *tree) lists(t *schema.List, l, r []any) (d delta) {
 	return d
 }
 
+// keysOf are a map's keys.
+func keysOf(m map[string]any) []string {
+	keys := slices.AppendSeq(make([]string, 0, len(m)), maps.Keys(m))
+	slices.Sort(keys)
+	return keys
+}
+
+// listed is the set of a list's items, each by of, which is told how often its name is there.
+func (w *tree) listed(l []any, t *schema.List, of func(v any, times int) elem) *set {
+	names, times := make([]string, len(l)), make(map[string]int, len(l))
+	for n, v := range l {
+		names[n] = w.name(t, v)
+		times[names[n]]++
+	}
+	if w.bad {
+		return nil
+	}
+	out := &set{make([]elem, 0, len(times))}
+	for n, v := range l {
+		if count := times[names[n]]; count > 0 {
+			e := of(v, count)
+			e.key, times[names[n]] = names[n], 0
+			out.elems = append(out.elems, e)
+		}
+	}
+	slices.SortFunc(out.elems, func(a, b elem) int { return compareKeys(a.key, b.key) })
+	return out
+}
+
 // name is the path element of a list's item.
 func (w *tree) name(t *schema.List, v any) string {
 	if len(t.Keys) == 0 {

@@ -18,6 +18,9 @@ var several = func() typed.ParseableType {
 - name: root
   map:
     fields:
+    - {name: apiVersion, type: {scalar: string}}
+    - {name: kind, type: {scalar: string}}
+    - {name: metadata, type: {namedType: __untyped_deduced_}}
     - {name: text, type: {scalar: string}}
     - {name: number, type: {scalar: numeric}}
     - {name: flag, type: {scalar: boolean}}
@@ -91,36 +94,39 @@ func sameAsLibrary(t *testing.T, of typed.ParseableType, before, after map[strin
 	return true
 }
 
-// grown is a value at random; of makes what a type has, if it is not empty.
-func grown(r *rand.Rand, depth int, of string) any {
+// grown is a value at random; of makes what a type has, if it is not empty. One in odd is something else; 0: none.
+func grown(r *rand.Rand, odd, depth int, of string) any {
 	texts := []string{"", "a", "b", "ä<&>\"\\\n", "\u2028", "1"}
-	if depth <= 0 || r.IntN(25) == 0 { // a surprise
+	if odd > 0 && (depth <= 0 || r.IntN(odd) == 0) { // a surprise
 		return []any{nil, "a", int64(1), 1.5, 1.0, true, map[string]any{}, []any{}}[r.IntN(8)]
 	}
 	fields := func(all ...string) map[string]any {
 		m := map[string]any{}
+		if depth <= 0 {
+			return m
+		}
 		for _, name := range all {
 			if r.IntN(3) == 0 {
-				m[name] = grown(r, depth-1, name)
+				m[name] = grown(r, odd, depth-1, name)
 			}
 		}
 		return m
 	}
 	many := func(make func() any) []any {
 		l := []any{}
-		for range r.IntN(4) {
+		for range r.IntN(4) * min(1, max(0, depth)) {
 			l = append(l, make())
 		}
 		return l
 	}
 	keyed := func(make func() any) map[string]any {
 		m := map[string]any{}
-		for range r.IntN(4) {
+		for range r.IntN(4) * min(1, max(0, depth)) {
 			m[texts[r.IntN(len(texts))]] = make()
 		}
 		return m
 	}
-	anything := func() any { return grown(r, depth-1, "") }
+	anything := func() any { return grown(r, odd, depth-1, "") }
 	switch of {
 	case "root", "self", "fixed":
 		return fields("text", "number", "flag", "any", "whole", "self", "fixed", "names", "roots", "set", "list", "items")
@@ -137,15 +143,15 @@ func grown(r *rand.Rand, depth int, of string) any {
 	case "flag":
 		return r.IntN(2) == 0
 	case "names":
-		return keyed(func() any { return grown(r, depth-1, "text") })
+		return keyed(func() any { return grown(r, odd, depth-1, "text") })
 	case "roots":
-		return keyed(func() any { return grown(r, depth-1, "root") })
+		return keyed(func() any { return grown(r, odd, depth-1, "root") })
 	case "set":
 		return many(func() any { return []any{"a", "b", "ä<", int64(1), int64(20), int64(-3), 1.5, true, false}[r.IntN(9)] })
 	case "list":
-		return many(func() any { return grown(r, depth-1, "root") })
+		return many(func() any { return grown(r, odd, depth-1, "root") })
 	case "items":
-		return many(func() any { return grown(r, depth-1, "item") })
+		return many(func() any { return grown(r, odd, depth-1, "item") })
 	}
 	switch r.IntN(4) {
 	case 0:
@@ -157,7 +163,7 @@ func grown(r *rand.Rand, depth int, of string) any {
 }
 
 // changed is v with some of it made anew.
-func changed(r *rand.Rand, v any, depth int, of string) any {
+func changed(r *rand.Rand, odd int, v any, depth int, of string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := map[string]any{}
@@ -169,9 +175,9 @@ func changed(r *rand.Rand, v any, depth int, of string) any {
 			switch r.IntN(8) {
 			case 0:
 			case 1:
-				out[k] = grown(r, depth-1, name)
+				out[k] = grown(r, odd, depth-1, name)
 			default:
-				out[k] = changed(r, e, depth-1, name)
+				out[k] = changed(r, odd, e, depth-1, name)
 			}
 		}
 		return out
@@ -181,16 +187,18 @@ func changed(r *rand.Rand, v any, depth int, of string) any {
 			switch r.IntN(8) {
 			case 0:
 			case 1:
-				out = append(out, e, e)
+				if out = append(out, e); odd > 0 {
+					out = append(out, e)
+				}
 			default:
-				out = append(out, changed(r, e, depth-1, map[string]string{"items": "item", "list": "root"}[of]))
+				out = append(out, changed(r, odd, e, depth-1, map[string]string{"items": "item", "list": "root"}[of]))
 			}
 		}
 		r.Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
 		return out
 	}
 	if r.IntN(8) == 0 {
-		return grown(r, depth, of)
+		return grown(r, odd, depth, of)
 	}
 	return v
 }
@@ -205,11 +213,11 @@ func TestTreeAsLibrary(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	valid, invalid := 0, 0
 	for range 6000 {
-		before, ok := grown(r, 5, "root").(map[string]any)
+		before, ok := grown(r, 25, 5, "root").(map[string]any)
 		if !ok {
 			continue
 		}
-		after := changed(r, before, 5, "root").(map[string]any)
+		after := changed(r, 25, before, 5, "root").(map[string]any)
 		if sameAsLibrary(t, several, before, after) {
 			valid++
 		} else {
