@@ -110,6 +110,8 @@ type Resource[T Object] struct {
 	StoredAs string
 	// Incomplete objects, as Kubernetes' API server stores them, may lack defaults, which it fills in whenever it reads them.
 	Incomplete bool
+	// Bulk are the field numbers on the way to what makes objects large and few look at: an outline lacks it.
+	Bulk []int
 	// Life is how long an object is kept after it was last written; 0: until it is deleted.
 	Life time.Duration
 	// Relaxed objects (Lease, Event) need not wait for the disk: store.Relaxed.
@@ -219,7 +221,8 @@ type Info struct {
 	Custom *Custom
 
 	Default        func(obj Object)
-	Decoded        func(obj Object) // nil: nothing
+	Decoded        func(obj Object)                 // nil: nothing
+	Outline        func(raw []byte) (Object, error) // decodes all but what is large; nil: all is decoded. Never to be written back
 	Prepare        func(obj, old Object)
 	Validate       func(obj, old Object) field.ErrorList
 	ValidateName   func(name string, prefix bool) []string
@@ -302,6 +305,9 @@ func Define[T Object](r Resource[T]) *Info {
 	i.NewList = listMaker(schema.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: i.ListKind})
 	if i.Deprecated == "" && r.StoredIn == nil {
 		i.Deprecated = lifecycle(i)
+	}
+	if r.Bulk != nil {
+		i.Outline = func(raw []byte) (Object, error) { return DecodeRaw(i, without(raw, r.Bulk)) }
 	}
 	i.Default = one(r.Default)
 	if r.Decoded != nil {

@@ -124,6 +124,29 @@ func appendMeta(b, before, after, version []byte) []byte {
 	return append(b, after...)
 }
 
+// without is a message without the field at the end of a path of field numbers. What is not a message stays as it is, for the decoder to refuse; so
+// does JSON.
+func without(raw []byte, path []int) []byte {
+	if isJSON(raw) {
+		return raw
+	}
+	out := make([]byte, 0, 512)
+	for b := raw; len(b) > 0; {
+		f, rest, ok := nextField(b)
+		switch {
+		case !ok:
+			return raw
+		case f.tag != uint64(path[0])<<3|2:
+			out = append(out, b[:len(b)-len(rest)]...)
+		case len(path) > 1:
+			value := without(f.value, path[1:])
+			out = append(appendVarint(appendVarint(out, int(f.tag)), len(value)), value...)
+		}
+		b = rest
+	}
+	return out
+}
+
 // wireField is one field of a message; value is nil unless it is of bytes.
 type wireField struct {
 	tag   uint64 // number << 3 | wire type

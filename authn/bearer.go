@@ -24,7 +24,7 @@ var errUnknownToken = errors.New("bearer token of no known kind")
 
 // Authenticate implements Authenticator.
 func (b Bearer) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []string, error) {
-	token := bearerToken(r.Header.Get("Authorization"))
+	token := bearerToken(first(r.Header["Authorization"]))
 	if token == "" {
 		return nil, nil, nil
 	}
@@ -57,6 +57,14 @@ func (b Bearer) AuthenticateToken(ctx context.Context, token string, wanted []st
 type ownTokenError struct{ error }
 
 func (e ownTokenError) Unwrap() error { return e.error }
+
+// first of a header's values, or "".
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
 
 // bearerToken is the token in an Authorization header, or "".
 func bearerToken(header string) string {

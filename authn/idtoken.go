@@ -32,17 +32,13 @@ type idToken struct {
 
 // authenticate finds a token's user; nil, nil when no issuer of ours issued it. A token is verified once, as long as its issuer's keys stay.
 func (g *generation) authenticate(ctx context.Context, token string) (*authenticationv1.UserInfo, error) {
-	hash := keyOf(token)
+	hash := quickHash(token)
 	now := time.Now()
-	if known, ok := g.verified.get(hash); ok {
-		if known.from.keys.current.Load() == known.keys {
-			if !now.Before(known.until) {
-				g.verified.drop(hash)
-				return nil, errors.New("token has expired")
-			}
-			return known.user, nil
+	if known, ok := g.verified.find(hash, token); ok && known.from.keys.current.Load() == known.keys {
+		if !now.Before(known.until) {
+			return nil, errors.New("token has expired")
 		}
-		g.verified.drop(hash)
+		return known.user, nil
 	}
 	if len(token) > maxIDToken {
 		return nil, errors.New("token is too long")
@@ -63,7 +59,7 @@ func (g *generation) authenticate(ctx context.Context, token string) (*authentic
 	if err != nil {
 		return nil, fmt.Errorf("token of %s: %w", url, err)
 	}
-	g.verified.put(hash, known)
+	g.verified.keep(hash, token, known)
 	return known.user, nil
 }
 

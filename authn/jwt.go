@@ -151,38 +151,38 @@ func issuerOf(token string) string {
 	return issuer
 }
 
-// parse checks header, claims' form and signature, in the order of their price, and decodes the claims into out.
+// parse checks header, claims' form and signature, in the order of their price, and decodes the claims into out; it names the key.
 // accept judges the decoded claims before the signature is looked at; nothing may be kept of claims whose signature fails.
-func parse(token string, keys map[string]verifier, out any, accept func() error) error {
+func parse(token string, keys map[string]verifier, out any, accept func() error) (key string, err error) {
 	if len(token) > maxToken {
-		return errors.New("token is too long")
+		return "", errors.New("token is too long")
 	}
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return errors.New("token has not three parts")
+		return "", errors.New("token has not three parts")
 	}
 	var h header
 	if err := decode(parts[0], &h, true); err != nil {
-		return fmt.Errorf("token header: %w", err)
+		return "", fmt.Errorf("token header: %w", err)
 	}
-	key, ok := keys[h.KeyID]
+	by, ok := keys[h.KeyID]
 	if !ok {
-		return errors.New("token is signed by a key that is not ours")
+		return "", errors.New("token is signed by a key that is not ours")
 	}
-	if h.Algorithm != key.alg || (h.Type != "" && h.Type != "JWT") {
-		return errors.New("token header: alg or typ is not that of the key")
+	if h.Algorithm != by.alg || (h.Type != "" && h.Type != "JWT") {
+		return "", errors.New("token header: alg or typ is not that of the key")
 	}
 	if err := decode(parts[1], out, false); err != nil {
-		return fmt.Errorf("token claims: %w", err)
+		return "", fmt.Errorf("token claims: %w", err)
 	}
 	if err := accept(); err != nil {
-		return err
+		return "", err
 	}
 	signature, err := decode64(parts[2])
-	if err != nil || !key.verify(token[:len(parts[0])+1+len(parts[1])], signature) {
-		return errors.New("token signature is not good")
+	if err != nil || !by.verify(token[:len(parts[0])+1+len(parts[1])], signature) {
+		return "", errors.New("token signature is not good")
 	}
-	return nil
+	return h.KeyID, nil
 }
 
 // decode reads one JSON object, each key once; with strict none may be unknown.

@@ -30,7 +30,7 @@ type requestHeader struct {
 
 // Authenticate implements Authenticator.
 func (h *requestHeader) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []string, error) {
-	name := r.Header.Get(RemoteUser)
+	name := first(r.Header[RemoteUser])
 	if name == "" {
 		return nil, nil, nil
 	}

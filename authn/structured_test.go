@@ -656,7 +656,7 @@ func BenchmarkNewIDToken(b *testing.B) {
 	token := key.token(b, i.claims(`"sub":"ann","groups":["dev","ops"]`), "")
 	b.ReportAllocs()
 	for b.Loop() {
-		clear(s.current.Load().verified.m)
+		s.current.Load().verified = cache[*idToken]{limit: 1}
 		if u, _, err := s.AuthenticateToken(b.Context(), token, nil); err != nil || u == nil {
 			b.Fatal(err)
 		}

@@ -81,16 +81,7 @@ func (t *Tokens) Use(key crypto.Signer, further []crypto.PublicKey) error {
 		}
 		r.keys[v.id] = v
 	}
-	old := t.ring.Swap(r)
-	if old == nil {
-		return nil
-	}
-	for id := range old.keys {
-		if _, ok := r.keys[id]; !ok {
-			t.verified.clear() // some of it may be of that key
-			break
-		}
-	}
+	t.ring.Store(r)
 	return nil
 }
 
@@ -147,40 +138,36 @@ func (a *audiences) UnmarshalJSON(data []byte) error {
 type serviceToken struct {
 	claims
 	user *authenticationv1.UserInfo
+	key  string // that signed it
+	ring *ring  // as of when it was verified
 }
 
 // AuthenticateToken finds the service account of a token made for one of the audiences (nil: the API server's).
 // It returns nil, nil, nil for what is not a JSON Web Token, and for those of other issuers. A token's signature is verified once; what it is
 // bound to is looked up each time, so that deleting the pod, the secret or the account ends it at once.
 func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []string) (*authenticationv1.UserInfo, []string, error) {
-	if !isJWT(token) {
-		return nil, nil, nil
-	}
 	if wanted == nil {
 		wanted = t.audiences
 	}
-	if t.foreign.has(token) {
+	hash := quickHash(token)
+	if t.foreign.has(hash) {
 		return nil, nil, nil
 	}
-	key := keyOf(token)
-	known, ok := t.verified.get(key)
-	if !ok {
-		if issuer := issuerOf(token); issuer != t.issuer && issuer != secretIssuer {
-			t.foreign.add(token)
+	ring := t.ring.Load()
+	known, ok := t.verified.find(hash, token)
+	if !ok || !known.by(ring) {
+		if !isJWT(token) {
 			return nil, nil, nil
 		}
-		known = &serviceToken{}
-		accept := func() error {
-			if known.Issuer == secretIssuer {
-				return t.acceptSecret(&known.claims)
-			}
-			return t.acceptable(&known.claims)
+		if issuer := issuerOf(token); issuer != t.issuer && issuer != secretIssuer {
+			t.foreign.add(hash)
+			return nil, nil, nil
 		}
-		if err := parse(token, t.ring.Load().keys, &known.claims, accept); err != nil {
+		var err error
+		if known, err = t.verify(token, ring); err != nil {
 			return nil, nil, ownTokenError{err}
 		}
-		known.user = known.userInfo()
-		t.verified.put(key, known)
+		t.verified.keep(hash, token, known)
 	}
 	if err := t.live(&known.claims, token, time.Now()); err != nil {
 		return nil, nil, ownTokenError{err}
@@ -190,6 +177,32 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 		return nil, nil, ownTokenError{fmt.Errorf("token is for %q, not for %q", known.Audiences, wanted)}
 	}
 	return known.user, common, nil
+}
+
+// verify checks what in a token can never change as long as the ring has its key.
+func (t *Tokens) verify(token string, by *ring) (*serviceToken, error) {
+	known := &serviceToken{ring: by}
+	accept := func() error {
+		if known.Issuer == secretIssuer {
+			return t.acceptSecret(&known.claims)
+		}
+		return t.acceptable(&known.claims)
+	}
+	var err error
+	if known.key, err = parse(token, by.keys, &known.claims, accept); err != nil {
+		return nil, err
+	}
+	known.user = known.userInfo()
+	return known, nil
+}
+
+// by reports whether the ring has the key that signed the token.
+func (t *serviceToken) by(r *ring) bool {
+	if t.ring == r {
+		return true
+	}
+	_, ok := r.keys[t.key] // ids are the keys' digests
+	return ok
 }
 
 // acceptable checks what in the claims can never change.

@@ -388,6 +388,33 @@ func TestKeysThatAreTooWeak(t *testing.T) {
 	}
 }
 
+func TestTokensOfKeysThatChange(t *testing.T) {
+	w := newWorld(t, nil)
+	old, first, second := w.ring.Load().key, ecKey(t), ecKey(t)
+	token := w.issue(t, request(0, "", ""))
+	for _, step := range []struct {
+		name    string
+		key     crypto.Signer
+		further []crypto.PublicKey
+		good    bool
+	}{
+		{"its own", old, nil, true},
+		{"another one signs", first, []crypto.PublicKey{old.Public()}, true},
+		{"it is dropped", first, nil, false},
+		{"another one is dropped", second, nil, false},
+		{"it is back", second, []crypto.PublicKey{old.Public()}, true},
+	} {
+		if err := w.Use(step.key, step.further); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if u, _, err := w.AuthenticateToken(t.Context(), token, nil); (err == nil) != step.good || (u != nil) != step.good {
+				t.Errorf("%s: got %v %v", step.name, u, err)
+			}
+		}
+	}
+}
+
 func TestEarlierKeyStillVerifies(t *testing.T) {
 	old := newWorld(t, nil)
 	token := old.issue(t, request(0, "", ""))
@@ -419,6 +446,42 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if len(c.m) > 100 || len(c.m) < 50 {
 		t.Errorf("%d entries", len(c.m))
+	}
+}
+
+func TestCacheFindsWhatWasPushedOut(t *testing.T) {
+	c := cache[int]{limit: 100}
+	for i, proof := range []string{"ann", "bob", "cid"} {
+		c.keep(7, proof, i) // one place for all
+	}
+	for range 2 {
+		for i, proof := range []string{"ann", "bob", "cid"} {
+			if got, ok := c.find(7, proof); !ok || got != i {
+				t.Errorf("%s: got %d %v", proof, got, ok)
+			}
+		}
+	}
+	for _, proof := range []string{"", "an", "anm", "annn"} {
+		if _, ok := c.find(7, proof); ok {
+			t.Errorf("%q was never kept", proof)
+		}
+	}
+}
+
+func TestEqual(t *testing.T) {
+	for _, n := range []int{0, 1, 7, 8, 127, 128, 129, 1000} {
+		a := strings.Repeat("a", n)
+		if b := strings.Clone(a); !equal(a, b) || !equal(a, a) {
+			t.Errorf("%d bytes are not equal to themselves", n)
+		}
+		for i := range n {
+			if equal(a, a[:i]+"b"+a[i+1:]) {
+				t.Errorf("%d bytes: another one at %d is not seen", n, i)
+			}
+		}
+		if equal(a, a+"a") {
+			t.Errorf("%d bytes are equal to more", n)
+		}
 	}
 }
 
@@ -457,7 +520,7 @@ func BenchmarkToken(b *testing.B) {
 	token := w.issue(b, request(0, "Pod", "p1"))
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			clear(w.verified.m)
+			w.verified = cache[*serviceToken]{limit: 1}
 			if _, _, err := w.AuthenticateToken(b.Context(), token, nil); err != nil {
 				b.Fatal(err)
 			}

@@ -25,7 +25,8 @@ type RBACViews struct {
 // RBAC allows what the cluster's roles grant; it never denies. Bindings are kept by the subject they name and
 // changed one by one as they change in the cluster, so that a check looks at the caller's own only. Safe for concurrent use.
 type RBAC struct {
-	views RBACViews
+	views   RBACViews
+	indexes sync.Map // objectKey of a role to *index
 
 	mu        sync.RWMutex
 	bindings  map[objectKey]*binding
@@ -183,11 +184,9 @@ func (r *RBAC) Authorize(_ context.Context, a Attributes) (Decision, string, err
 		if err != nil && !slices.Contains(missing, err.Error()) {
 			missing = append(missing, err.Error())
 		}
-		for i := range rules {
-			if allows(&rules[i], &a) {
-				allowed = g.reason
-				return false
-			}
+		if r.anyAllows(g, rules, &a) {
+			allowed = g.reason
+			return false
 		}
 		return true
 	})
@@ -225,6 +224,9 @@ func (r *RBAC) visit(user *authenticationv1.UserInfo, namespace string, f func(g
 			r.mu.RUnlock()
 			for _, g := range grants {
 				rules, err := r.rules(g.role, g.namespace)
+				if err != nil {
+					r.indexes.Delete(g.roleKey()) // the role is gone
+				}
 				if !f(g, rules, err) {
 					return
 				}

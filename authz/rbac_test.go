@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -354,6 +357,12 @@ func BenchmarkRBAC(b *testing.B) {
 		rb.RoleRef.Kind = "ClusterRole"
 		objects = append(objects, rb)
 	}
+	many := &rbacv1.ClusterRole{ObjectMeta: v1.ObjectMeta{Name: "operator"}}
+	for i := range 300 {
+		many.Rules = append(many.Rules, rbacv1.PolicyRule{Verbs: []string{"get", "list", "watch", "create", "update"}, APIGroups: []string{fmt.Sprintf("group-%d.example.com", i/10)},
+			Resources: []string{fmt.Sprintf("things%d", i), fmt.Sprintf("things%d/status", i)}})
+	}
+	objects = append(objects, many, clusterBinding("operator", "operator", user("operator")))
 	c := newCluster(b, objects...)
 	u := authenticationv1.UserInfo{Username: "user-500", Groups: []string{"dev", "system:authenticated"}}
 	manager := authenticationv1.UserInfo{Username: "system:serviceaccount:kube-system:replicaset-controller", Groups: []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}}
@@ -361,6 +370,7 @@ func BenchmarkRBAC(b *testing.B) {
 		"edit in a namespace": ask(u, "update deployments team-500/web in apps"),
 		"refused":             ask(u, "update deployments team-501/web in apps"),
 		"controller":          ask(manager, "create pods team-1/-"),
+		"300 rules":           ask(authenticationv1.UserInfo{Username: "operator", Groups: []string{"system:authenticated"}}, "update things299/status team-1/x in group-29.example.com"),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -368,5 +378,57 @@ func BenchmarkRBAC(b *testing.B) {
 				c.Authorize(b.Context(), a)
 			}
 		})
+	}
+}
+
+// TestManyRules: an index of rules grants what the rules grant, one by one.
+func TestManyRules(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	some := func(of ...string) (out []string) {
+		for range 1 + random.IntN(2) {
+			out = append(out, of[random.IntN(len(of))])
+		}
+		return out
+	}
+	asked := []string{"get pods a/x", "get pods/log a/x", "update pods/status a/x", "list pods a/-", "update scales/scale a/y in apps", "get /healthz", "get /healthz/etcd", "get things b/x in apps"}
+	allowed := 0
+	for range 200 {
+		role := &rbacv1.ClusterRole{ObjectMeta: v1.ObjectMeta{Name: "many"}}
+		for range manyRules + random.IntN(3) {
+			rule := rbacv1.PolicyRule{Verbs: some("update", "create", "delete", "patch", "watch"), APIGroups: some("", "batch", "apps"), Resources: some("jobs", "pods", "pods/log", "scales", "pods/status")}
+			switch random.IntN(40) {
+			case 0:
+				rule = rbacv1.PolicyRule{Verbs: some("get", "post"), NonResourceURLs: some("/healthz", "/healthz/*", "/version")}
+			case 1:
+				rule = rbacv1.PolicyRule{Verbs: some("get", "*", "update"), APIGroups: some("", "*", "apps"), Resources: some("*", "*/scale", "pods", "things")}
+			case 2:
+				rule.Verbs, rule.ResourceNames = some("get", "update"), some("x", "y")
+			}
+			role.Rules = append(role.Rules, rule)
+		}
+		c := newCluster(t, role, clusterBinding("many", "many", user("ann")))
+		for _, words := range asked {
+			a := ask(ann(), words)
+			want := slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return allows(&r, &a) })
+			if d, _, _ := c.Authorize(t.Context(), a); (d == Allow) != want {
+				t.Errorf("%s: got %v, want %v, of %v", words, d, want, role.Rules)
+			} else if want {
+				allowed++
+			}
+		}
+		role = role.DeepCopy()
+		role.Rules = slices.Repeat([]rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"nodes"}}}, manyRules)
+		c.set(role)
+		if d, _, _ := c.Authorize(t.Context(), ask(ann(), "get nodes/log -")); d == Allow {
+			t.Error("a subresource that no rule names is allowed")
+		}
+		if d, _, _ := c.Authorize(t.Context(), ask(ann(), "get nodes -")); d != Allow {
+			t.Error("the role's new rules do not count")
+		}
+	}
+	if allowed == 0 || allowed == 200*len(asked) {
+		t.Errorf("%d allowed: the rules try nothing", allowed)
 	}
 }

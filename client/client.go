@@ -59,6 +59,8 @@ type Selection struct {
 	// Unhurried lets a View tell a subscriber some milliseconds late, many changes at once: who hears of every write of
 	// the cluster, and of each alone, costs a good part of it.
 	Unhurried bool
+	// Outline: the View's objects may lack what makes them large (a definition's schemas). Nobody may write them back.
+	Outline bool
 }
 
 // View is the live, read-only set of a resource's objects, as a reader of the

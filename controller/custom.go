@@ -19,7 +19,7 @@ var definitions = client.Kind[*apiextensionsv1.CustomResourceDefinition]{Resourc
 // Custom follows the custom resources until ctx ends: f is called from one goroutine with each that is established, and again when
 // it is no longer there. Of their objects there is the metadata alone (metav1.PartialObjectMetadata). It returns at once.
 func Custom(ctx context.Context, c client.Client, f func(r client.Resource, there bool)) client.View {
-	v := definitions.View(ctx, c, client.Selection{})
+	v := definitions.View(ctx, c, client.Selection{Outline: true})
 	v.Subscribe(ctx, func(old, new *apiextensionsv1.CustomResourceDefinition) {
 		was, had := served(old)
 		is, has := served(new)

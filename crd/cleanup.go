@@ -61,7 +61,7 @@ func (l *life) deleteAll(ctx context.Context, crd *apiextensionsv1.CustomResourc
 	if err := l.State.Now(ctx); err != nil {
 		return 0, err
 	}
-	r := resourceOf(d.all[d.storage].info) // whether it is served or not
+	r := resourceOf(d.version(d.storage).info) // whether it is served or not
 	items, _ := l.State.List(d.stored, watch.Filter{})
 	background := metav1.DeletePropagationBackground
 	for _, item := range items {

@@ -16,7 +16,7 @@ import (
 // converter makes objects of one version into objects of another.
 type converter struct {
 	of       *definition
-	webhooks Webhooks
+	webhooks *Webhooks
 	asks     bool // a webhook; else only apiVersion changes
 
 	mu   sync.Mutex

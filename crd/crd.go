@@ -207,7 +207,7 @@ func (r *Resources) publish(served map[string]*definition) {
 	for _, name := range slices.Sorted(maps.Keys(served)) {
 		d := served[name]
 		infos = append(infos, d.infos...)
-		if v := d.all[d.storage]; !slices.Contains(d.infos, v.info) {
+		if v := d.version(d.storage); !slices.Contains(d.infos, v.info) {
 			unserved = append(unserved, v.info)
 		}
 	}

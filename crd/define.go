@@ -27,10 +27,10 @@ type definition struct {
 	storage string
 	item    atomic.Pointer[watch.Item] // the newest
 	stored  *api.Info                  // what memory holds of it: objects in any version
-	all     map[string]*version        // that the definition has, those that are not served too
+	all     []*version                 // that the definition has, those that are not served too
 	infos   []*api.Info                // of those that are
 	convert converter
-	accepts apiextensionsv1.CustomResourceDefinitionNames
+	accepts *apiextensionsv1.CustomResourceDefinitionNames
 	leaving bool
 }
 
@@ -45,6 +45,15 @@ type version struct {
 // read is the definition as its item has it. It is shared.
 func (d *definition) read() (*apiextensionsv1.CustomResourceDefinition, error) {
 	return read(d.item.Load())
+}
+
+// outline is a definition without its schemas, which take most of the time that decoding it all does. It is never written back.
+func outline(item *watch.Item) (*apiextensionsv1.CustomResourceDefinition, error) {
+	o, err := item.Info.Outline(item.Raw())
+	if err != nil {
+		return nil, err
+	}
+	return o.(*apiextensionsv1.CustomResourceDefinition), nil
 }
 
 func read(item *watch.Item) (*apiextensionsv1.CustomResourceDefinition, error) {
@@ -65,7 +74,7 @@ func (r *Resources) define(item *watch.Item, old *definition) (*definition, erro
 	if item == nil {
 		return nil, nil
 	}
-	crd, err := read(item)
+	crd, err := outline(item)
 	if err != nil {
 		return old, err
 	}
@@ -73,7 +82,7 @@ func (r *Resources) define(item *watch.Item, old *definition) (*definition, erro
 		return nil, nil
 	}
 	leaving := crd.DeletionTimestamp != nil
-	if old != nil && old.uid == crd.UID && old.reads == crd.Generation && old.leaving == leaving && sameNames(old.accepts, crd.Status.AcceptedNames) {
+	if old != nil && old.uid == crd.UID && old.reads == crd.Generation && old.leaving == leaving && sameNames(old.accepts, &crd.Status.AcceptedNames) {
 		old.item.Store(item)
 		return old, nil
 	}
@@ -81,16 +90,16 @@ func (r *Resources) define(item *watch.Item, old *definition) (*definition, erro
 	if err != nil {
 		return old, err
 	}
-	d := &definition{name: crd.Name, group: crd.Spec.Group, uid: crd.UID, reads: crd.Generation, storage: storage, all: map[string]*version{},
-		accepts: *crd.Status.AcceptedNames.DeepCopy(), leaving: leaving}
+	d := &definition{name: crd.Name, group: crd.Spec.Group, uid: crd.UID, reads: crd.Generation, storage: storage,
+		accepts: crd.Status.AcceptedNames.DeepCopy(), leaving: leaving}
 	d.item.Store(item)
-	d.convert.of, d.convert.webhooks = d, r.Webhooks
+	d.convert.of, d.convert.webhooks = d, &r.Webhooks
 	d.convert.asks = crd.Spec.Conversion != nil && crd.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter
 	d.stored = d.record(crd, storage)
 	d.stored.Stored = d.stored
 	d.stored.Custom = &api.Custom{Definition: d.name, Read: func(raw []byte) (api.Object, error) { return api.DecodeRaw(d.stored, raw) }}
 	for n := range crd.Spec.Versions {
-		d.version(crd, &crd.Spec.Versions[n])
+		d.add(crd, &crd.Spec.Versions[n])
 	}
 	for _, i := range d.infos {
 		i.Custom.Versions = d.infos
@@ -98,7 +107,7 @@ func (r *Resources) define(item *watch.Item, old *definition) (*definition, erro
 	return d, nil
 }
 
-func sameNames(a, b apiextensionsv1.CustomResourceDefinitionNames) bool {
+func sameNames(a, b *apiextensionsv1.CustomResourceDefinitionNames) bool {
 	return a.Plural == b.Plural && a.Singular == b.Singular && a.Kind == b.Kind && a.ListKind == b.ListKind &&
 		slices.Equal(a.ShortNames, b.ShortNames) && slices.Equal(a.Categories, b.Categories)
 }
@@ -108,7 +117,12 @@ var verbs = []string{"delete", "deletecollection", "get", "list", "patch", "crea
 
 // record is what all records of a definition have in common.
 func (d *definition) record(crd *apiextensionsv1.CustomResourceDefinition, name string) *api.Info {
-	names := &d.accepts
+	names := d.accepts
+	if s := d.stored; s != nil && s.Version == name { // they share what they have
+		i := *s
+		i.Custom = nil
+		return &i
+	}
 	i := &api.Info{
 		GroupVersionResource: schema.GroupVersionResource{Group: d.group, Version: name, Resource: names.Plural},
 		Kind:                 names.Kind, ListKind: names.ListKind, Singular: names.Singular, Short: names.ShortNames, Categories: names.Categories,
@@ -128,11 +142,21 @@ func (d *definition) record(crd *apiextensionsv1.CustomResourceDefinition, name 
 	return i
 }
 
-// version makes one version and its record.
-func (d *definition) version(crd *apiextensionsv1.CustomResourceDefinition, spec *apiextensionsv1.CustomResourceDefinitionVersion) {
+// version is the one of that name, or nil.
+func (d *definition) version(name string) *version {
+	for _, v := range d.all {
+		if v.name == name {
+			return v
+		}
+	}
+	return nil
+}
+
+// add makes one version and its record.
+func (d *definition) add(crd *apiextensionsv1.CustomResourceDefinition, spec *apiextensionsv1.CustomResourceDefinitionVersion) {
 	i := d.record(crd, spec.Name)
 	v := &version{of: d, name: spec.Name, info: i}
-	d.all[spec.Name] = v
+	d.all = append(d.all, v)
 	i.Stored = d.stored
 	i.Custom = &api.Custom{Definition: d.name, Revision: fmt.Sprintf("%s/%d", d.uid, d.reads), Leaving: d.leaving, Receive: v.receive, Read: v.read, Schema: v.openapi}
 	if d.convert.asks {
@@ -159,8 +183,10 @@ func (d *definition) version(crd *apiextensionsv1.CustomResourceDefinition, spec
 	}
 	i.GenerationOf = func(obj api.Object) any { return specOf(obj.(*unstructured.Unstructured), i.HasStatus) }
 	i.Columns = columns(spec.AdditionalPrinterColumns)
-	i.Fields = map[string]func(api.Object) string{}
 	for _, f := range spec.SelectableFields {
+		if i.Fields == nil {
+			i.Fields = map[string]func(api.Object) string{}
+		}
 		i.Fields[f.JSONPath[min(1, len(f.JSONPath)):]] = selectable(f.JSONPath)
 	}
 	if spec.Served {
@@ -173,7 +199,7 @@ func (d *definition) drop(since time.Time) {
 	for _, v := range d.all {
 		v.lazy.drop(since)
 	}
-	if s := d.all[d.storage]; s != nil && s.lazy.used.Load() < since.Unix() {
+	if s := d.version(d.storage); s != nil && s.lazy.used.Load() < since.Unix() {
 		d.convert.forget()
 	}
 }

@@ -1,6 +1,7 @@
 package crd
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -44,11 +45,14 @@ func (l *life) take(next map[string]*watch.Item) {
 	for name, item := range next { // all, before any is looked at
 		var now *claim
 		if item != nil {
-			crd, err := read(item)
+			crd, err := outline(item)
 			if err != nil {
 				continue
 			}
 			now = claimOf(crd)
+			if d := l.find(name); d != nil && sameNames(d.accepts, now.names) {
+				now.names = d.accepts // once in memory
+			}
 		}
 		l.note(name, now)
 	}
@@ -61,19 +65,20 @@ func (l *life) take(next map[string]*watch.Item) {
 func (l *life) note(name string, now *claim) {
 	_, group, _ := strings.Cut(name, ".") // a definition is called by its plural, which has no dot, and its group
 	of := l.claims[group]
-	before := of[name]
+	none := &apiextensionsv1.CustomResourceDefinitionNames{}
+	before := cmp.Or(of[name].names, none)
 	switch {
 	case now == nil:
 		if delete(of, name); len(of) == 0 {
 			delete(l.claims, group)
 		}
-		now = &claim{}
+		now = &claim{names: none}
 	case of == nil:
 		l.claims[group] = map[string]claim{name: *now}
 	default:
 		of[name] = *now
 	}
-	if !sameNames(before.names, now.names) {
+	if !sameNames(before, now.names) {
 		for other, c := range of {
 			if c.waits && other != name {
 				l.queue.Add(other)
@@ -82,12 +87,12 @@ func (l *life) note(name string, now *claim) {
 	}
 }
 
-// taken are the names of the others of a definition's group.
-func (l *life) taken(name string) taken {
-	_, group, _ := strings.Cut(name, ".")
+// taken are the names of the others of a definition's group that it wants.
+func (l *life) taken(crd *apiextensionsv1.CustomResourceDefinition) taken {
+	_, group, _ := strings.Cut(crd.Name, ".")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return takenBut(l.claims[group], name)
+	return takenBut(l.claims[group], crd.Name, &crd.Spec.Names)
 }
 
 // workers is how many definitions are looked at at a time.
@@ -119,8 +124,14 @@ func (l *life) look(ctx context.Context, name string) error {
 	if item == nil {
 		return nil
 	}
-	crd, err := read(item)
+	crd, err := outline(item)
 	if err != nil {
+		return err
+	}
+	if crd.DeletionTimestamp == nil && !mayBeShapeless(crd) && l.said(crd) {
+		return nil // which is what most of them come to
+	}
+	if crd, err = read(item); err != nil {
 		return err
 	}
 	if done, err := l.say(ctx, crd); !done || err != nil {
@@ -132,12 +143,18 @@ func (l *life) look(ctx context.Context, name string) error {
 	return nil
 }
 
+// said tells whether a definition's status is what it should be.
+func (l *life) said(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	next := status(crd, l.taken(crd), l.now())
+	return equal.Semantic(&next, &crd.Status)
+}
+
 // say writes a definition's status where it is not what it should be, and tells whether it is.
 func (l *life) say(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition) (done bool, err error) {
 	l.naming.Lock() // of two that want one name, one is first
 	defer l.naming.Unlock()
 	next := *crd
-	next.Status = status(crd, l.taken(crd.Name), l.now())
+	next.Status = status(crd, l.taken(crd), l.now())
 	if equal.Semantic(&next.Status, &crd.Status) {
 		return true, nil
 	}
@@ -212,10 +229,15 @@ func approval(crd *apiextensionsv1.CustomResourceDefinition, say func(apiextensi
 	say(apiextensionsv1.KubernetesAPIApprovalPolicyConformant, state == apihelpers.APIApproved, reasons[state], message)
 }
 
+// mayBeShapeless: of others nothing can be not structural; they were valid when they were made, and each change of them since.
+func mayBeShapeless(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	return crd.Spec.PreserveUnknownFields || apihelpers.FindCRDCondition(crd, apiextensionsv1.NonStructuralSchema) != nil
+}
+
 // shapeless says what is not structural about a definition's schemas, such as older servers took; "": nothing.
 func shapeless(crd *apiextensionsv1.CustomResourceDefinition) string {
-	if !crd.Spec.PreserveUnknownFields && apihelpers.FindCRDCondition(crd, apiextensionsv1.NonStructuralSchema) == nil {
-		return "" // it was valid when it was made, and each change of it since
+	if !mayBeShapeless(crd) {
+		return ""
 	}
 	var errs field.ErrorList
 	for n, v := range crd.Spec.Versions {

@@ -33,11 +33,11 @@ func TestAccept(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			group := map[string]claim{"boats.example.com": {names: tt.had}}
+			group := map[string]claim{"boats.example.com": {names: &tt.had}}
 			for n, o := range tt.others {
-				group[fmt.Sprint("other", n)] = claim{names: o}
+				group[fmt.Sprint("other", n)] = claim{names: &o}
 			}
-			n, reason, message := accept(boats, tt.had, takenBut(group, "boats.example.com"))
+			n, reason, message := accept(boats, tt.had, takenBut(group, "boats.example.com", &boats))
 			got := fmt.Sprint(n.Plural, " ", n.Singular, " ", n.ShortNames, " ", n.Kind, " ", n.ListKind, " ", n.Categories)
 			if reason != "" {
 				got += "; " + reason + ": " + message

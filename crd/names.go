@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // taken are the names that other definitions of a group have accepted. What clients call resources by (plural, singular and
@@ -15,30 +14,37 @@ type taken struct{ resources, kinds map[string]bool }
 
 // claim is what one definition has accepted.
 type claim struct {
-	uid   types.UID
-	names apiextensionsv1.CustomResourceDefinitionNames
-	waits bool // it wants names that it does not have
+	names *apiextensionsv1.CustomResourceDefinitionNames // shared
+	waits bool                                           // it wants names that it does not have
 }
 
 func claimOf(crd *apiextensionsv1.CustomResourceDefinition) *claim {
-	return &claim{crd.UID, *crd.Status.AcceptedNames.DeepCopy(), apihelpers.IsCRDConditionFalse(crd, apiextensionsv1.NamesAccepted)}
+	return &claim{crd.Status.AcceptedNames.DeepCopy(), apihelpers.IsCRDConditionFalse(crd, apiextensionsv1.NamesAccepted)}
 }
 
-// takenBut gathers the names of a group's definitions but one.
-func takenBut(group map[string]claim, but string) taken {
-	t := taken{map[string]bool{}, map[string]bool{}}
+// takenBut gathers the names of a group's definitions but one, as far as that one wants them.
+func takenBut(group map[string]claim, but string, want *apiextensionsv1.CustomResourceDefinitionNames) taken {
+	t := taken{map[string]bool{want.Plural: false, want.Singular: false}, map[string]bool{want.Kind: false, want.ListKind: false}}
+	for _, s := range want.ShortNames {
+		t.resources[s] = false
+	}
+	take := func(in map[string]bool, name string) {
+		if _, wanted := in[name]; wanted && name != "" {
+			in[name] = true
+		}
+	}
 	for name, c := range group {
 		if name == but {
 			continue
 		}
-		t.resources[c.names.Plural], t.resources[c.names.Singular] = true, true
+		take(t.resources, c.names.Plural)
+		take(t.resources, c.names.Singular)
 		for _, s := range c.names.ShortNames {
-			t.resources[s] = true
+			take(t.resources, s)
 		}
-		t.kinds[c.names.Kind], t.kinds[c.names.ListKind] = true, true
+		take(t.kinds, c.names.Kind)
+		take(t.kinds, c.names.ListKind)
 	}
-	delete(t.resources, "")
-	delete(t.kinds, "")
 	return t
 }
 

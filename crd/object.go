@@ -87,7 +87,7 @@ func (v *version) load(u *unstructured.Unstructured) (api.Object, error) {
 
 // settle makes a stored object what the schema of its own version, which it tells, makes of it.
 func (d *definition) settle(u *unstructured.Unstructured) (*version, error) {
-	from := d.all[u.GroupVersionKind().Version]
+	from := d.version(u.GroupVersionKind().Version)
 	if from == nil || u.GroupVersionKind().Group != d.group {
 		return nil, fmt.Errorf("stored %s is of version %s, which its definition does not have", u.GetName(), u.GetAPIVersion())
 	}
@@ -104,7 +104,7 @@ func (d *definition) settle(u *unstructured.Unstructured) (*version, error) {
 
 // toStored gives an object of this version as it is stored, sharing what is below.
 func (v *version) toStored(u *unstructured.Unstructured) (api.Object, error) {
-	storage := v.of.all[v.of.storage]
+	storage := v.of.version(v.of.storage)
 	if storage != v {
 		return v.of.convert.to(storage, v, u.DeepCopy(), false)
 	}

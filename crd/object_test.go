@@ -214,7 +214,7 @@ func TestIdleDefinitionsAreSmall(t *testing.T) {
 	if each > 10<<10 {
 		t.Errorf("an idle definition takes %d bytes beside its own", each)
 	}
-	v := served[0].all["v1"]
+	v := served[0].version("v1")
 	if v.lazy.has != nil {
 		t.Error("a schema was compiled for nobody")
 	}

@@ -6,8 +6,9 @@ import "context"
 type Pusher interface {
 	// Push calls take with what Watch yields, the events of one revision (or a mark) at a time, until take returns false
 	// (then without an error), or ctx or Watch's error ends it. To a follower that has seen all, events are given before
-	// their Commit returns, by whichever goroutine: take is never called twice at once, nor after Push has returned. It
-	// must be short, not wait for anything, not call the store, and not keep the slice.
+	// their Commit returns, or a moment later where the engine is told of both by somebody else, by whichever goroutine:
+	// take is never called twice at once, nor after Push has returned. It must be short, not wait for anything, not call
+	// the store, and not keep the slice.
 	Push(ctx context.Context, prefix string, after Revision, take func([]Event) bool) error
 }
 

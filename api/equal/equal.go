@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,6 +106,9 @@ func (r *Rules) build(t reflect.Type) Comparison {
 				return (!r.NilDiffers || (x == nil) == (y == nil)) && maps.Equal(x, y)
 			}
 		}
+		if t == reflect.TypeFor[map[string]apiextensionsv1.JSONSchemaProps]() {
+			return byKey[apiextensionsv1.JSONSchemaProps](r)
+		}
 	case reflect.Slice:
 		return r.slice(t)
 	case reflect.Struct:
@@ -140,6 +144,34 @@ func (r *Rules) slice(t reflect.Type) Comparison {
 		}
 		for n := range len(x) {
 			if at := uintptr(n) * size; !c(unsafe.Add(p, at), unsafe.Add(q, at)) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// byKey compares maps of large structs, which a definition has thousands of, in copies that are used again: what maps hold has
+// no address.
+func byKey[V any](r *Rules) Comparison {
+	c := r.lazy(reflect.TypeFor[V]())
+	pairs := sync.Pool{New: func() any { return new([2]V) }}
+	return func(a, b unsafe.Pointer) bool {
+		x, y := *(*map[string]V)(a), *(*map[string]V)(b)
+		if len(x) != len(y) || r.NilDiffers && (x == nil) != (y == nil) {
+			return false
+		}
+		pair := pairs.Get().(*[2]V)
+		defer func() {
+			clear(pair[:])
+			pairs.Put(pair)
+		}()
+		for key := range x {
+			var there bool
+			if pair[1], there = y[key]; !there {
+				return false
+			}
+			if pair[0] = x[key]; !c(unsafe.Pointer(&pair[0]), unsafe.Pointer(&pair[1])) {
 				return false
 			}
 		}

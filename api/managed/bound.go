@@ -32,15 +32,21 @@ func bounded(k kinds, live api.Object, config *unstructured.Unstructured) error 
 	switch o := live.(type) {
 	case *unstructured.Unstructured:
 		v = value.NewValueInterface(o.Object)
-	case interface{ Size() int }:
-		if o.Size() <= small {
+	default:
+		owned := 0
+		for _, e := range live.GetManagedFields() {
+			if e.FieldsV1 != nil {
+				owned += len(e.FieldsV1.GetRawBytes())
+			}
+		}
+		if owned > 0 && owned < small {
 			return nil
 		}
 		if v, err = value.NewValueReflect(live); err != nil {
 			return err
 		}
 	}
-	if v != nil && count(t.Schema, t.TypeRef, v, maxFields) < 0 {
+	if count(t.Schema, t.TypeRef, v, maxFields) < 0 {
 		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("the allowed maximum of fields in an object that is applied to is %d", maxFields))
 	}
 	return nil

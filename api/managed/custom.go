@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -18,31 +17,17 @@ func diffCustom(i *api.Info, old api.Object, obj *unstructured.Unstructured) (to
 		before = unmanaged(u)
 	}
 	after := unmanaged(obj)
-	var t typed.ParseableType = typed.DeducedParseableType
+	t := typed.DeducedParseableType
 	if i.Typed != nil {
 		if known, err := i.Typed(); err == nil {
 			t = known
 		}
 	}
-	c, err := compare(t, before, after)
-	if err != nil {
-		if c, err = compare(typed.DeducedParseableType, before, after); err != nil {
-			return nil, nil
-		}
+	took, gone, ok := differ(t, before, after)
+	if !ok {
+		took, gone, _ = differ(typed.DeducedParseableType, before, after)
 	}
-	return fromLibrary(c.Added.Union(c.Modified)), fromLibrary(c.Removed)
-}
-
-func compare(t typed.ParseableType, before, after map[string]any) (*typed.Comparison, error) {
-	o, err := t.FromUnstructured(before, typed.AllowDuplicates)
-	if err != nil {
-		return nil, err
-	}
-	n, err := t.FromUnstructured(after, typed.AllowDuplicates)
-	if err != nil {
-		return nil, err
-	}
-	return o.Compare(n)
+	return took, gone
 }
 
 // unmanaged is an object's content without its managedFields, which nobody owns.
@@ -59,18 +44,6 @@ func unmanaged(u *unstructured.Unstructured) map[string]any {
 			}
 		}
 		out["metadata"] = m
-	}
-	return out
-}
-
-func fromLibrary(s *fieldpath.Set) *set {
-	data, err := s.ToJSON()
-	if err != nil {
-		return nil
-	}
-	out, err := parse(data)
-	if err != nil {
-		return nil
 	}
 	return out
 }

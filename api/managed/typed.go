@@ -128,6 +128,9 @@ func zeroOf(t reflect.Type) any {
 	return nil
 }
 
+// published is what a type with a JSON form of its own says of it; none: it can be anything.
+type published interface{ OpenAPISchemaType() []string }
+
 // ref refers to a type where a field with the marker and the merge key of its patch tags has it.
 func (d *definition) ref(t reflect.Type, m markers.Marker, mergeKey string) schema.TypeRef {
 	for t.Kind() == reflect.Pointer {
@@ -140,6 +143,9 @@ func (d *definition) ref(t reflect.Type, m markers.Marker, mergeKey string) sche
 	case t == reflect.TypeFor[metav1.FieldsV1]():
 		return schema.TypeRef{Inlined: schema.Atom{Map: &schema.Map{ElementType: loose}}}
 	case t.Implements(marshaler), reflect.PointerTo(t).Implements(marshaler):
+		if p, ok := reflect.Zero(t).Interface().(published); ok && len(p.OpenAPISchemaType()) == 0 {
+			return loose // any JSON: parts of a definition's schema
+		}
 		return scalar(schema.Untyped)
 	}
 	switch t.Kind() {

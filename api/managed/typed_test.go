@@ -5,7 +5,9 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
@@ -110,6 +112,26 @@ func relation(r *schema.ElementRelationship) string {
 }
 
 func kindOf(a schema.Atom) [3]bool { return [3]bool{a.Scalar != nil, a.List != nil, a.Map != nil} }
+
+// TestApplyDefinition: schemas hold what has a JSON form of its own, of any kind.
+func TestApplyDefinition(t *testing.T) {
+	i := info("customresourcedefinitions")
+	config := &unstructured.Unstructured{}
+	if err := config.UnmarshalJSON([]byte(`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"a.b.c"},
+		"spec":{"group":"b.c","scope":"Cluster","names":{"plural":"a","kind":"A"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object",
+		"properties":{"list":{"type":"array","items":{"type":"string","enum":["a",1,{"b":[]}],"default":"a"}},"map":{"type":"object","additionalProperties":{"type":"integer"},
+		"default":{"a":1}},"free":{"type":"object","additionalProperties":true}}}}}]}}`)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Apply{Manager: "m", Now: time.Unix(1e9, 0)}.Merge(i, nil, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"f:spec":{"f:group":{},"f:names":{"f:kind":{},"f:plural":{}},"f:scope":{},"f:versions":{}}}`
+	if fields := string(got.GetManagedFields()[0].FieldsV1.GetRawBytes()); fields != want {
+		t.Errorf("fields %s, want %s", fields, want)
+	}
+}
 
 // BenchmarkTyped makes the type of pods, as the first apply of one does.
 func BenchmarkTyped(b *testing.B) {

@@ -1,10 +1,13 @@
 package openapi
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +82,36 @@ func TestDocumentsHaveHashes(t *testing.T) {
 	other := New(builtin.All(), "v1.37.0")
 	if d, err := other.document("v3/apis/apps/v1", false); err != nil || !strings.HasSuffix(first["apis/apps/v1"], strings.Trim(d.tag, `"`)) {
 		t.Errorf("%s, elsewhere %s (%v)", first["apis/apps/v1"], d.tag, err)
+	}
+}
+
+// TestBuiltIn: hashes of documents change when what is said of built-in resources does.
+func TestBuiltIn(t *testing.T) {
+	all := sha256.New()
+	for _, infos := range [][]*api.Info{builtin.All(), slices.Concat(builtin.All(), builtin.Further()), nil} { // nil: definitions
+		made := 0
+		h := New(infos, "v1.37.0")
+		if infos == nil {
+			h.SetCustom([]*api.Info{boat("a/1", &made)})
+		}
+		index, err := h.document("v3", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list struct{ Paths map[string]any }
+		if err := json.Unmarshal(index.json, &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range slices.Sorted(maps.Keys(list.Paths)) {
+			d, err := h.document("v3/"+at, false)
+			if err != nil || d == nil {
+				t.Fatal(at, err)
+			}
+			all.Write(d.json)
+		}
+	}
+	if got := fmt.Sprintf("%x", all.Sum(nil)[:16]); got != builtIn {
+		t.Errorf("the documents have changed: builtIn in hash.go is to be %q", got)
 	}
 }
 

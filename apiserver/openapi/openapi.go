@@ -30,7 +30,6 @@ type Handler struct {
 	others map[string]Other // what other servers describe, by "apis/example.com/v1"
 	merged mergedV2
 	docs   map[string]*document // "v2", "v3", "v3/apis/apps/v1"
-	hashes map[string]string    // of what is built in, by "/apis/apps/v1"
 }
 
 // document is a description in the two forms that clients ask for.
@@ -41,7 +40,7 @@ type document struct {
 
 // New makes a handler; version is the server's, "v1.37.0".
 func New(infos []*api.Info, version string) *Handler {
-	return &Handler{infos: infos, version: version, docs: map[string]*document{}, hashes: map[string]string{}}
+	return &Handler{infos: infos, version: version, docs: map[string]*document{}}
 }
 
 const (
@@ -107,16 +106,7 @@ func (h *Handler) document(name string, wantsProto bool) (*document, error) {
 		}
 		tag := sum(data)
 		if at, ok := strings.CutPrefix(name, "v3/"); ok {
-			at = "/" + at
-			infos := described(h.all())[at]
-			if !slices.ContainsFunc(infos, func(i *api.Info) bool { return i.Custom != nil }) {
-				h.hashes[at] = tag
-			}
-			if len(infos) > 0 {
-				if tag, err = h.hash(at, infos); err != nil {
-					return nil, err
-				}
-			}
+			tag = h.hash(at, described(h.all())["/"+at])
 		}
 		d = &document{json: data, tag: fmt.Sprintf("%q", tag)}
 		h.docs[name] = d
@@ -149,7 +139,7 @@ func (h *Handler) make(name string) (any, error) {
 	case name == "v2":
 		return h.v2()
 	case name == "v3":
-		return h.index()
+		return h.index(), nil
 	case strings.HasPrefix(name, "v3/"):
 		at := "/" + strings.TrimPrefix(name, "v3/")
 		infos := slices.DeleteFunc(h.all(), func(i *api.Info) bool { return root(i.Group, i.Version) != at })
@@ -164,28 +154,21 @@ func (h *Handler) make(name string) (any, error) {
 }
 
 // index lists the group versions' documents, each with its hash, so that clients fetch what changed.
-func (h *Handler) index() (any, error) {
+func (h *Handler) index() any {
 	list := doc{}
 	for at, infos := range described(h.all()) {
-		hash, err := h.hash(at, infos)
-		if err != nil {
-			return nil, err
-		}
-		list[strings.TrimPrefix(at, "/")] = doc{"serverRelativeURL": "/openapi/v3" + at + "?hash=" + hash}
+		at = strings.TrimPrefix(at, "/")
+		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at + "?hash=" + h.hash(at, infos)}
 	}
-	for at, p := range fixed(h.infos) {
-		hash, err := h.fixedHash(at, p)
-		if err != nil {
-			return nil, err
-		}
-		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at + "?hash=" + hash}
+	for at := range fixed(h.infos) {
+		list[at] = doc{"serverRelativeURL": "/openapi/v3/" + at + "?hash=" + h.hash(at, nil)}
 	}
 	for at, o := range h.others {
 		if o.URL != "" {
 			list[at] = doc{"serverRelativeURL": o.URL}
 		}
 	}
-	return doc{"paths": list}, nil
+	return doc{"paths": list}
 }
 
 func (h *Handler) info() doc {

@@ -41,7 +41,8 @@ type Server struct {
 	// Resources are all built-in ones that are served.
 	Resources map[schema.GroupVersionResource]*api.Info
 
-	custom atomic.Pointer[map[schema.GroupVersionResource]*api.Info]
+	custom  atomic.Pointer[map[schema.GroupVersionResource]*api.Info]
+	resting resting
 }
 
 // SetCustom makes further resources known.

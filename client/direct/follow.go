@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,8 +71,37 @@ func (l *follower) rarely(ctx context.Context) {
 			go run()
 		}
 	}
-	context.AfterFunc(ctx, l.poke)
+	l.server.resting.add(func() bool { return ctx.Err() != nil }, l.poke)
 	l.poke()
+}
+
+// resting are the subscribers without a goroutine. Those whose context has ended are told so when as many again have come: until then they cost a
+// little memory, where being told at once would cost each of the others more (half a KB, for each custom resource).
+type resting struct {
+	mu     sync.Mutex
+	all    []rester
+	enough int
+}
+
+type rester struct {
+	ended func() bool
+	poke  func()
+}
+
+func (r *resting) add(ended func() bool, poke func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.all) >= r.enough {
+		r.all = slices.DeleteFunc(r.all, func(o rester) bool {
+			if !o.ended() {
+				return false
+			}
+			o.poke()
+			return true
+		})
+		r.enough = 2*len(r.all) + 64
+	}
+	r.all = append(r.all, rester{ended, poke})
 }
 
 func wait(ctx context.Context, long time.Duration) {

@@ -103,3 +103,15 @@ func subscribe(t *testing.T, unhurried bool) {
 		t.Error(err)
 	}
 }
+
+// Subscribers whose context has ended are let go of as others come.
+func TestEndedSubscribersGo(t *testing.T) {
+	var r resting
+	told := 0
+	for n := range 10000 {
+		r.add(func() bool { return n%100 != 0 }, func() { told++ })
+	}
+	if len(r.all) > 2*100+2*64 || told < 9000 {
+		t.Errorf("%d are kept, %d were told", len(r.all), told)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
@@ -25,7 +26,7 @@ func (s *Server) View(r client.Resource, sel client.Selection) client.View {
 	if err != nil {
 		panic(err)
 	}
-	v := &view{server: s, resource: r, info: s.Resources[r.GroupVersionResource], filter: f, partial: partial(r), unhurried: sel.Unhurried}
+	v := &view{server: s, resource: r.GroupVersionResource, info: s.Resources[r.GroupVersionResource], filter: f, partial: partial(r), unhurried: sel.Unhurried, outline: sel.Outline}
 	if v.info == nil && !strings.Contains(r.Group, ".") {
 		panic(fmt.Sprintf("direct: no resource %s", r.GroupVersionResource))
 	}
@@ -35,11 +36,12 @@ func (s *Server) View(r client.Resource, sel client.Selection) client.View {
 // view is a filter on the state; it has no memory of its own.
 type view struct {
 	server    *Server
-	resource  client.Resource
+	resource  schema.GroupVersionResource
 	info      *api.Info // nil: a custom resource, whose record changes
 	filter    watch.Filter
 	partial   bool // metadata alone is wanted
 	unhurried bool
+	outline   bool // what is large need not be there
 }
 
 // record is what is viewed as it is now; nil: it is not there.
@@ -47,7 +49,7 @@ func (v *view) record() *api.Info {
 	if v.info != nil {
 		return v.info
 	}
-	return v.server.find(v.resource.GroupVersionResource)
+	return v.server.find(v.resource)
 }
 
 // partial tells whether of the resource's objects only metadata is wanted.
@@ -104,6 +106,8 @@ func (v *view) object(item *watch.Item) client.Object {
 		o, err = metadata(item.Info, item)
 	case i == nil:
 		return nil
+	case v.outline && i.Outline != nil:
+		o, err = i.Outline(item.Raw())
 	default:
 		o, err = registry.Load(i, item)
 	}

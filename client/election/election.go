@@ -294,11 +294,21 @@ func (s *steady) read() (now metav1.MicroTime, stepped bool) {
 func (c *Candidate) release(ctx context.Context, held *coordinationv1.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	l := held.DeepCopy()
-	nobody, second, now := "", int32(1), metav1.NowMicro()
-	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &nobody, &second, &now
-	if _, err := client.Leases.Update(ctx, c.Client, l); err != nil {
-		c.Log.Debug("lease not given back", "object", c.Name, "err", err)
+	for {
+		l := held.DeepCopy()
+		nobody, second, now := "", int32(1), metav1.NowMicro()
+		l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &nobody, &second, &now
+		_, err := client.Leases.Update(ctx, c.Client, l)
+		if apierrors.IsConflict(err) { // a renewal that nobody waited for has been written, or it is somebody else's by now
+			held, err = client.Leases.Get(ctx, c.Client, Namespace, c.Name)
+			if err == nil && held.Spec.HolderIdentity != nil && *held.Spec.HolderIdentity == c.Identity {
+				continue
+			}
+		}
+		if err != nil {
+			c.Log.Debug("lease not given back", "object", c.Name, "err", err)
+		}
+		return
 	}
 }
 

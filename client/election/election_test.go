@@ -45,6 +45,7 @@ type link struct {
 	*leases
 	mu   sync.Mutex
 	down bool
+	slow time.Duration // from a write to its answer
 }
 
 func (l *link) set(down bool) { l.mu.Lock(); l.down = down; l.mu.Unlock() }
@@ -86,6 +87,14 @@ func (l *link) write(ctx context.Context, r client.Resource, o client.Object, ex
 	if err := l.wait(ctx); err != nil {
 		return nil, err
 	}
+	n, err := l.commit(r, o, expect)
+	if err == nil && pause(ctx, l.slow) != nil {
+		return nil, ctx.Err()
+	}
+	return n, err
+}
+
+func (l *link) commit(r client.Resource, o client.Object, expect string) (client.Object, error) {
 	s := l.leases
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,6 +211,19 @@ func TestElection(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 		}, []string{"a leads after 0s", "b leads after 10s"}},
+		"who stops while a renewal is under way is succeeded at once": {func(ctx context.Context, h *house) {
+			own, stop := context.WithCancel(ctx)
+			a, done := h.join(own, "a", 0)
+			synctest.Wait()
+			a.slow = 500 * time.Millisecond
+			h.join(ctx, "b", 0)
+			time.Sleep(Renew + 200*time.Millisecond)
+			stop()
+			if err := <-done; err != nil {
+				h.t.Error(err)
+			}
+			time.Sleep(time.Minute)
+		}, []string{"a leads after 0s", "b leads after 1.2s"}},
 		"who comes back under its name leads at once": {func(ctx context.Context, h *house) {
 			own, stop := context.WithCancel(ctx)
 			a, done := h.join(own, "a", 0)

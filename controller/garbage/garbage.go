@@ -56,7 +56,7 @@ func Run(ctx context.Context, env controller.Env, resources []client.Resource) e
 	}
 	views := make([]client.View, len(c.kinds))
 	for i, k := range c.kinds {
-		views[i] = k.view
+		views[i] = client.ViewOf{View: k.view, Resource: k.Resource}
 	}
 	views = append(views, controller.Custom(ctx, env.Client, func(r client.Resource, there bool) {
 		if there {
@@ -73,7 +73,7 @@ func Run(ctx context.Context, env controller.Env, resources []client.Resource) e
 // follow begins to look at a resource.
 func (c *collector) follow(ctx context.Context, r client.Resource) {
 	ctx, end := context.WithCancel(ctx)
-	v := client.ViewOf{View: c.env.Client.View(ctx, r, client.Selection{Unhurried: true}), Resource: r}
+	v := c.env.Client.View(ctx, r, client.Selection{Unhurried: true, Outline: true}) // metadata is all that matters
 	c.mu.Lock()
 	i := len(c.kinds)
 	c.kinds = append(c.kinds, &kind{Resource: r, view: v, end: end})

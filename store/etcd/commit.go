@@ -91,7 +91,7 @@ const txnMethod = "/etcdserverpb.KV/Txn"
 
 // txn makes a transaction on the wire, or by etcd's client where there is none.
 func (s *Store) txn(ctx context.Context, request *pb.TxnRequest) (*pb.TxnResponse, error) {
-	answer, err := s.txns.Do(ctx, proto.Size(request), func(room []byte) ([]byte, error) {
+	answer, err := s.wire.Do(ctx, proto.Size(request), func(room []byte) ([]byte, error) {
 		return proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(room, request)
 	})
 	if errors.Is(err, wire.ErrGone) {

@@ -79,7 +79,7 @@ const PingTime = time.Second
 // Store implements store.Store. Both classes are durable before Commit returns.
 type Store struct {
 	client *clientv3.Client
-	txns   *wire.Calls // transactions; client has all else, and those too when this has no connection
+	wire   *wire.Client // transactions and a watch; client has all else, and transactions too when this has no connection
 	conf   Config
 	prefix string
 	closed atomic.Bool
@@ -114,7 +114,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open etcd %s: %w", strings.Join(c.Endpoints, ","), err), client.Close())
 	}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.txns = wire.NewCalls(txnMethod, func() wire.Config { return s.wires()[0] })
+	s.wire = wire.NewClient(txnMethod, func() wire.Config { return s.wires()[0] })
 	return s, nil
 }
 
@@ -285,7 +285,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.end()
-	s.txns.Close()
+	s.wire.Close()
 	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("close etcd: %w", err)
 	}

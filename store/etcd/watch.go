@@ -26,48 +26,72 @@ import (
 )
 
 // Watch implements store.Store. Each answer of etcd has whole revisions (etcd's
-// "API guarantees": a watch is atomic), fragments are put together by its client.
+// "API guarantees": a watch is atomic), fragments are put together here.
 func (s *Store) Watch(ctx context.Context, prefix string, after store.Revision) iter.Seq2[store.Event, error] {
 	return func(yield func(store.Event, error) bool) {
-		if err := s.watch(ctx, prefix, after, yield); err != nil {
-			yield(store.Event{}, fmt.Errorf("watch %s after %d: %w", prefix, after, err))
+		err := s.watch(ctx, prefix, after, wire.Open, func(events []store.Event) bool {
+			for _, e := range events {
+				if !yield(e, nil) {
+					return false
+				}
+			}
+			return true
+		})
+		if err != nil {
+			yield(store.Event{}, err)
 		}
 	}
 }
 
-// watch returns nil when the reader left. A watch that etcd ends for a reason that passes (no leader, a member that
+// Push implements store.Pusher: on the connection of the transactions, so that an answer and its event come together.
+func (s *Store) Push(ctx context.Context, prefix string, after store.Revision, take func([]store.Event) bool) error {
+	return s.watch(ctx, prefix, after, s.beside, take)
+}
+
+// opener begins a stream: wire.Open, or Store.beside.
+type opener func(ctx context.Context, c wire.Config, method string, message []byte, handle func([]byte) error, metadata ...hpack.HeaderField) (*wire.Stream, error)
+
+// beside begins a stream on the connection of the transactions, or, if that has one, on its own.
+func (s *Store) beside(ctx context.Context, c wire.Config, method string, message []byte, handle func([]byte) error, metadata ...hpack.HeaderField) (*wire.Stream, error) {
+	if stream, err := s.wire.Stream(ctx, method, message, handle, metadata...); err == nil {
+		return stream, nil
+	}
+	return wire.Open(ctx, c, method, message, handle, metadata...)
+}
+
+// watch returns nil when show wanted no more. A watch that etcd ends for a reason that passes (no leader, a member that
 // stops) goes on after the last revision that was shown: for the reader nothing has happened.
-func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, yield func(store.Event, error) bool) error {
+func (s *Store) watch(ctx context.Context, prefix string, after store.Revision, open opener, show func([]store.Event) bool) error {
 	newest, err := s.Revision(ctx)
-	if err != nil {
-		return err
+	if err == nil && after > newest {
+		err = store.ErrFuture
 	}
-	if after > newest {
-		return store.ErrFuture
-	}
-	for {
-		left, err := s.follow(ctx, prefix, &after, yield)
-		if left {
+	for err == nil {
+		if err = s.follow(ctx, prefix, &after, open, show); errors.Is(err, errLeft) {
 			return nil
 		}
 		if e := s.usable(ctx); e != nil {
-			return fmt.Errorf("%w: %w", e, err)
-		}
-		if !passing(err) && status.Code(err) != codes.Internal && !errors.Is(err, errEnded) || !pause(ctx, 50*time.Millisecond) {
-			return s.explain(ctx, err)
+			err = fmt.Errorf("%w: %w", e, err)
+		} else if !passing(err) && status.Code(err) != codes.Internal && !errors.Is(err, errEnded) || !pause(ctx, 50*time.Millisecond) {
+			err = s.explain(ctx, err)
+		} else {
+			err = nil
 		}
 	}
+	return fmt.Errorf("watch %s after %d: %w", prefix, after, err)
 }
 
 // askAfter is how long a watch is behind a revision that somebody waits for before etcd is asked how far it is.
 const askAfter = 5 * time.Millisecond
 
-var errEnded = errors.New("etcd ended the watch")
+var (
+	errEnded = errors.New("etcd ended the watch")
+	errLeft  = errors.New("the reader left")
+)
 
 // follow is one watch of etcd's, on a stream of its own: etcd says how far a stream is when all its watches are there, and one
-// that reads the past must keep nobody waiting. It is read here, with no queue in between: whoever yields slowly is sent no
-// more. after moves with what was shown. It returns true when the reader left.
-func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision, yield func(store.Event, error) bool) (left bool, err error) {
+// that reads the past must keep nobody waiting. after moves with what was shown.
+func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision, open opener, show func([]store.Event) bool) error {
 	// An etcd that cannot be trusted to say how far a watch is shows the writes of all: each revision has an event then.
 	asking, watched := s.own || s.versions.progress(ctx, s.client.Endpoints(), s.version), s.prefix+prefix
 	if !asking {
@@ -77,97 +101,91 @@ func (s *Store) follow(ctx context.Context, prefix string, after *store.Revision
 	if watched == "" {
 		create.Key = []byte{0}
 	}
+	m, err := proto.Marshal(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}})
+	if err != nil {
+		return err
+	}
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
-	stream, err := s.stream(watching, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}})
-	if err != nil {
-		return false, err
-	}
-	defer stream.Close()
 	var at atomic.Int64 // what was shown, for ask
 	at.Store(int64(*after))
-	var asker sync.WaitGroup
-	defer asker.Wait()
-	defer cancel()
-	if asking {
-		asker.Go(func() { s.ask(watching, stream, &at) })
-	}
 	var whole []*mvccpb.Event // of an answer in fragments
-	for {
-		m, err := stream.Recv()
-		if err != nil {
-			return false, ended(err)
-		}
+	stream, err := s.stream(watching, open, m, func(m []byte) error {
 		var r pb.WatchResponse
 		if err := proto.Unmarshal(m, &r); err != nil {
-			return false, err
+			return err
 		}
 		switch {
 		case r.CompactRevision != 0:
-			return false, rpctypes.ErrCompacted
+			return rpctypes.ErrCompacted
 		case r.Canceled && r.CancelReason != "":
-			return false, errors.New(r.CancelReason)
+			return errors.New(r.CancelReason)
 		case r.Canceled:
-			return false, errEnded
+			return errEnded
 		case r.Created:
-			continue
+			return nil
 		}
-		whole = append(whole, r.Events...)
-		if r.Fragment {
-			continue
+		if whole = append(whole, r.Events...); r.Fragment {
+			return nil
 		}
-		events := s.events(whole, prefix)
-		for i, e := range events {
-			e.Last = i+1 == len(events) || events[i+1].Revision != e.Revision
-			if !yield(e, nil) {
-				return true, nil
-			}
-		}
-		if n := len(events); n > 0 { // whole revisions: the next one begins after the last of these
-			*after = events[n-1].Revision
-		}
-		var newest store.Revision
+		newest := store.Revision(0)
 		if n := len(whole); n > 0 {
 			newest = store.Revision(whole[n-1].Kv.ModRevision)
 		} else if asking && r.Header != nil {
 			newest = store.Revision(r.Header.Revision)
 		}
-		if whole = nil; newest > *after {
+		events := s.events(whole, prefix)
+		whole = nil
+		for len(events) > 0 {
+			*after = events[0].Revision
+			n := slices.IndexFunc(events, func(e store.Event) bool { return e.Revision != *after })
+			if n < 0 {
+				n = len(events)
+			}
+			events[n-1].Last = true
+			if !show(events[:n]) {
+				return errLeft
+			}
+			events = events[n:]
+		}
+		if newest > *after {
 			*after = newest
-			if !yield(store.Event{Entry: store.Entry{Revision: newest}, Last: true}, nil) {
-				return true, nil
+			if !show([]store.Event{{Entry: store.Entry{Revision: newest}, Last: true}}) {
+				return errLeft
 			}
 		}
 		at.Store(int64(*after))
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	if asking {
+		var asker sync.WaitGroup
+		asker.Go(func() { s.ask(watching, stream, &at) })
+		defer asker.Wait()
+		defer cancel()
+	}
+	if err = stream.Serve(); errors.Is(err, io.EOF) { // it says no more: of a member that stops
+		return errEnded
+	}
+	return rpctypes.Error(err)
 }
 
 const watchMethod = "/etcdserverpb.Watch/Watch"
 
 // stream begins a watch at the first server that answers. It ends when that has no leader.
-func (s *Store) stream(ctx context.Context, r *pb.WatchRequest) (*wire.Stream, error) {
-	m, err := proto.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) stream(ctx context.Context, open opener, m []byte, handle func([]byte) error) (*wire.Stream, error) {
 	var errs []error
 	for _, c := range s.wires() {
-		stream, err := wire.Open(ctx, c, watchMethod, m, hpack.HeaderField{Name: rpctypes.MetadataRequireLeaderKey, Value: rpctypes.MetadataHasLeader})
+		stream, err := open(ctx, c, watchMethod, m, handle, hpack.HeaderField{Name: rpctypes.MetadataRequireLeaderKey, Value: rpctypes.MetadataHasLeader})
 		if err == nil {
 			return stream, nil
 		}
 		errs = append(errs, err)
 	}
 	return nil, status.Error(codes.Unavailable, errors.Join(errs...).Error())
-}
-
-// ended is why a stream is over. An EOF says no more than that: of a member that stops.
-func ended(err error) error {
-	if errors.Is(err, io.EOF) {
-		return errEnded
-	}
-	return rpctypes.Error(err)
 }
 
 // ask lets etcd say how far the watch is while it is behind a revision that somebody waits for, until ctx ends.

@@ -3,7 +3,7 @@
 // etcd's transactions and watches need and no more: no balancing, no retries, no compression. gRPC's own client stands beside
 // it for the rest, and for when this one has no connection.
 //
-//	conn.go  a connection: frames, windows, pings      calls.go  calls, together      stream.go  a stream that goes on
+//	conn.go  a connection: frames, windows, pings      client.go  calls, together      stream.go  a stream beside them
 //
 // Source of the protocol: gRPC's PROTOCOL-HTTP2.md and RFC 9113.
 package wire
@@ -63,12 +63,16 @@ type conn struct {
 	conf         Config
 	scheme, host string
 
-	in     *bufio.Reader
-	frames *http2.Framer // whose writing is to out
-	unread uint32        // bytes read, of which the server has not been told
-	quiet  time.Duration // since when nothing came
-	asked  bool          // for a sign of life
-	least  int           // bytes that wake who reads
+	in           *bufio.Reader
+	frames       *http2.Framer // whose writing is to out
+	last         uint32        // bytes of the frame that was read, if it is one of data
+	unread       uint32        // bytes of data read, of which the server has not been told
+	unreadStream uint32        // those of the stream that goes on
+	quiet        time.Time     // since when nothing came, if that is known
+	asked        time.Time     // for a sign of life
+	least        int           // bytes that wake who reads
+
+	patient time.Duration // guarded by Client's lock
 
 	mu      sync.Mutex
 	out     *bufio.Writer
@@ -188,17 +192,19 @@ func (c *conn) send(id uint32, message []byte, last bool) error {
 	}
 }
 
-// read gives the next frame, good until the next read. Errors: errQuiet when none is there within patience; the server is
-// then asked for a sign of life in good time.
-func (c *conn) read(patience time.Duration) (http2.Frame, error) {
-	if err := c.wait(patience); err != nil {
+// read gives the next frame, good until the next read. Errors: errQuiet when none is there in time, which was while from when
+// it began (see patience); the server is then asked for a sign of life before long.
+func (c *conn) read(while time.Duration) (http2.Frame, error) {
+	if err := c.wait(while); err != nil {
 		return nil, err
 	}
 	f, err := c.frames.ReadFrame()
 	if err != nil {
 		return nil, err
 	}
+	c.last = 0
 	if d, ok := f.(*http2.DataFrame); ok {
+		c.last = d.Length
 		c.unread += d.Length
 	}
 	if f.Header().StreamID != 0 {
@@ -210,37 +216,35 @@ func (c *conn) read(patience time.Duration) (http2.Frame, error) {
 }
 
 // wait returns when a whole frame is there.
-func (c *conn) wait(patience time.Duration) error {
+func (c *conn) wait(while time.Duration) error {
 	for want := frameHead; ; {
-		if c.in.Buffered() < want {
-			if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-				return err
-			}
-		}
 		head, err := c.in.Peek(want)
 		switch {
 		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		case err != nil:
-			return c.quieter(patience)
+			return c.quieter(while)
 		case want == frameHead:
 			want += min(int(head[0])<<16|int(head[1])<<8|int(head[2]), frameMost) // the framer refuses a larger one
 		}
 		if c.in.Buffered() >= want {
-			c.quiet, c.asked = 0, false
+			c.quiet, c.asked = time.Time{}, time.Time{}
 			return nil
 		}
 	}
 }
 
-// quieter counts time in which nothing came. Errors: errQuiet; that the server is gone.
-func (c *conn) quieter(more time.Duration) error {
-	c.quiet += more
+// quieter is told when nothing came for a while. Errors: errQuiet; that the server is gone.
+func (c *conn) quieter(while time.Duration) error {
+	now := time.Now()
+	if c.quiet.IsZero() {
+		c.quiet = now.Add(-while)
+	}
 	switch {
-	case c.asked && c.quiet >= c.conf.Ping+c.conf.Patience:
+	case !c.asked.IsZero() && now.Sub(c.asked) >= c.conf.Patience:
 		return errors.New("no sign of life")
-	case !c.asked && c.quiet >= c.conf.Ping:
-		c.asked = true
+	case c.asked.IsZero() && now.Sub(c.quiet) >= c.conf.Ping:
+		c.asked = now
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err := errors.Join(c.frames.WritePing(false, [8]byte{}), c.out.Flush()); err != nil {
@@ -250,9 +254,25 @@ func (c *conn) quieter(more time.Duration) error {
 	return errQuiet
 }
 
+// patience is how long from now on read waits, also one that waits already. Client's lock is held: so nobody is overlooked.
+func (c *conn) patience(d time.Duration) {
+	c.patient = d
+	_ = c.SetReadDeadline(time.Now().Add(d)) // of a connection that is closed reading says it
+}
+
+// whole tells whether a frame can be read without waiting.
+func (c *conn) whole() bool {
+	if c.in.Buffered() < frameHead {
+		return false
+	}
+	head, err := c.in.Peek(frameHead)
+	return err == nil && c.in.Buffered() >= frameHead+min(int(head[0])<<16|int(head[1])<<8|int(head[2]), frameMost)
+}
+
 // alive looks whether a connection that nobody reads is still there, and takes what has come.
 func (c *conn) alive() bool {
 	for c.in.Buffered() > 0 || c.pending() {
+		c.patience(stall)
 		if _, err := c.read(stall); err != nil {
 			return false
 		}
@@ -337,18 +357,40 @@ func (c *conn) pong(data [8]byte) error {
 	return c.frames.WritePing(true, data)
 }
 
-// room tells the server that what was read has been taken, once it is worth a frame. It is the reader's to call.
+// worse looks at an error: a server that has no leader, or ends, gets nothing new, since another one may be better off.
+// Client's lock is held.
+func (c *conn) worse(err error) {
+	if status.Code(err) == codes.Unavailable {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.end = min(c.end, c.next)
+	}
+}
+
+// room tells the server that what was read has been taken, once it is worth a frame: of the connection, and of the stream of
+// which the last frame was, if it is one that goes on (else 0). It is the leader's to call.
 func (c *conn) room(id uint32) error {
-	if c.unread < c.conf.Window/2 {
+	all, one := uint32(0), uint32(0)
+	if c.unread >= c.conf.Window/2 {
+		all, c.unread = c.unread, 0
+	}
+	if id != 0 {
+		if c.unreadStream += c.last; c.unreadStream >= c.conf.Window/2 {
+			one, c.unreadStream = c.unreadStream, 0
+		}
+	}
+	if all+one == 0 {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.frames.WriteWindowUpdate(0, c.unread)
-	if id != 0 {
-		err = errors.Join(err, c.frames.WriteWindowUpdate(id, c.unread))
+	var err error
+	if all > 0 {
+		err = c.frames.WriteWindowUpdate(0, all)
 	}
-	c.unread = 0
+	if one > 0 {
+		err = errors.Join(err, c.frames.WriteWindowUpdate(id, one))
+	}
 	return errors.Join(err, c.out.Flush())
 }
 
@@ -381,6 +423,8 @@ func verdict(f *http2.MetaHeadersFrame) (err error, known bool) {
 func broken(err error) error {
 	return status.Errorf(codes.Unavailable, "the connection broke: %v", err)
 }
+
+const prefixSize = 5
 
 // prefix appends what stands before a message of so many bytes.
 func prefix(room []byte, size int) []byte {

@@ -67,9 +67,9 @@ func conf(endpoint string) wire.Config {
 }
 
 // calls waits until there is a connection.
-func calls(t *testing.T, c wire.Config) *wire.Calls {
+func calls(t *testing.T, c wire.Config) *wire.Client {
 	t.Helper()
-	w := wire.NewCalls("/etcdserverpb.KV/Put", func() wire.Config { return c })
+	w := wire.NewClient("/etcdserverpb.KV/Put", func() wire.Config { return c })
 	t.Cleanup(w.Close)
 	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(time.Millisecond) {
 		if put(t.Context(), w, "first", nil) == nil {
@@ -80,7 +80,7 @@ func calls(t *testing.T, c wire.Config) *wire.Calls {
 	return nil
 }
 
-func put(ctx context.Context, w *wire.Calls, key string, value []byte) error {
+func put(ctx context.Context, w *wire.Client, key string, value []byte) error {
 	r := &pb.PutRequest{Key: []byte(key), Value: value}
 	answer, err := w.Do(ctx, proto.Size(r), func(room []byte) ([]byte, error) { return proto.MarshalOptions{}.MarshalAppend(room, r) })
 	if err != nil {
@@ -134,10 +134,19 @@ func TestTogether(t *testing.T) {
 func TestServerEnds(t *testing.T) {
 	for _, graceful := range []bool{true, false} {
 		t.Run(fmt.Sprintf("graceful: %v", graceful), func(t *testing.T) {
-			s := &server{}
+			s := &server{watch: func(w pb.Watch_WatchServer) error { <-w.Context().Done(); return nil }}
 			g, endpoint := s.start(t)
 			w := calls(t, conf(endpoint))
 			var all sync.WaitGroup
+			stream, err := w.Stream(t.Context(), watchMethod, progress(t), func([]byte) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() {
+				if err := stream.Serve(); status.Code(err) != codes.Unavailable {
+					t.Errorf("a stream beside them ended with %v", err)
+				}
+			})
 			var gone, unknown, done atomic.Int64
 			for n := range 20 {
 				all.Go(func() {
@@ -289,7 +298,18 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// Messages of all sizes come whole and in order, both ways, while the server's end is told apart from a break.
+const watchMethod = "/etcdserverpb.Watch/Watch"
+
+func progress(t *testing.T) []byte {
+	r, err := proto.Marshal(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Messages of all sizes come whole and in order, both ways, while the server's end is told apart from a break: on a connection
+// of the stream's own, and beside calls.
 func TestStream(t *testing.T) {
 	rnd := storetest.Seed(t)
 	var sizes []int
@@ -297,53 +317,164 @@ func TestStream(t *testing.T) {
 		sizes = append(sizes, rnd.IntN(3000))
 	}
 	sizes = append(sizes, 0, 1<<20, 3, 2<<20, 100)
+	r := progress(t)
+	for _, beside := range []bool{false, true} {
+		t.Run(fmt.Sprintf("beside calls: %v", beside), func(t *testing.T) {
+			s := &server{watch: func(w pb.Watch_WatchServer) error {
+				for n, size := range sizes {
+					if _, err := w.Recv(); err != nil {
+						return err
+					}
+					if err := w.Send(&pb.WatchResponse{WatchId: int64(n), CancelReason: string(bytes.Repeat([]byte{'x'}, size))}); err != nil {
+						return err
+					}
+				}
+				return status.Error(codes.FailedPrecondition, "that was all")
+			}}
+			_, endpoint := s.start(t)
+			w := calls(t, conf(endpoint))
+			open := func(ctx context.Context, handle func([]byte) error) *wire.Stream {
+				t.Helper()
+				stream, err := wire.Open(ctx, conf(endpoint), watchMethod, r, handle)
+				if beside {
+					stream, err = w.Stream(ctx, watchMethod, r, handle)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return stream
+			}
+			var all sync.WaitGroup
+			end := make(chan struct{})
+			if beside {
+				for g := range 5 {
+					all.Go(func() {
+						for i := 0; ; i++ {
+							select {
+							case <-end:
+								return
+							default:
+							}
+							if err := put(t.Context(), w, fmt.Sprintf("%d-%d", g, i), make([]byte, i%3000)); err != nil {
+								t.Error(err)
+								return
+							}
+						}
+					})
+				}
+			}
+			n := 0
+			var stream *wire.Stream
+			opened, next := make(chan struct{}), make(chan struct{}, 1)
+			all.Go(func() {
+				<-opened
+				for range next {
+					if err := stream.Send(r); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			stream = open(t.Context(), func(m []byte) error {
+				var got pb.WatchResponse
+				if err := proto.Unmarshal(m, &got); err != nil || got.WatchId != int64(n) || len(got.CancelReason) != sizes[n] {
+					return fmt.Errorf("message %d of %d bytes: %d of %d, %v", n, sizes[n], got.WatchId, len(got.CancelReason), err)
+				}
+				if n++; n < len(sizes) {
+					next <- struct{}{}
+				}
+				return nil
+			})
+			close(opened)
+			if err := stream.Serve(); status.Convert(err).Message() != "that was all" {
+				t.Errorf("ended with %v after %d of %d", err, n, len(sizes))
+			}
+			close(next)
+
+			s.watch = func(w pb.Watch_WatchServer) error { // until it is cancelled
+				for w.Send(&pb.WatchResponse{}) == nil {
+				}
+				return nil
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			n = 0
+			cancelled := open(ctx, func([]byte) error {
+				if n++; n == 10 {
+					cancel()
+				}
+				return nil
+			})
+			if err := cancelled.Serve(); status.Code(err) != codes.Canceled {
+				t.Errorf("cancelled: %v", err)
+			}
+			no := errors.New("no more")
+			n = 0
+			refused := open(t.Context(), func([]byte) error {
+				if n++; n == 10 {
+					return no
+				}
+				return nil
+			})
+			if err := refused.Serve(); err != no || n != 10 {
+				t.Errorf("after %d: %v", n, err)
+			}
+			close(end)
+			all.Wait()
+		})
+	}
+}
+
+// What came with an answer has been taken when the call returns: who watches what it writes need not wait for it.
+func TestStreamBeforeAnswer(t *testing.T) {
+	events := make(chan *pb.WatchResponse)
 	s := &server{watch: func(w pb.Watch_WatchServer) error {
-		for n, size := range sizes {
-			if _, err := w.Recv(); err != nil {
-				return err
-			}
-			if err := w.Send(&pb.WatchResponse{WatchId: int64(n), CancelReason: string(bytes.Repeat([]byte{'x'}, size))}); err != nil {
-				return err
+		for {
+			select {
+			case e := <-events:
+				if err := w.Send(e); err != nil {
+					return err
+				}
+			case <-w.Context().Done():
+				return nil
 			}
 		}
-		return status.Error(codes.Unavailable, "no leader")
 	}}
+	s.delay = func(key string) {
+		if key == "with an event" {
+			events <- &pb.WatchResponse{}
+		}
+	}
 	_, endpoint := s.start(t)
-	r, err := proto.Marshal(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
+	w := calls(t, conf(endpoint))
+	var taken atomic.Int64
+	stream, err := w.Stream(t.Context(), watchMethod, progress(t), func([]byte) error { taken.Add(1); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	stream, err := wire.Open(ctx, conf(endpoint), "/etcdserverpb.Watch/Watch", r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Close()
-	for n, size := range sizes {
-		m, err := stream.Recv()
-		if err != nil {
+	ended := make(chan error)
+	go func() { ended <- stream.Serve() }()
+	before := 0
+	for n := range 300 {
+		if err := put(t.Context(), w, "with an event", nil); err != nil {
 			t.Fatal(err)
 		}
-		var got pb.WatchResponse
-		if err := proto.Unmarshal(m, &got); err != nil || got.WatchId != int64(n) || len(got.CancelReason) != size {
-			t.Fatalf("message %d of %d bytes: %d of %d, %v", n, size, got.WatchId, len(got.CancelReason), err)
+		if taken.Load() == int64(n+1) {
+			before++
 		}
-		if err := stream.Send(r); err != nil {
-			t.Fatal(err)
+		for taken.Load() != int64(n+1) { // it is on its way
+			time.Sleep(100 * time.Microsecond)
 		}
 	}
-	if _, err := stream.Recv(); status.Convert(err).Message() != "no leader" {
-		t.Errorf("ended with %v", err)
+	t.Logf("%d of 300", before)
+	if before < 100 {
+		t.Errorf("of 300 events that were sent before their answers %d were taken before them", before)
 	}
-	s.watch = func(w pb.Watch_WatchServer) error { <-w.Context().Done(); return nil }
-	if stream, err = wire.Open(ctx, conf(endpoint), "/etcdserverpb.Watch/Watch", r); err != nil {
-		t.Fatal(err)
+	if _, err := w.Stream(t.Context(), watchMethod, progress(t), func([]byte) error { return nil }); !errors.Is(err, wire.ErrGone) {
+		t.Errorf("a second stream: %v", err)
 	}
-	defer stream.Close()
-	time.AfterFunc(20*time.Millisecond, cancel)
-	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
-		t.Errorf("cancelled: %v", err)
+	w.Close()
+	if err := <-ended; status.Code(err) != codes.Unavailable {
+		t.Errorf("closed: %v", err)
 	}
 }
 
@@ -358,7 +489,7 @@ func BenchmarkPut(b *testing.B) {
 	pb.RegisterKVServer(g, s)
 	go g.Serve(l)
 	defer g.Stop()
-	w := wire.NewCalls("/etcdserverpb.KV/Put", func() wire.Config { return conf("http://" + l.Addr().String()) })
+	w := wire.NewClient("/etcdserverpb.KV/Put", func() wire.Config { return conf("http://" + l.Addr().String()) })
 	defer w.Close()
 	for put(b.Context(), w, "k", nil) != nil {
 		time.Sleep(time.Millisecond)

@@ -1,0 +1,239 @@
+package managed
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+)
+
+// several is a type with all that types can have.
+var several = func() typed.ParseableType {
+	p, err := typed.NewParser(`types:
+- name: root
+  map:
+    fields:
+    - {name: text, type: {scalar: string}}
+    - {name: number, type: {scalar: numeric}}
+    - {name: flag, type: {scalar: boolean}}
+    - {name: any, type: {namedType: __untyped_deduced_}}
+    - {name: whole, type: {namedType: __untyped_atomic_}}
+    - {name: self, type: {namedType: root}}
+    - {name: fixed, type: {namedType: root, elementRelationship: atomic}}
+    - {name: names, type: {map: {elementType: {scalar: string}}}}
+    - {name: roots, type: {map: {elementType: {namedType: root}}}}
+    - {name: set, type: {list: {elementType: {scalar: untyped}, elementRelationship: associative}}}
+    - {name: list, type: {list: {elementType: {namedType: root}, elementRelationship: atomic}}}
+    - {name: items, type: {list: {elementType: {namedType: item}, elementRelationship: associative, keys: [text, number]}}}
+- name: item
+  map:
+    fields:
+    - {name: text, type: {scalar: string}, default: "d"}
+    - {name: number, type: {scalar: numeric}}
+    - {name: self, type: {namedType: root}}
+- name: __untyped_atomic_
+  scalar: untyped
+  list: {elementType: {namedType: __untyped_atomic_}, elementRelationship: atomic}
+  map: {elementType: {namedType: __untyped_atomic_}, elementRelationship: atomic}
+- name: __untyped_deduced_
+  scalar: untyped
+  list: {elementType: {namedType: __untyped_atomic_}, elementRelationship: atomic}
+  map: {elementType: {namedType: __untyped_deduced_}, elementRelationship: separable}
+`)
+	if err != nil {
+		panic(err)
+	}
+	return p.Type("root")
+}()
+
+// asLibrary is differ, by the library.
+func asLibrary(t typed.ParseableType, before, after map[string]any) (took, gone *fieldpath.Set, err error) {
+	o, err := t.FromUnstructured(before, typed.AllowDuplicates)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := t.FromUnstructured(after, typed.AllowDuplicates)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := o.Compare(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.Added.Union(c.Modified), c.Removed, nil
+}
+
+func sameAsLibrary(t *testing.T, of typed.ParseableType, before, after map[string]any) (valid bool) {
+	t.Helper()
+	show := func(v any) string { b, _ := json.Marshal(v); return string(b) }
+	took, gone, err := asLibrary(of, before, after)
+	gotTook, gotGone, ok := differ(of, before, after)
+	if ok != (err == nil) {
+		t.Fatalf("%s\n%s\nok is %v, the library says %v", show(before), show(after), ok, err)
+	}
+	if !ok {
+		return false
+	}
+	for n, want := range []*fieldpath.Set{took, gone} {
+		text, err := want.ToJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string([]*set{gotTook, gotGone}[n].encode().GetRawBytes()); got != string(text) {
+			t.Fatalf("%s\n%s\n%s: got  %s\nwant %s", show(before), show(after), []string{"took", "gone"}[n], got, text)
+		}
+	}
+	return true
+}
+
+// grown is a value at random; of makes what a type has, if it is not empty.
+func grown(r *rand.Rand, depth int, of string) any {
+	texts := []string{"", "a", "b", "ä<&>\"\\\n", "\u2028", "1"}
+	if depth <= 0 || r.IntN(25) == 0 { // a surprise
+		return []any{nil, "a", int64(1), 1.5, 1.0, true, map[string]any{}, []any{}}[r.IntN(8)]
+	}
+	fields := func(all ...string) map[string]any {
+		m := map[string]any{}
+		for _, name := range all {
+			if r.IntN(3) == 0 {
+				m[name] = grown(r, depth-1, name)
+			}
+		}
+		return m
+	}
+	many := func(make func() any) []any {
+		l := []any{}
+		for range r.IntN(4) {
+			l = append(l, make())
+		}
+		return l
+	}
+	keyed := func(make func() any) map[string]any {
+		m := map[string]any{}
+		for range r.IntN(4) {
+			m[texts[r.IntN(len(texts))]] = make()
+		}
+		return m
+	}
+	anything := func() any { return grown(r, depth-1, "") }
+	switch of {
+	case "root", "self", "fixed":
+		return fields("text", "number", "flag", "any", "whole", "self", "fixed", "names", "roots", "set", "list", "items")
+	case "item":
+		m := fields("text", "number", "self")
+		if m["text"] == nil {
+			m["text"] = texts[r.IntN(len(texts))]
+		}
+		return m
+	case "text":
+		return texts[r.IntN(len(texts))]
+	case "number":
+		return []any{int64(1), int64(2), 1.5, 1.0, int64(-3)}[r.IntN(5)]
+	case "flag":
+		return r.IntN(2) == 0
+	case "names":
+		return keyed(func() any { return grown(r, depth-1, "text") })
+	case "roots":
+		return keyed(func() any { return grown(r, depth-1, "root") })
+	case "set":
+		return many(func() any { return []any{"a", "b", "ä<", int64(1), int64(20), int64(-3), 1.5, true, false}[r.IntN(9)] })
+	case "list":
+		return many(func() any { return grown(r, depth-1, "root") })
+	case "items":
+		return many(func() any { return grown(r, depth-1, "item") })
+	}
+	switch r.IntN(4) {
+	case 0:
+		return keyed(anything)
+	case 1:
+		return many(anything)
+	}
+	return []any{nil, "a", "b", int64(1), 2.5, true}[r.IntN(6)]
+}
+
+// changed is v with some of it made anew.
+func changed(r *rand.Rand, v any, depth int, of string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, e := range v {
+			name := k
+			if of == "roots" {
+				name = "root"
+			}
+			switch r.IntN(8) {
+			case 0:
+			case 1:
+				out[k] = grown(r, depth-1, name)
+			default:
+				out[k] = changed(r, e, depth-1, name)
+			}
+		}
+		return out
+	case []any:
+		var out []any
+		for _, e := range v {
+			switch r.IntN(8) {
+			case 0:
+			case 1:
+				out = append(out, e, e)
+			default:
+				out = append(out, changed(r, e, depth-1, map[string]string{"items": "item", "list": "root"}[of]))
+			}
+		}
+		r.Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
+		return out
+	}
+	if r.IntN(8) == 0 {
+		return grown(r, depth, of)
+	}
+	return v
+}
+
+// TestTreeAsLibrary: objects at random differ as the library says, with a type and without.
+func TestTreeAsLibrary(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("LIGHTER_SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+	}
+	t.Logf("LIGHTER_SEED=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	valid, invalid := 0, 0
+	for range 6000 {
+		before, ok := grown(r, 5, "root").(map[string]any)
+		if !ok {
+			continue
+		}
+		after := changed(r, before, 5, "root").(map[string]any)
+		if sameAsLibrary(t, several, before, after) {
+			valid++
+		} else {
+			invalid++
+		}
+		if r.IntN(4) == 0 {
+			sameAsLibrary(t, typed.DeducedParseableType, before, after)
+			sameAsLibrary(t, several, map[string]any{}, after)
+		}
+	}
+	if valid < 300 || invalid < 300 {
+		t.Errorf("%d pairs were of the type and %d were not: too few of one kind", valid, invalid)
+	}
+}
+
+// FuzzTree: the same of any JSON.
+func FuzzTree(f *testing.F) {
+	f.Add([]byte(`{"text":"a","items":[{"text":"a","number":1}],"set":[1,"a"]}`), []byte(`{"text":"b","items":[{"number":1},{"text":"a","number":1.0}],"set":["a",1.5,null]}`))
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		var before, after map[string]any
+		if json.Unmarshal(a, &before) != nil || json.Unmarshal(b, &after) != nil || before == nil || after == nil {
+			return
+		}
+		sameAsLibrary(t, several, before, after)
+		sameAsLibrary(t, typed.DeducedParseableType, before, after)
+	})
+}
