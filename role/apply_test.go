@@ -376,7 +376,7 @@ func TestApplyAfterOthers(t *testing.T) {
 		t.Errorf("many managers: %s", got)
 	}
 
-	if a := admin.do(t, "GET", "/metrics", ""); !strings.Contains(string(a.body), `apiserver_request_total{code="200",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="APPLY",version="v1"}`) {
+	if a := admin.do(t, "GET", "/metrics", ""); !strings.Contains(string(a.body), `apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="APPLY",version="v1"}`) {
 		t.Error("applies are not counted as such")
 	}
 
