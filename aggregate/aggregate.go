@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +45,7 @@ type Services struct {
 	work     sync.WaitGroup
 
 	publishing sync.Mutex
+	lost       *prometheus.CounterVec // nil: nobody asked for Metrics
 }
 
 // Reason is why an API service is not available: a word for programs, a sentence for people.
@@ -178,6 +180,7 @@ func (s *Services) write(ctx context.Context, b *Backend, c apiregistrationv1.AP
 		return nil
 	}
 	c.LastTransitionTime = metav1.NewTime(s.Now().UTC().Truncate(time.Second))
+	s.count(o, c)
 	n := slices.IndexFunc(o.Status.Conditions, func(have apiregistrationv1.APIServiceCondition) bool { return have.Type == c.Type })
 	next := o.DeepCopy()
 	switch {

@@ -2,49 +2,171 @@ package apiserver
 
 import (
 	"net/http"
+	"regexp"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/audit"
 	"github.com/lighter-k8s/lighter/flow"
 )
 
 // metrics are the API server's, under upstream's names and labels where upstream has the concept.
 type metrics struct {
-	registry *prometheus.Registry
-	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	inflight *prometheus.GaugeVec
-	watchers *prometheus.GaugeVec
+	registry   *prometheus.Registry
+	requests   *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	sli        *prometheus.HistogramVec
+	sizes      *prometheus.HistogramVec
+	inflight   *prometheus.GaugeVec
+	watchers   *prometheus.GaugeVec
+	events     *prometheus.CounterVec
+	eventSizes *prometheus.HistogramVec
+	deprecated *prometheus.GaugeVec
+	expiring   prometheus.Histogram
+	fellBehind *prometheus.CounterVec
+
+	mu  sync.RWMutex
+	all map[seriesKey]*series // what requests of one kind count in: looked up once, not once for each metric
 
 	slis   *prometheus.Registry // of /metrics/slis: how health checks came out
 	check  *prometheus.GaugeVec
 	checks *prometheus.CounterVec
 }
 
+// seriesKey is what upstream tells requests apart by.
+type seriesKey struct{ verb, dry, group, version, resource, subresource, scope string }
+
+type series struct {
+	key                 seriesKey
+	seconds, sli, sizes prometheus.Observer // the last of reads alone
+	last                atomic.Pointer[coded]
+}
+
+// coded is the counter of the code that was answered last, which is mostly the next one as well.
+type coded struct {
+	code    int
+	counter prometheus.Counter
+}
+
+// component is upstream's name for what serves resources.
+func (k seriesKey) component() string {
+	if k.resource == "" {
+		return ""
+	}
+	return "apiserver"
+}
+
+func (m *metrics) series(k seriesKey) *series {
+	m.mu.RLock()
+	s := m.all[k]
+	m.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s = m.all[k]; s == nil {
+		s = &series{key: k, seconds: m.seconds.WithLabelValues(k.verb, k.dry, k.group, k.version, k.resource, k.subresource, k.scope, k.component()),
+			sli: m.sli.WithLabelValues(k.verb, k.group, k.version, k.resource, k.subresource, k.scope, k.component())}
+		if k.verb == "GET" || k.verb == "LIST" {
+			s.sizes = m.sizes.WithLabelValues(k.verb, k.group, k.version, k.resource, k.subresource, k.scope, k.component())
+		}
+		m.all[k] = s
+	}
+	return s
+}
+
+func (m *metrics) count(s *series, code int) {
+	c := s.last.Load()
+	if c == nil || c.code != code {
+		k := s.key
+		c = &coded{code, m.requests.WithLabelValues(k.verb, k.dry, k.group, k.version, k.resource, k.subresource, k.scope, k.component(), strconv.Itoa(code))}
+		s.last.Store(c)
+	}
+	c.counter.Inc()
+}
+
+// Buckets are upstream's, but for two below its first one: most of our requests take less than that.
+var (
+	slow   = []float64{0.001, 0.0025, 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
+	large  = []float64{1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}
+	grown  = prometheus.ExponentialBuckets(1024, 2, 8)
+	ending = []float64{0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800, 2592000, 7776000, 15552000, 31104000}
+)
+
 func newMetrics() *metrics {
+	of := []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
+	dry := []string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"}
+	kind := []string{"group", "version", "resource"}
+	histogram := func(name, help string, buckets []float64, labels []string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_request_total",
-			Help: "Requests, by verb, dry run, group, version, resource, scope and HTTP code."},
-			[]string{"verb", "dry_run", "group", "version", "resource", "subresource", "scope", "code"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_request_duration_seconds",
-			Help: "How long requests took that are no watch and no tunnel.", Buckets: []float64{0.001, 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 1, 2, 5, 10, 30, 60}},
-			[]string{"verb", "group", "version", "resource", "subresource", "scope"}),
-		inflight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_current_inflight_requests", Help: "Requests being served now."}, []string{"request_kind"}),
-		watchers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "apiserver_longrunning_requests", Help: "Watches and tunnels open now."},
-			[]string{"verb", "group", "version", "resource", "subresource", "scope"}),
-		slis:   prometheus.NewRegistry(),
-		check:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubernetes_healthcheck", Help: "How a health check came out last: 1 is well."}, []string{"name", "type"}),
-		checks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubernetes_healthchecks_total", Help: "Health checks, by how they came out."}, []string{"name", "type", "status"}),
+		registry: prometheus.NewRegistry(), slis: prometheus.NewRegistry(), all: map[seriesKey]*series{},
+		requests:   counter("apiserver_request_total", "Requests, by verb, dry run, group, version, resource, scope and HTTP code.", append(dry[:len(dry):len(dry)], "code")...),
+		seconds:    histogram("apiserver_request_duration_seconds", "How long requests took that are no watch and no tunnel.", slow, dry),
+		sli:        histogram("apiserver_request_sli_duration_seconds", "How long such requests took without the time that they waited for seats.", slow[4:], of),
+		sizes:      histogram("apiserver_response_sizes", "Bytes of the answers to reads.", large, of),
+		inflight:   gauge("apiserver_current_inflight_requests", "Requests being served now.", "request_kind"),
+		watchers:   gauge("apiserver_longrunning_requests", "Watches and tunnels open now.", of...),
+		events:     counter("apiserver_watch_events_total", "Events sent to watchers.", kind...),
+		eventSizes: histogram("apiserver_watch_events_sizes", "Bytes of events sent to watchers.", grown, kind),
+		deprecated: gauge("apiserver_requested_deprecated_apis", "Deprecated versions that were asked for, and the release that serves them no more.", "group", "version", "resource", "subresource", "removed_release"),
+		expiring:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "apiserver_client_certificate_expiration_seconds", Help: "How much longer the certificates of requests are good.", Buckets: ending}),
+		fellBehind: counter("apiserver_terminated_watchers_total", "Watches that ended because they fell behind.", "group", "resource"),
+		check:      gauge("kubernetes_healthcheck", "How a health check came out last: 1 is well.", "name", "type"),
+		checks:     counter("kubernetes_healthchecks_total", "Health checks, by how they came out.", "name", "type", "status"),
 	}
 	m.slis.MustRegister(m.check, m.checks, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.registry.MustRegister(m.requests, m.seconds, m.inflight, m.watchers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.requests, m.seconds, m.sli, m.sizes, m.inflight, m.watchers, m.events, m.eventSizes, m.deprecated, m.expiring, m.fellBehind,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// watched counts the events that go to one watcher.
+type watched struct {
+	events prometheus.Counter
+	sizes  prometheus.Observer
+}
+
+func (m *metrics) watched(i *api.Info) watched {
+	return watched{m.events.WithLabelValues(i.Group, i.Version, i.Resource), m.eventSizes.WithLabelValues(i.Group, i.Version, i.Resource)}
+}
+
+func (w watched) sent(bytes int) {
+	w.events.Inc()
+	w.sizes.Observe(float64(bytes))
+}
+
+var removal = regexp.MustCompile(`unavailable in v(\d+\.\d+)\+`)
+
+// asked notes that somebody uses a version that will go.
+func (m *metrics) asked(t *route, warning string) {
+	release := ""
+	if found := removal.FindStringSubmatch(warning); found != nil {
+		release = found[1]
+	}
+	m.deprecated.WithLabelValues(t.info.Group, t.info.Version, t.info.Resource, t.subresource, release).Set(1)
+}
+
+// shown counts the certificate of whoever came with one and no other proof.
+func (m *metrics) shown(r *http.Request) {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && r.Header["Authorization"] == nil {
+		m.expiring.Observe(time.Until(r.TLS.PeerCertificates[0].NotAfter).Seconds())
+	}
 }
 
 // Measure adds others' metrics to what /metrics shows.
@@ -68,7 +190,7 @@ func (t *route) scope() string {
 	switch {
 	case t.plural == "":
 		return ""
-	case t.name != "":
+	case t.name != "" || t.verb == "create":
 		return "resource"
 	case t.namespace != "":
 		return "namespace"
@@ -101,20 +223,27 @@ func (m *metrics) observed(t *route, w *statusWriter) func() {
 	if t.plural != "" && t.info == nil {
 		group, version, plural, sub = "", "", "", ""
 	}
+	key := seriesKey{verb: verb, group: group, version: version, resource: plural, subresource: sub, scope: t.scope()}
 	gauge := m.inflight.WithLabelValues(kind)
 	if long {
-		gauge = m.watchers.WithLabelValues(verb, group, version, plural, sub, t.scope())
+		gauge = m.watchers.WithLabelValues(verb, group, version, plural, sub, key.scope, key.component())
 	}
 	gauge.Inc()
 	return func() {
 		gauge.Dec()
-		dry := ""
 		if t.query.Get("dryRun") != "" {
-			dry = "All"
+			key.dry = "All"
 		}
-		m.requests.WithLabelValues(verb, dry, group, version, plural, sub, t.scope(), strconv.Itoa(w.code)).Inc()
-		if !long {
-			m.seconds.WithLabelValues(verb, group, version, plural, sub, t.scope()).Observe(time.Since(began).Seconds())
+		s := m.series(key)
+		m.count(s, w.code)
+		if long {
+			return
+		}
+		took := time.Since(began)
+		s.seconds.Observe(took.Seconds())
+		s.sli.Observe((took - w.seats.Waited).Seconds())
+		if s.sizes != nil {
+			s.sizes.Observe(float64(w.sent))
 		}
 	}
 }
@@ -149,6 +278,7 @@ type statusWriter struct {
 	long  bool // a watch or a tunnel
 	event audit.Event
 	seats flow.Ticket
+	sent  int64 // bytes of the body
 }
 
 func (w *statusWriter) WriteHeader(code int) {
@@ -164,6 +294,7 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 		w.code = http.StatusOK
 		w.started()
 	}
+	w.sent += int64(len(b))
 	return w.ResponseWriter.Write(b)
 }
 

@@ -89,6 +89,7 @@ func New(infos []*api.Info, groups []Group) *Server {
 		s.resources[i.GroupVersionResource] = i
 	}
 	s.SetCustom(nil)
+	s.Measure(objects{s})
 	boundCopies()
 	return s
 }
@@ -133,6 +134,7 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
 		return
 	}
+	s.metrics.shown(r)
 	if err := s.audited(w, r, t, *user); err != nil {
 		s.fail(w, r, err)
 		return
@@ -243,6 +245,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		}
 	}
 	if text := t.info.Deprecated; text != "" {
+		s.metrics.asked(t, text)
 		warner(w)(text)
 	}
 	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),

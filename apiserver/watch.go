@@ -43,7 +43,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 	if f.media == typeYAML {
 		return notAcceptable() // it has no frames
 	}
-	out := &stream{form: f, info: t.info}
+	out := &stream{form: f, info: t.info, watched: s.metrics.watched(t.info)}
 	var items []*watch.Item
 	var watcher *watch.Watcher
 	version, err := parseVersion(o.ResourceVersion)
@@ -93,9 +93,11 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 // first sends what is there already and, when it is wanted, the bookmark that says that this was all.
 func (o *stream) first(w http.ResponseWriter, items []*watch.Item, revision uint64, bookmark bool) error {
 	for _, item := range items {
+		before := o.buf.Len()
 		if err := o.item(watch.Added, item); err != nil {
 			return err
 		}
+		o.watched.sent(o.buf.Len() - before)
 		if o.buf.Len() > 32<<10 {
 			if _, err := o.buf.WriteTo(w); err != nil {
 				return errGone
@@ -216,6 +218,9 @@ func (o *stream) events(w flusher, events []*watch.Event, f *watch.Filter) error
 		if err != nil {
 			return err
 		}
+		if len(frame) > 0 {
+			o.watched.sent(len(frame))
+		}
 		switch {
 		case len(frame) == 0:
 		case one == nil:
@@ -257,9 +262,10 @@ func begin(w http.ResponseWriter, f form) {
 
 // stream encodes watch events one behind the other.
 type stream struct {
-	form form
-	info *api.Info
-	buf  bytes.Buffer
+	form    form
+	info    *api.Info
+	buf     bytes.Buffer
+	watched watched
 }
 
 // encoding numbers the encodings that watchers share; -1: the watcher's own.
@@ -384,6 +390,7 @@ func (s *Server) endStream(w http.ResponseWriter, o *stream, err error) error {
 	case errors.Is(err, errGone), errors.Is(err, watch.ErrEnded):
 		return nil
 	case errors.Is(err, watch.ErrExpired):
+		s.metrics.fellBehind.WithLabelValues(o.info.Group, o.info.Resource).Inc()
 		return o.expired(w, 0)
 	}
 	s.Log.Warn("watch ended", "object", o.info.Resource, "err", err)

@@ -380,17 +380,14 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 		return o, nil
 	}
 	replace := func(context.Context, api.Object) (api.Object, error) { return fresh() }
-	if obj.GetName() == "" {
-		return apierrors.NewInvalid(i.GVK().GroupKind(), "", field.ErrorList{field.Required(field.NewPath("metadata", "name"), "name must be provided")})
+	if err := registry.Addressed(q, obj); err != nil {
+		return err
 	}
 	if t.subresource != "" && (t.info.Custom == nil || t.subresource != "status") || obj.GetResourceVersion() != "" {
 		return s.change(w, r, t, q, f, replace)
 	}
 	if registry.NeedsVersion(t.info) {
 		replace = func(context.Context, api.Object) (api.Object, error) { // it is there: a new one needs no version
-			if obj.GetName() != q.Name {
-				return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.Name))
-			}
 			return nil, apierrors.NewInvalid(schema.GroupKind{Group: i.Group, Kind: i.Resource}, obj.GetName(), field.ErrorList{
 				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
 		}

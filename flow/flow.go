@@ -60,6 +60,7 @@ type schema struct {
 	level  *level
 	uids   [2][]string // header values: the schema's, the level's
 	labels [2]string
+	counts *counts
 }
 
 // New follows the views until ctx ends.
@@ -125,7 +126,7 @@ func (c *Controller) set(schemas []*flowcontrolv1.FlowSchema, configs []*flowcon
 		if n < 0 {
 			continue // of no level: nobody is of it
 		}
-		next.schemas = append(next.schemas, &schema{name: o.Name, spec: &o.Spec, level: next.levels[n], labels: [2]string{o.Name, configs[n].Name},
+		next.schemas = append(next.schemas, &schema{name: o.Name, spec: &o.Spec, level: next.levels[n], labels: [2]string{o.Name, configs[n].Name}, counts: c.countsOf(o.Name, configs[n].Name),
 			uids: [2][]string{{string(o.UID)}, {string(configs[n].UID)}}})
 	}
 	slices.SortFunc(next.schemas, func(a, b *schema) int {
@@ -145,7 +146,10 @@ func (c *Controller) set(schemas []*flowcontrolv1.FlowSchema, configs []*flowcon
 type Ticket struct {
 	c      *Controller
 	level  *level
+	of     *counts
+	exempt bool // it took no seats
 	width  int64
+	Waited time.Duration
 	Schema []string // the UIDs of the FlowSchema and the PriorityLevelConfiguration, as a header's values
 	Level  []string
 }
@@ -159,22 +163,37 @@ func (c *Controller) Begin(ctx context.Context, a *authz.Attributes, width func(
 		return Ticket{}, nil // the mandatory ones have everybody; somebody changed them just now
 	}
 	t := Ticket{c: c, Schema: s.uids[0], Level: s.uids[1]}
-	t.level = s.level
+	t.level, t.of = s.level, s.counts
 	if s.level.exempt.Load() {
-		s.level.dispatched.Add(1)
+		t.exempt = true
+		t.began(1)
 		return t, nil
 	}
 	t.width = min(int64(width()), max(1, s.level.nominal.Load()))
+	s.level.demand.change(t.width, time.Now())
 	if s.level.waiting.Load() == 0 {
 		if s.level.take(t.width, now) {
-			s.level.dispatched.Add(1)
+			t.of.waited[1].Observe(0)
+			t.began(t.width)
 			return t, nil
 		}
 	}
+	came := time.Now()
+	t.of.queued.Add(1)
+	t.of.queuedSeats.Add(t.width)
 	reason, err := c.wait(ctx, now, s, a, t.width)
+	t.of.queued.Add(-1)
+	t.of.queuedSeats.Add(-t.width)
+	t.Waited = time.Since(came)
+	if err != nil {
+		s.level.demand.change(-t.width, time.Now())
+		t.of.waited[0].Observe(t.Waited.Seconds())
+	} else {
+		t.of.waited[1].Observe(t.Waited.Seconds())
+	}
 	switch reason {
 	case "":
-		s.level.dispatched.Add(1)
+		t.began(t.width)
 	case "time-out":
 		s.level.timedOut.Add(1)
 	case "cancelled":
@@ -189,12 +208,30 @@ func (c *Controller) Begin(ctx context.Context, a *authz.Attributes, width func(
 	return t, err
 }
 
+// began counts a request that is served from now on. The demand of one of a limited level is known already.
+func (t *Ticket) began(seats int64) {
+	if t.exempt {
+		t.level.demand.change(seats, time.Now())
+	}
+	t.level.dispatched.Add(1)
+	t.of.dispatched.Add(1)
+	t.of.executing.Add(1)
+	t.of.seats.Add(seats)
+}
+
 // Release gives the seats back.
 func (t *Ticket) Release() {
 	if t.level == nil {
 		return
 	}
+	seats := t.width
+	if t.exempt {
+		seats = 1 // for who counts
+	}
 	t.level.ended.Add(1)
+	t.of.executing.Add(-1)
+	t.of.seats.Add(-seats)
+	t.level.demand.change(-seats, time.Now())
 	t.level.used.Add(-t.width)
 	t.level = nil
 	if t.c.waiting.Load() > 0 {

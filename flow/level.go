@@ -22,6 +22,7 @@ type level struct {
 	// What became of requests so far, of which ended is how many of the dispatched ones are done.
 	dispatched, ended, refused, timedOut, cancelled atomic.Int64
 
+	demand  demand
 	waiting atomic.Int64 // requests
 	// nominal are the level's own seats, lends how many of them others may use meanwhile, borrows how many of others' it may use.
 	nominal, lends, borrows atomic.Int64

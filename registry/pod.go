@@ -34,7 +34,7 @@ func (r *Registry) bind(ctx context.Context, req Request, in runtime.Object) (ru
 	}
 	gk := corev1.SchemeGroupVersion.WithKind("Binding").GroupKind()
 	switch {
-	case b.Name != "" && b.Name != name:
+	case b.Name != name:
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	case b.Namespace != "" && b.Namespace != req.Namespace:
 		return nil, otherNamespace()
@@ -99,7 +99,7 @@ func setCondition(conditions []corev1.PodCondition, c corev1.PodCondition) []cor
 func (r *Registry) evict(ctx context.Context, req Request, in runtime.Object) (runtime.Object, error) {
 	e := in.(*policyv1.Eviction)
 	switch {
-	case e.Name != "" && e.Name != req.Name:
+	case e.Name != req.Name:
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	case e.Namespace != "" && e.Namespace != req.Namespace:
 		return nil, otherNamespace()

@@ -171,19 +171,22 @@ func (r *Registry) Create(ctx context.Context, req Request, obj api.Object) (api
 		if generate {
 			attempt = obj.DeepCopyObject().(api.Object)
 		}
-		got, err := r.create(ctx, req, attempt)
-		if generate && try < 8 && apierrors.IsAlreadyExists(err) {
-			continue
+		got, generated, err := r.create(ctx, req, attempt)
+		switch {
+		case attempt.GetGenerateName() == "" || !apierrors.IsAlreadyExists(err):
+			return got, err
+		case !generated || try == 8: // what somebody named is the same the next time
+			return nil, apierrors.NewGenerateNameConflict(req.Info.GroupResource(), attempt.GetName(), 1)
 		}
-		return got, err
 	}
 }
 
-func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api.Object, error) {
+// create makes one attempt; generated: at a name that was made up for it.
+func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (_ api.Object, generated bool, _ error) {
 	i := req.Info
 	if i.Namespaced { // said before anything else; the write makes sure of it
 		if _, err := r.namespace(ctx, req, obj); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	i.Default(obj) // fill in what the user left out
@@ -191,18 +194,21 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 	a := req.attributes(admission.Create, obj, nil)
 	a.Name, a.Subresource = obj.GetName(), ""
 	if err := r.Admission.Mutate(ctx, a); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if a.Altered && i.Namespaced && obj.GetNamespace() != req.Namespace {
-		return nil, otherNamespace()
+		return nil, false, otherNamespace()
 	}
 	if obj.GetName() == "" && obj.GetGenerateName() != "" { // Source: AdmissionRequest.name: who mutates sees none
-		req.Name = generateName(obj.GetGenerateName())
-		obj.SetName(req.Name)
-		a.Name = req.Name
+		generated = true
+		obj.SetName(generateName(obj.GetGenerateName()))
 		if _, ok := obj.(*corev1.Namespace); ok {
 			i.Default(obj) // its name is one of its labels
 		}
+	}
+	if req.Name == "" { // it has its name from here, or from who mutates
+		req.Name = obj.GetName()
+		a.Name = req.Name
 	}
 	asked := obj.GetGeneration()
 	r.stamp(req, obj)   // uid, creationTimestamp, generation
@@ -220,13 +226,14 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (api
 		errs = append(errs, check(i.AsStored(obj), nil)...)
 	}
 	if len(errs) > 0 {
-		return nil, invalid(i, obj.GetName(), errs)
+		return nil, false, invalid(i, obj.GetName(), errs)
 	}
 	if err := r.Admission.Validate(ctx, a); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	req.warnings(obj, nil)
-	return r.save(ctx, req, obj) // or not, on a dry run
+	got, err := r.save(ctx, req, obj) // or not, on a dry run
+	return got, generated, err
 }
 
 // finalizers complains of those that say nothing of who handles them.

@@ -35,6 +35,19 @@ func Replace(obj api.Object) Change {
 	return func(context.Context, api.Object) (api.Object, error) { return obj.DeepCopyObject().(api.Object), nil }
 }
 
+// Addressed checks that what a PUT sends says that it is what the URL names, which is asked before anything is looked for.
+func Addressed(req Request, obj api.Object) error {
+	switch name := obj.GetName(); {
+	case req.Info.Namespaced && obj.GetNamespace() != "" && obj.GetNamespace() != req.Namespace:
+		return otherNamespace()
+	case name == "":
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", req.Name))
+	case name != req.Name:
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, req.Name))
+	}
+	return nil
+}
+
 // What a PUT does differs by resource, by StoreKey: some are created by it when they are not there, and some must
 // say which version they replace. Source: what Kubernetes 1.37 does.
 var (

@@ -56,7 +56,7 @@ func (s *Server) admission(infos []*api.Info, reg *registry.Registry) (admission
 		admission.PodTopologyLabels(view(s, client.Nodes)),
 		admission.Escalation(s.rbac, s.Direct.Authz),
 	}
-	devices(reg)
+	s.devices(reg)
 	world := s.world(infos)
 	hooks, policies := s.webhooks(world, reg), s.policies(world, reg, infos)
 	s.measures = slices.Concat(s.measures, hooks.Metrics.All(), policies.Metrics.All())

@@ -40,6 +40,7 @@ func (s *Server) aggregation(certificate *pki.Rotating) *aggregate.Services {
 		s.openapi.SetOthers(documents)
 	}
 	s.API.Aggregate = a
+	s.API.Measure(a.Metrics()...)
 	return a
 }
 

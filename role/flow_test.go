@@ -178,7 +178,7 @@ func TestFlow(t *testing.T) {
 		must(flood.do(t, "GET", "/api/v1/namespaces/"+other+"/configmaps", ""), 200)
 		metrics := string(must(admin.do(t, "GET", "/metrics", ""), 200).body)
 		if !strings.Contains(metrics, `apiserver_flowcontrol_rejected_requests_total{flow_schema="dam",priority_level="dam",reason="queue-full"}`) ||
-			!strings.Contains(metrics, `apiserver_flowcontrol_current_executing_seats{priority_level="dam"} 0`) {
+			!strings.Contains(metrics, `apiserver_flowcontrol_current_executing_seats{flow_schema="dam",priority_level="dam"} 0`) {
 			t.Error("the metrics do not say so")
 		}
 	})

@@ -1,6 +1,9 @@
 package role
 
 import (
+	"runtime"
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -35,4 +38,14 @@ func (m *encryptionMetrics) using(hash string) {
 
 func (m *encryptionMetrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.reloads, m.last, m.info}
+}
+
+// buildInfo says which version's API is served, and what this program was made with.
+func buildInfo(version string) prometheus.Collector {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "kubernetes_build_info", Help: "What this program is, always 1.", ConstLabels: prometheus.Labels{
+		"major": parts[0], "minor": parts[1], "git_version": version, "git_commit": "", "git_tree_state": "", "build_date": "",
+		"go_version": runtime.Version(), "compiler": runtime.Compiler, "platform": runtime.GOOS + "/" + runtime.GOARCH}})
+	g.Set(1)
+	return g
 }

@@ -6,12 +6,15 @@ import (
 	"sync"
 	"time"
 
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/admission/expression"
 	"github.com/lighter-k8s/lighter/admission/matching"
 	"github.com/lighter-k8s/lighter/admission/policy"
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/resource"
 	"github.com/lighter-k8s/lighter/apiserver/openapi"
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/registry"
@@ -99,11 +102,20 @@ func (c *changes) tell(old, now []*api.Info) {
 	}
 }
 
-// devices adds to the rules of what selects devices that its CEL compiles.
-func devices(reg *registry.Registry) {
+// devices adds to the rules of what selects devices that its CEL compiles, and who may ask for administrative access to them.
+func (s *Server) devices(reg *registry.Registry) {
+	namespaces := view(s, client.Namespaces)
+	claims := func(compile registry.Check) registry.Check {
+		return func(obj, old api.Object) (errs field.ErrorList) {
+			if ns, ok := namespaces.Get("", obj.GetNamespace()); old == nil && (!ok || ns.Labels[resourcev1.DRAAdminNamespaceLabelKey] != "true") {
+				errs = resource.ForAdmins(obj)
+			}
+			return append(errs, compile(obj, old)...)
+		}
+	}
 	reg.Also("deviceclasses", expression.CheckDeviceClass)
-	reg.Also("resourceclaims", expression.CheckResourceClaim)
-	reg.Also("resourceclaimtemplates", expression.CheckResourceClaimTemplate)
+	reg.Also("resourceclaims", claims(expression.CheckResourceClaim))
+	reg.Also("resourceclaimtemplates", claims(expression.CheckResourceClaimTemplate))
 }
 
 // policies makes what holds requests against the policies that users add to admission.

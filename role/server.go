@@ -168,6 +168,8 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	if reg.Admission, err = s.admission(infos, reg); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
+	var steps prometheus.Collector
+	reg.Admission, steps = reg.Admission.Measured()
 
 	var groups []apiserver.Group
 	for _, g := range s.builtin.Groups {
@@ -180,7 +182,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API = apiserver.New(s.builtin.Served, groups)
 	s.API.Audit = s.audit
 	s.API.Flow = flow.New(ctx, c.Server.MaxRequests+c.Server.MaxMutatingRequests, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
-	s.API.Measure(s.API.Flow)
+	s.API.Measure(s.API.Flow, steps, buildInfo(s.Version))
 	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.judges.Metrics.Measured(s.judges), log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)

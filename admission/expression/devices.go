@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/cel/environment"
 	devicecel "k8s.io/dynamic-resource-allocation/cel"
@@ -35,9 +36,9 @@ func CheckResourceClaim(obj, old api.Object) field.ErrorList {
 	return checkRequests(obj.(*resourcev1.ResourceClaim).Spec.Devices.Requests, field.NewPath("spec", "devices", "requests"))
 }
 
-// CheckResourceClaimTemplate is CheckResourceClaim for a template of claims.
+// CheckResourceClaimTemplate is CheckResourceClaim for a template of claims, of which all is said that is wrong when it may not change anyway.
 func CheckResourceClaimTemplate(obj, old api.Object) field.ErrorList {
-	if old != nil {
+	if old != nil && equality.Semantic.DeepEqual(obj.(*resourcev1.ResourceClaimTemplate).Spec, old.(*resourcev1.ResourceClaimTemplate).Spec) {
 		return nil
 	}
 	return checkRequests(obj.(*resourcev1.ResourceClaimTemplate).Spec.Spec.Devices.Requests, field.NewPath("spec", "spec", "devices", "requests"))
@@ -51,6 +52,9 @@ func checkRequests(list []resourcev1.DeviceRequest, at *field.Path) (errs field.
 	b := devices()
 	for n, r := range list {
 		at := at.Index(n)
+		if r.Exactly != nil && len(r.FirstAvailable) > 0 {
+			continue // one of them must go
+		}
 		if r.Exactly != nil {
 			errs = append(errs, checkSelectors(r.Exactly.Selectors, nil, at.Child("exactly", "selectors"), b)...)
 		}
@@ -71,7 +75,7 @@ func checkSelectors(list, before []resourcev1.DeviceSelector, at *field.Path, b 
 	mode := environment.NewExpressions
 	for n, s := range list {
 		at := at.Index(n).Child("cel", "expression")
-		if s.CEL == nil || s.CEL.Expression == "" || len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength ||
+		if s.CEL == nil || len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength ||
 			slices.ContainsFunc(before, func(o resourcev1.DeviceSelector) bool { return o.CEL != nil && *o.CEL == *s.CEL }) {
 			continue
 		}

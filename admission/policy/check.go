@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"strings"
+
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission/plugin/cel"
@@ -19,7 +21,7 @@ func checker(list []admissionv1.Variable, o cel.OptionalVariableDeclarations, at
 	}
 	var errs field.ErrorList
 	for n, v := range variables(list) {
-		if v.GetExpression() == "" || v.GetName() == "" {
+		if strings.TrimSpace(v.GetExpression()) == "" {
 			continue // which the record's own rules say
 		}
 		at := at.Child("variables").Index(n).Child("expression")
@@ -73,10 +75,10 @@ func CheckMutating(obj, old api.Object) (errs field.ErrorList) {
 	o.HasPatchTypes = true
 	for n, m := range p.Spec.Mutations {
 		at := at.Child("mutations").Index(n)
-		if m.ApplyConfiguration != nil {
+		if m.ApplyConfiguration != nil && m.PatchType == admissionv1.PatchTypeApplyConfiguration {
 			errs = append(errs, expression.Check(c, &patch.ApplyConfigurationCondition{Expression: m.ApplyConfiguration.Expression}, o, at.Child("applyConfiguration", "expression"), b)...)
 		}
-		if m.JSONPatch != nil {
+		if m.JSONPatch != nil && m.PatchType == admissionv1.PatchTypeJSONPatch {
 			errs = append(errs, expression.Check(c, &patch.JSONPatchCondition{Expression: m.JSONPatch.Expression}, o, at.Child("jsonPatch", "expression"), b)...)
 		}
 	}

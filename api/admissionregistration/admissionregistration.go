@@ -21,7 +21,19 @@ var Further = []*api.Info{
 	api.Renamed[*admissionv1beta1.MutatingAdmissionPolicy](MutatingAdmissionPolicy, "v1beta1"),
 	api.Renamed[*admissionv1beta1.MutatingAdmissionPolicyBinding](MutatingAdmissionPolicyBinding, "v1beta1"),
 	api.Renamed[*admissionv1alpha1.MutatingAdmissionPolicy](MutatingAdmissionPolicy, "v1alpha1"),
-	api.Renamed[*admissionv1alpha1.MutatingAdmissionPolicyBinding](MutatingAdmissionPolicyBinding, "v1alpha1"),
+	forgiving(api.Renamed[*admissionv1alpha1.MutatingAdmissionPolicyBinding](MutatingAdmissionPolicyBinding, "v1alpha1")),
+}
+
+// forgiving: in the first version whoever said nothing of missing params meant Deny.
+func forgiving(i *api.Info) *api.Info {
+	all := i.Default
+	i.Default = func(o api.Object) {
+		if b, ok := o.(*admissionv1alpha1.MutatingAdmissionPolicyBinding); ok && b.Spec.ParamRef != nil {
+			fill(&b.Spec.ParamRef.ParameterNotFoundAction, admissionv1alpha1.DenyAction)
+		}
+		all(o)
+	}
+	return i
 }
 
 const group, version = admissionv1.GroupName, "v1"

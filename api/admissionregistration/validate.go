@@ -84,7 +84,6 @@ type webhook struct {
 
 func validateWebhook(w webhook, strictVersions bool, at *field.Path) (errs field.ErrorList) {
 	errs = append(errs, validation.IsFullyQualifiedName(at.Child("name"), w.name)...)
-	errs = append(errs, validateReviewVersions(w.admissionReviewVersion, strictVersions, at.Child("admissionReviewVersions"))...)
 	for i := range w.rules {
 		errs = append(errs, validateRule(&w.rules[i], true, at.Child("rules").Index(i))...)
 	}
@@ -104,6 +103,7 @@ func validateWebhook(w webhook, strictVersions bool, at *field.Path) (errs field
 		errs = append(errs, metav1validation.ValidateLabelSelector(w.objects, noSelectorOption, at.Child("objectSelector"))...)
 	}
 	errs = append(errs, validateClient(w.client, at.Child("clientConfig"))...)
+	errs = append(errs, validateReviewVersions(w.admissionReviewVersion, strictVersions, at.Child("admissionReviewVersions"))...)
 	return append(errs, validateConditions(w.conditions, at.Child("matchConditions"))...)
 }
 
@@ -169,10 +169,10 @@ func validateURL(s string, at *field.Path) (errs field.ErrorList) {
 
 func validateService(s *admissionv1.ServiceReference, at *field.Path) (errs field.ErrorList) {
 	if s.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), "service name is required"))
+		errs = append(errs, field.Required(at.Child("name"), ""))
 	}
 	if s.Namespace == "" {
-		errs = append(errs, field.Required(at.Child("namespace"), "service namespace is required"))
+		errs = append(errs, field.Required(at.Child("namespace"), ""))
 	}
 	var port int
 	if s.Port != nil {
@@ -195,7 +195,7 @@ func validateService(s *admissionv1.ServiceReference, at *field.Path) (errs fiel
 	if !strings.HasPrefix(path, "/") {
 		errs = append(errs, field.Invalid(at, path, "must start with a '/'"))
 	}
-	steps := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
+	steps := strings.Split(strings.TrimSuffix(path[1:], "/"), "/") // the first letter is not looked at again
 	for i, step := range steps {
 		if step == "" {
 			errs = append(errs, field.Invalid(at, path, fmt.Sprintf("segment[%d] may not be empty", i)))

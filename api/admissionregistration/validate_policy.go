@@ -8,6 +8,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,7 +27,8 @@ const (
 )
 
 var (
-	reasons   = []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnauthorized}
+	reasons   = []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge}
+	changing  = []admissionv1.OperationType{admissionv1.OperationAll, admissionv1.Connect, admissionv1.Create, admissionv1.Update}
 	actions   = []admissionv1.ValidationAction{admissionv1.Audit, admissionv1.Deny, admissionv1.Warn}
 	notFound  = []admissionv1.ParameterNotFoundActionType{admissionv1.DenyAction, admissionv1.AllowAction}
 	celName   = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)
@@ -38,8 +40,8 @@ func validateValidatingPolicy(p, _ *admissionv1.ValidatingAdmissionPolicy) (errs
 	spec, at := &p.Spec, field.NewPath("spec")
 	errs = append(errs, validatePolicy(spec.FailurePolicy, spec.ParamKind, spec.MatchConstraints, spec.MatchConditions, spec.Variables, at)...)
 	if len(spec.Validations) == 0 && len(spec.AuditAnnotations) == 0 {
-		errs = append(errs, field.Required(at.Child("validations"), "validations or auditAnnotations must be set"),
-			field.Required(at.Child("auditAnnotations"), "validations or auditAnnotations must be set"))
+		errs = append(errs, field.Required(at.Child("validations"), "validations or auditAnnotations must contain at least one item"),
+			field.Required(at.Child("auditAnnotations"), "validations or auditAnnotations must contain at least one item"))
 	}
 	for i := range spec.Validations {
 		errs = append(errs, validateValidation(&spec.Validations[i], at.Child("validations").Index(i))...)
@@ -50,16 +52,13 @@ func validateValidatingPolicy(p, _ *admissionv1.ValidatingAdmissionPolicy) (errs
 	}
 	for i, a := range spec.AuditAnnotations {
 		at := annotations.Index(i)
-		if a.Key == "" {
-			errs = append(errs, field.Required(at.Child("key"), ""))
-		} else {
-			for _, msg := range validation.IsQualifiedName(p.Name + "/" + a.Key) {
-				errs = append(errs, field.Invalid(at.Child("key"), a.Key, msg))
-			}
+		key := p.Name + "/" + a.Key // as it is in the audit event
+		for _, msg := range validation.IsQualifiedName(key) {
+			errs = append(errs, field.Invalid(at.Child("key"), key, msg))
 		}
 		switch trimmed := strings.TrimSpace(a.ValueExpression); {
 		case trimmed == "":
-			errs = append(errs, field.Required(at.Child("valueExpression"), ""))
+			errs = append(errs, field.Required(at.Child("valueExpression"), "valueExpression is not specified"))
 		case len(trimmed) > maxAnnotationExpression:
 			errs = append(errs, field.Invalid(at.Child("valueExpression"), a.ValueExpression, fmt.Sprintf("must not exceed %d bytes in length", maxAnnotationExpression)))
 		}
@@ -93,7 +92,7 @@ func validatePolicy(failure *admissionv1.FailurePolicyType, kind *admissionv1.Pa
 		case v.Name == "":
 			errs = append(errs, field.Required(at.Child("name"), "name is not specified"))
 		case !celName.MatchString(v.Name) || celWords.Has(v.Name):
-			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "name is not a valid CEL identifier"))
+			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "must be a valid CEL identifier"))
 		}
 		if strings.TrimSpace(v.Expression) == "" {
 			errs = append(errs, field.Required(at.Child("expression"), "expression is not specified"))
@@ -150,6 +149,9 @@ func validateMatch(m *admissionv1.MatchResources, at *field.Path) (errs field.Er
 			r, at := &l.rules[i], at.Child(l.name).Index(i)
 			names := sets.Set[string]{}
 			for j, n := range r.ResourceNames {
+				for _, msg := range path.IsValidPathSegmentName(n) {
+					errs = append(errs, field.Invalid(at.Child("resourceNames").Index(j), n, msg))
+				}
 				errs = append(errs, unique(names, n, at.Child("resourceNames").Index(j))...)
 			}
 			errs = append(errs, validateRule(&r.RuleWithOperations, true, at)...)
@@ -176,7 +178,10 @@ func validateValidation(v *admissionv1.Validation, at *field.Path) (errs field.E
 	} else if len(v.MessageExpression) > maxMessageExpression {
 		errs = append(errs, field.Invalid(at.Child("messageExpression"), v.MessageExpression, fmt.Sprintf("must not exceed %d bytes in length", maxMessageExpression)))
 	}
-	return append(errs, supported(v.Reason, reasons, at.Child("reason"))...)
+	if v.Reason != nil && *v.Reason != metav1.StatusReasonUnauthorized { // which is taken, though no complaint names it
+		errs = append(errs, supported(v.Reason, reasons, at.Child("reason"))...)
+	}
+	return errs
 }
 
 func validateValidatingPolicyStatus(p, _ *admissionv1.ValidatingAdmissionPolicy) (errs field.ErrorList) {
@@ -233,7 +238,7 @@ func validateBinding(policy string, ref *admissionv1.ParamRef, match *admissionv
 
 func validateParamRef(r *admissionv1.ParamRef, at *field.Path) (errs field.ErrorList) {
 	if r.Name != "" {
-		for _, msg := range apivalidation.NameIsDNSSubdomain(r.Name, false) {
+		for _, msg := range path.IsValidPathSegmentName(r.Name) { // what is named decides how it may be called
 			errs = append(errs, field.Invalid(at.Child("name"), r.Name, msg))
 		}
 		if r.Selector != nil {
@@ -255,16 +260,19 @@ func validateParamRef(r *admissionv1.ParamRef, at *field.Path) (errs field.Error
 func validateMutatingPolicy(p, _ *admissionv1.MutatingAdmissionPolicy) (errs field.ErrorList) {
 	spec, at := &p.Spec, field.NewPath("spec")
 	errs = append(errs, validatePolicy(spec.FailurePolicy, spec.ParamKind, spec.MatchConstraints, spec.MatchConditions, spec.Variables, at)...)
-	if spec.ReinvocationPolicy == "" {
-		errs = append(errs, field.Required(at.Child("reinvocationPolicy"), ""))
-	} else {
-		errs = append(errs, supported(&spec.ReinvocationPolicy, reinvocations, at.Child("reinvocationPolicy"))...)
+	if spec.MatchConstraints != nil {
+		errs = append(errs, validateMutated(spec.MatchConstraints.ResourceRules, at.Child("matchConstraints"))...)
 	}
 	if len(spec.Mutations) == 0 {
 		errs = append(errs, field.Required(at.Child("mutations"), "mutations must contain at least one item"))
 	}
 	for i, m := range spec.Mutations {
 		errs = append(errs, validateMutation(m, at.Child("mutations").Index(i))...)
+	}
+	if spec.ReinvocationPolicy == "" {
+		errs = append(errs, field.Required(at.Child("reinvocationPolicy"), ""))
+	} else {
+		errs = append(errs, supported(&spec.ReinvocationPolicy, reinvocations, at.Child("reinvocationPolicy"))...)
 	}
 	return errs
 }
@@ -274,11 +282,11 @@ func validateMutation(m admissionv1.Mutation, at *field.Path) (errs field.ErrorL
 	one := func(present bool, expression, name string, kind admissionv1.PatchType) {
 		switch {
 		case m.PatchType != kind && present:
-			errs = append(errs, field.Invalid(at.Child(name), m.PatchType, fmt.Sprintf("%s must not be set when patchType is %s", name, m.PatchType)))
+			errs = append(errs, field.Invalid(at.Child(name), "{"+name+"}", fmt.Sprintf("must not be specified when patchType is %s", m.PatchType)))
 		case m.PatchType == kind && !present:
-			errs = append(errs, field.Required(at.Child(name), fmt.Sprintf("%s is required when patchType is %s", name, kind)))
+			errs = append(errs, field.Required(at.Child(name), fmt.Sprintf("must be specified when patchType is %s", kind)))
 		case present && strings.TrimSpace(expression) == "":
-			errs = append(errs, field.Required(at.Child(name, "expression"), "expression is not specified"))
+			errs = append(errs, field.Required(at.Child(name, "expression"), ""))
 		}
 	}
 	if m.PatchType == "" {
@@ -300,5 +308,24 @@ func validateMutation(m admissionv1.Mutation, at *field.Path) (errs field.ErrorL
 }
 
 func validateMutatingBinding(b, _ *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
-	return validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, field.NewPath("spec"))
+	at := field.NewPath("spec")
+	errs := validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, at)
+	if b.Spec.MatchResources != nil {
+		errs = append(errs, validateMutated(b.Spec.MatchResources.ResourceRules, at.Child("matchResources"))...)
+	}
+	return errs
+}
+
+// validateMutated: what is deleted cannot be changed before.
+func validateMutated(rules []admissionv1.NamedRuleWithOperations, at *field.Path) (errs field.ErrorList) {
+	said := sets.Set[admissionv1.OperationType]{}
+	for i := range rules {
+		for _, o := range rules[i].Operations {
+			if !said.Has(o) {
+				errs = append(errs, supported(&o, changing, at.Child("resourceRules", "operations"))...)
+			}
+			said.Insert(o)
+		}
+	}
+	return errs
 }

@@ -108,14 +108,14 @@ webhooks[0].rules[0].resources: Invalid value: ["*/*","pods"]: if '*/*' is prese
 
 		"a good policy":        {doc: policy("{" + match + ", validations: [{expression: 'true'}]}")},
 		"it matches something": {doc: policy("{validations: [{expression: 'true'}]}"), want: `spec.matchConstraints: Required value`},
-		"it says something":    {doc: policy("{" + match + "}"), want: "spec.validations: Required value: validations or auditAnnotations must be set\nspec.auditAnnotations: Required value: validations or auditAnnotations must be set"},
+		"it says something":    {doc: policy("{" + match + "}"), want: "spec.validations: Required value: validations or auditAnnotations must contain at least one item\nspec.auditAnnotations: Required value: validations or auditAnnotations must contain at least one item"},
 		"lines need a message": {doc: policy("{" + match + `, validations: [{expression: "a\nb"}]}`), want: `spec.validations[0].message: Required value: message must be specified if expression contains line breaks`},
-		"a variable's name":    {doc: policy("{" + match + `, validations: [{expression: 'true'}], variables: [{name: in, expression: '1'}]}`), want: `spec.variables[0].name: Invalid value: "in": name is not a valid CEL identifier`},
+		"a variable's name":    {doc: policy("{" + match + `, validations: [{expression: 'true'}], variables: [{name: in, expression: '1'}]}`), want: `spec.variables[0].name: Invalid value: "in": must be a valid CEL identifier`},
 		"deny and warn": {doc: "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: a}\nspec: {policyName: p, validationActions: [Deny, Warn]}",
 			want: `spec.validationActions: Invalid value: ["Deny","Warn"]: must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)`},
 		"a mutation of the other kind": {doc: "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingAdmissionPolicy\nmetadata: {name: a}\nspec: {reinvocationPolicy: Never, " + match + ", mutations: [{patchType: JSONPatch, applyConfiguration: {expression: x}}]}",
-			want: `spec.mutations[0].applyConfiguration: Invalid value: "JSONPatch": applyConfiguration must not be set when patchType is JSONPatch
-spec.mutations[0].jsonPatch: Required value: jsonPatch is required when patchType is JSONPatch`},
+			want: `spec.mutations[0].applyConfiguration: Invalid value: "{applyConfiguration}": must not be specified when patchType is JSONPatch
+spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch`},
 	})
 }
 
@@ -148,7 +148,7 @@ func TestDeviceRules(t *testing.T) {
 	testRules(t, map[string]rule{
 		"one device of a class":  {doc: claim("{requests: [{name: gpu, exactly: {deviceClassName: gpu.example.com}}]}")},
 		"a request of no kind":   {doc: claim("{requests: [{name: gpu}]}"), want: "spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required"},
-		"names differ":           {doc: claim("{requests: [{name: g, exactly: {deviceClassName: c}}, {name: g, exactly: {deviceClassName: c}}]}"), want: `spec.devices.requests[1].name: Duplicate value: "g"`},
+		"names differ":           {doc: claim("{requests: [{name: g, exactly: {deviceClassName: c}}, {name: g, exactly: {deviceClassName: c}}]}"), want: `spec.devices.requests[1]: Duplicate value: {"name":"g","exactly":{"deviceClassName":"c","allocationMode":"ExactCount","count":1}}`},
 		"no count with all":      {doc: claim("{requests: [{name: g, exactly: {deviceClassName: c, allocationMode: All, count: 2}}]}"), want: `spec.devices.requests[0].exactly.count: Invalid value: 2: must not be specified when allocationMode is 'All'`},
 		"a constraint on nobody": {doc: claim("{constraints: [{requests: [x], matchAttribute: a.io/b}]}"), want: `spec.devices.constraints[0].requests[0]: Invalid value: "x": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'`},
 		"a claim stays": {old: claim("{requests: []}"), doc: claim("{requests: [{name: gpu, exactly: {deviceClassName: c}}]}"),
@@ -156,7 +156,7 @@ func TestDeviceRules(t *testing.T) {
 		"reserved before allocated": {status: true, old: claim("{}"), doc: claim("{}") + "\nstatus: {reservedFor: [{resource: pods, name: p, uid: u}]}", want: "status.reservedFor: Forbidden: may not be specified when `allocated` is not set"},
 		"devices of a node":         {doc: slice("{driver: d.io, nodeName: n1, pool: {name: n1, resourceSliceCount: 1}, devices: [{name: d0, attributes: {model: {string: x}}}]}")},
 		"devices of nobody":         {doc: slice("{driver: d.io, pool: {name: n1, resourceSliceCount: 1}}"), want: "spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"},
-		"an attribute of nothing":   {doc: slice("{driver: d.io, nodeName: n1, pool: {name: n1, resourceSliceCount: 1}, devices: [{name: d0, attributes: {model: {}}}]}"), want: `spec.devices[0].attributes[model]: Required value: exactly one value must be specified`},
+		"an attribute of nothing":   {doc: slice("{driver: d.io, nodeName: n1, pool: {name: n1, resourceSliceCount: 1}, devices: [{name: d0, attributes: {model: {}}}]}"), want: "spec.devices[0].attributes[model]: Invalid value: \"\": must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`"},
 	})
 }
 

@@ -34,7 +34,7 @@ func validateAffinityRules(a *corev1.Affinity, path *field.Path) (errs field.Err
 	if n := a.NodeAffinity; n != nil {
 		at := path.Child("nodeAffinity")
 		if n.RequiredDuringSchedulingIgnoredDuringExecution != nil {
-			errs = append(errs, validateNodeSelector(n.RequiredDuringSchedulingIgnoredDuringExecution, at.Child(requiredRules))...)
+			errs = append(errs, ValidateNodeSelector(n.RequiredDuringSchedulingIgnoredDuringExecution, at.Child(requiredRules))...)
 		}
 		for i, p := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 			in := at.Child(preferredRules).Index(i)
@@ -94,7 +94,7 @@ func validatePodTerm(t *corev1.PodAffinityTerm, path *field.Path) (errs field.Er
 	return append(errs, metavalidation.ValidateLabelName(t.TopologyKey, path.Child("topologyKey"))...)
 }
 
-func validateNodeSelector(s *corev1.NodeSelector, path *field.Path) (errs field.ErrorList) {
+func ValidateNodeSelector(s *corev1.NodeSelector, path *field.Path) (errs field.ErrorList) {
 	at := path.Child("nodeSelectorTerms")
 	if len(s.NodeSelectorTerms) == 0 {
 		return required(at, "must have at least one node selector term")

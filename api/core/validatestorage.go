@@ -52,7 +52,7 @@ func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 		if path := spec.Child("nodeAffinity", "required"); a.Required == nil {
 			errs = append(errs, field.Required(path, "must specify required node constraints"))
 		} else {
-			errs = append(errs, validateNodeSelector(a.Required, path)...)
+			errs = append(errs, ValidateNodeSelector(a.Required, path)...)
 		}
 	}
 	errs = append(errs, validateVolumeSource(&v.Spec, spec)...)

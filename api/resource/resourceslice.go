@@ -1,6 +1,10 @@
 package resource
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -10,13 +14,15 @@ import (
 // ResourceSlice publishes some of the devices that a driver has.
 var ResourceSlice = api.Define(api.Resource[*resourcev1.ResourceSlice]{
 	Group: group, Version: version, Plural: "resourceslices", Scope: api.Cluster,
-	Default: defaultSlice,
-	Prepare: func(s, old *resourcev1.ResourceSlice) {
-		if old == nil || old.Spec.PartitionTypeAttribute == nil {
-			s.Spec.PartitionTypeAttribute = nil // DRAPartitionableDevicesType is off
+	Default:  defaultSlice,
+	Prepare:  dropOff,
+	Validate: validateResourceSlice,
+	Warnings: func(s, old *resourcev1.ResourceSlice) []string {
+		if d := s.Spec.Driver; d != strings.ToLower(d) {
+			return []string{fmt.Sprintf("spec.driver: driver names should be lowercase; %q contains uppercase characters", d)}
 		}
+		return nil
 	},
-	Validate:     validateResourceSlice,
 	GenerationOf: func(s *resourcev1.ResourceSlice) any { return &s.Spec },
 	Fields: map[string]func(*resourcev1.ResourceSlice) string{
 		resourcev1.ResourceSliceSelectorNodeName: nodeOf,
@@ -36,6 +42,23 @@ var ResourceSlice = api.Define(api.Resource[*resourcev1.ResourceSlice]{
 			Show: func(s *resourcev1.ResourceSlice) any { return s.Spec.Pool.Name }},
 	},
 })
+
+// dropOff drops what features that are off by default would use, unless it is there already: DRAPartitionableDevicesType,
+// DRAOptionalNodeOperations and DRANodeAllocatableResources.
+func dropOff(s, old *resourcev1.ResourceSlice) {
+	mapped := func(d resourcev1.Device) bool { return d.NodeAllocatableResources != nil }
+	if old == nil || old.Spec.PartitionTypeAttribute == nil {
+		s.Spec.PartitionTypeAttribute = nil
+	}
+	if old == nil || old.Spec.SkipNodeOperations == nil {
+		s.Spec.SkipNodeOperations = nil
+	}
+	if old == nil || !slices.ContainsFunc(old.Spec.Devices, mapped) {
+		for n := range s.Spec.Devices {
+			s.Spec.Devices[n].NodeAllocatableResources = nil
+		}
+	}
+}
 
 func nodeOf(s *resourcev1.ResourceSlice) string {
 	if s.Spec.NodeName == nil {

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"maps"
 	"reflect"
+	"regexp"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -14,7 +16,7 @@ import (
 // moved is the record of v1beta1, where what v1 has in a request's "exactly" lies in the request itself, and what a device is
 // lies in "basic" below its name. All else is called the same. Source: the types' comments of both versions.
 func moved[T api.Object](of *api.Info) *api.Info {
-	return api.Version(of, "v1beta1", func(obj T) (api.Object, error) {
+	i := api.Version(of, "v1beta1", func(obj T) (api.Object, error) {
 		out := of.New()
 		err := rebuild(obj, out, lower, lift)
 		out.GetObjectKind().SetGroupVersionKind(of.GVK())
@@ -25,7 +27,22 @@ func moved[T api.Object](of *api.Info) *api.Info {
 		out.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{Group: group, Version: "v1beta1", Kind: of.Kind})
 		return out, err
 	})
+	all := i.Validate
+	i.Validate = func(obj, old api.Object) field.ErrorList {
+		errs := all(obj, old)
+		for _, e := range errs {
+			e.Field = inDevice.ReplaceAllString(inRequest.ReplaceAllString(e.Field, "$1.$2"), "$1.basic.$2")
+		}
+		return errs
+	}
+	return i
 }
+
+// Fields whose rules are those of the types' markers are called in complaints as v1beta1 has them; of others v1's names are told.
+var (
+	inRequest = regexp.MustCompile(`^((?:spec\.)+devices\.requests\[\d+\])\.exactly\.(allocationMode|tolerations\[\d+\]\.(?:key|operator|effect))`)
+	inDevice  = regexp.MustCompile(`^(spec\.devices\[\d+\])\.(attributes|consumesCounters|taints\[\d+\]\.effect)`)
+)
 
 // rebuild makes one object of another, by way of JSON, with each request and each device changed.
 func rebuild(from, to any, request, device func(map[string]any)) error {

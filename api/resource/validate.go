@@ -1,14 +1,15 @@
 package resource
 
 import (
+	"context"
 	"regexp"
 	"slices"
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apiresource "k8s.io/apimachinery/pkg/api/resource"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/operation"
+	"k8s.io/apimachinery/pkg/api/validate"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -18,16 +19,23 @@ import (
 
 func validateDeviceClass(c, _ *resourcev1.DeviceClass) (errs field.ErrorList) {
 	at := field.NewPath("spec")
+	var declared field.ErrorList
 	errs = append(errs, validateSelectors(c.Spec.Selectors, at.Child("selectors"))...)
 	config := at.Child("config")
 	errs = append(errs, atMost(len(c.Spec.Config), resourcev1.DeviceConfigMaxSize, config)...)
 	for i := range c.Spec.Config {
-		errs = append(errs, validateConfiguration(&c.Spec.Config[i].DeviceConfiguration, config.Index(i))...)
+		said, of := validateConfiguration(&c.Spec.Config[i].DeviceConfiguration, config.Index(i))
+		errs, declared = append(errs, said...), append(declared, of...)
 	}
 	if name := c.Spec.ExtendedResourceName; name != nil {
-		errs = append(errs, validateExtendedName(*name, at.Child("extendedResourceName"))...)
+		declared = append(declared, marked(validate.ExtendedResourceName, *name, at.Child("extendedResourceName"))...)
 	}
-	return errs
+	return append(errs, declared...)
+}
+
+// marked applies the rule of a format that a type's marker names.
+func marked[T ~string](rule func(context.Context, operation.Operation, *field.Path, *T, *T) field.ErrorList, value T, at *field.Path) field.ErrorList {
+	return rule(context.Background(), operation.Operation{}, at, &value, nil)
 }
 
 func atMost(n, most int, at *field.Path) field.ErrorList {
@@ -37,18 +45,6 @@ func atMost(n, most int, at *field.Path) field.ErrorList {
 	return nil
 }
 
-// validateExtendedName wants a name that pods can request as an extended resource.
-func validateExtendedName(name string, at *field.Path) (errs field.ErrorList) {
-	domain, _, ok := strings.Cut(name, "/")
-	if !ok || strings.HasSuffix(domain, "kubernetes.io") || strings.HasPrefix(name, "requests.") {
-		return append(errs, field.Invalid(at, name, "must be a valid extended resource name"))
-	}
-	for _, msg := range validation.IsQualifiedName("requests." + name) {
-		errs = append(errs, field.Invalid(at, name, msg))
-	}
-	return errs
-}
-
 func validateSelectors(list []resourcev1.DeviceSelector, at *field.Path) (errs field.ErrorList) {
 	errs = append(errs, atMost(len(list), resourcev1.DeviceSelectorsMaxSize, at)...)
 	for i, s := range list {
@@ -56,8 +52,6 @@ func validateSelectors(list []resourcev1.DeviceSelector, at *field.Path) (errs f
 		switch {
 		case s.CEL == nil:
 			errs = append(errs, field.Required(at, ""))
-		case s.CEL.Expression == "":
-			errs = append(errs, field.Required(at.Child("expression"), ""))
 		case len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength:
 			errs = append(errs, field.TooLong(at.Child("expression"), "", resourcev1.CELSelectorExpressionMaxLength))
 		}
@@ -65,12 +59,12 @@ func validateSelectors(list []resourcev1.DeviceSelector, at *field.Path) (errs f
 	return errs
 }
 
-func validateConfiguration(c *resourcev1.DeviceConfiguration, at *field.Path) (errs field.ErrorList) {
+func validateConfiguration(c *resourcev1.DeviceConfiguration, at *field.Path) (errs, declared field.ErrorList) {
 	at = at.Child("opaque")
 	if c.Opaque == nil {
-		return append(errs, field.Required(at, ""))
+		return append(errs, field.Required(at, "")), nil
 	}
-	errs = append(errs, validateDriverName(c.Opaque.Driver, at.Child("driver"))...)
+	declared = declaredDriver(c.Opaque.Driver, at.Child("driver"))
 	params := at.Child("parameters")
 	raw := c.Opaque.Parameters.Raw
 	switch {
@@ -81,7 +75,23 @@ func validateConfiguration(c *resourcev1.DeviceConfiguration, at *field.Path) (e
 	case !strings.HasPrefix(strings.TrimSpace(string(raw)), "{"):
 		errs = append(errs, field.Invalid(params, "<value omitted>", "must be a valid JSON object"))
 	}
-	return errs
+	return errs, declared
+}
+
+// declaredDriver is what the markers of a driver's name ask for; declaredPool, of a pool's.
+func declaredDriver(name string, at *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return append(marked(validate.LongNameCaseless, name, at),
+		validate.MaxLength(context.Background(), operation.Operation{}, at, &name, nil, resourcev1.DriverNameMaxLength)...)
+}
+
+func declaredPool(name string, at *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return marked(validate.ResourcePoolName, name, at)
 }
 
 func validateDriverName(name string, at *field.Path) (errs field.ErrorList) {
@@ -97,41 +107,31 @@ func validateDriverName(name string, at *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
-func validateCapacityRequests(c *resourcev1.CapacityRequirements, at *field.Path) (errs field.ErrorList) {
-	if c == nil {
-		return nil
-	}
-	for name, q := range c.Requests {
-		at := at.Child("requests").Key(string(name))
-		errs = append(errs, validateQualified(string(name), at)...)
-		if q.Cmp(apiresource.Quantity{}) < 0 {
-			errs = append(errs, field.Invalid(at, q.String(), apivalidation.IsNegativeErrorMsg))
+// validateTolerations checks what tolerations match; their keys, operators and effects have markers.
+func validateTolerations(list []resourcev1.DeviceToleration, at *field.Path) (errs field.ErrorList) {
+	for i, t := range list {
+		at := at.Index(i).Child("value")
+		switch {
+		case t.Operator == resourcev1.DeviceTolerationOpExists && t.Value != "":
+			errs = append(errs, field.Invalid(at, t.Value, "must be empty for operator `Exists`"))
+		case t.Operator == resourcev1.DeviceTolerationOpEqual:
+			for _, msg := range validation.IsValidLabelValue(t.Value) {
+				errs = append(errs, field.Invalid(at, t.Value, msg))
+			}
 		}
 	}
 	return errs
 }
 
-func validateTolerations(list []resourcev1.DeviceToleration, at *field.Path) (errs field.ErrorList) {
-	errs = append(errs, atMost(len(list), resourcev1.DeviceTolerationsMaxLength, at)...)
+func declaredTolerations(list []resourcev1.DeviceToleration, at *field.Path) (errs field.ErrorList) {
+	operators := []resourcev1.DeviceTolerationOperator{resourcev1.DeviceTolerationOpEqual, resourcev1.DeviceTolerationOpExists}
 	for i, t := range list {
 		at := at.Index(i)
 		if t.Key != "" {
 			errs = append(errs, metav1validation.ValidateLabelName(t.Key, at.Child("key"))...)
 		}
-		switch t.Operator {
-		case resourcev1.DeviceTolerationOpExists:
-			if t.Value != "" {
-				errs = append(errs, field.Invalid(at.Child("value"), t.Value, "must be empty for operator `Exists`"))
-			}
-		case resourcev1.DeviceTolerationOpEqual:
-			for _, msg := range validation.IsValidLabelValue(t.Value) {
-				errs = append(errs, field.Invalid(at.Child("value"), t.Value, msg))
-			}
-		case "":
-			errs = append(errs, field.Required(at.Child("operator"), ""))
-		default:
-			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator,
-				[]resourcev1.DeviceTolerationOperator{resourcev1.DeviceTolerationOpEqual, resourcev1.DeviceTolerationOpExists}))
+		if !slices.Contains(operators, t.Operator) { // the default is there by now
+			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, operators))
 		}
 		if t.Effect != "" {
 			errs = append(errs, validateEffect(t.Effect, at.Child("effect"))...)
@@ -181,19 +181,6 @@ func validateQualified(name string, at *field.Path) (errs field.ErrorList) {
 		errs = append(errs, field.TooLong(at, id, resourcev1.DeviceMaxIDLength))
 	case !identifier.MatchString(id):
 		errs = append(errs, field.Invalid(at, id, notIdentifier))
-	}
-	return errs
-}
-
-func validateFullName(name string, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if name == "" {
-		errs = append(errs, field.Invalid(at, name, notIdentifier))
-	} else {
-		errs = validateQualified(name, at)
-	}
-	if !strings.Contains(name, "/") {
-		errs = append(errs, field.Invalid(at, name, "a fully qualified name must be a domain and a name separated by a slash"))
 	}
 	return errs
 }

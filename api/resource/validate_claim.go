@@ -1,18 +1,22 @@
 package resource
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validate"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 func validateResourceClaim(c, old *resourcev1.ResourceClaim) field.ErrorList {
@@ -23,18 +27,21 @@ func validateResourceClaim(c, old *resourcev1.ResourceClaim) field.ErrorList {
 		}
 		return nil
 	}
-	return validateClaimSpec(&c.Spec, at)
+	errs, declared := validateClaimSpec(&c.Spec, at)
+	return append(errs, declared...)
 }
 
 func validateResourceClaimTemplate(t, old *resourcev1.ResourceClaimTemplate) (errs field.ErrorList) {
 	at := field.NewPath("spec")
-	if old != nil {
-		return apivalidation.ValidateImmutableField(t.Spec, old.Spec, at)
-	}
 	errs = append(errs, validateTemplateMeta(&t.Spec.ObjectMeta, at.Child("metadata"))...)
 	errs = append(errs, metav1validation.ValidateLabels(t.Spec.Labels, at.Child("metadata", "labels"))...)
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Spec.Annotations, at.Child("metadata", "annotations"))...)
-	return append(errs, validateClaimSpec(&t.Spec.Spec, at.Child("spec"))...)
+	said, declared := validateClaimSpec(&t.Spec.Spec, at.Child("spec"))
+	errs = append(errs, said...)
+	if old != nil {
+		errs = append(errs, apivalidation.ValidateImmutableField(t.Spec, old.Spec, at)...)
+	}
+	return append(errs, declared...)
 }
 
 // validateTemplateMeta: of a claim's metadata the template gives labels and annotations alone.
@@ -53,6 +60,28 @@ func validateTemplateMeta(m *metav1.ObjectMeta, at *field.Path) (errs field.Erro
 	return errs
 }
 
+// ForAdmins complains of requests for administrative access to devices, in a claim or a template of claims, which only
+// namespaces with a label may have. Source: resource/v1, DRAAdminNamespaceLabelKey.
+func ForAdmins(obj api.Object) (errs field.ErrorList) {
+	var spec *resourcev1.ResourceClaimSpec
+	at := field.NewPath("spec")
+	switch o := obj.(type) {
+	case *resourcev1.ResourceClaim:
+		spec = &o.Spec
+	case *resourcev1.ResourceClaimTemplate:
+		spec, at = &o.Spec.Spec, at.Child("spec")
+	default:
+		return nil
+	}
+	for n, r := range spec.Devices.Requests {
+		if r.Exactly != nil && r.Exactly.AdminAccess != nil && *r.Exactly.AdminAccess {
+			errs = append(errs, field.Forbidden(at.Child("devices", "requests").Index(n).Child("adminAccess"),
+				fmt.Sprintf("admin access to devices requires the `%s: true` label on the containing namespace", resourcev1.DRAAdminNamespaceLabelKey)))
+		}
+	}
+	return errs
+}
+
 // requestNames are the names that constraints and settings can refer to.
 type requestNames map[string]sets.Set[string]
 
@@ -62,124 +91,158 @@ func (n requestNames) has(name string) bool {
 	return ok && (!isSub || subs.Has(sub))
 }
 
-func validateClaimSpec(spec *resourcev1.ResourceClaimSpec, at *field.Path) (errs field.ErrorList) {
+// validateClaimSpec gives what is wrong in two parts, since upstream complains of what the types' own markers (+k8s:...) say after all else.
+func validateClaimSpec(spec *resourcev1.ResourceClaimSpec, at *field.Path) (errs, declared field.ErrorList) {
 	d, at := &spec.Devices, at.Child("devices")
 	names := requestNames{}
 	errs = append(errs, atMost(len(d.Requests), resourcev1.DeviceRequestsMaxSize, at.Child("requests"))...)
 	for i := range d.Requests {
 		r, at := &d.Requests[i], at.Child("requests").Index(i)
-		if _, ok := names[r.Name]; ok {
-			errs = append(errs, field.Duplicate(at.Child("name"), r.Name))
+		if names[r.Name] != nil {
+			declared = append(declared, field.Duplicate(at, served{r}))
+		} else {
+			names[r.Name] = sets.Set[string]{}
 		}
-		names[r.Name] = sets.Set[string]{}
-		errs = append(errs, validateRequest(r, names[r.Name], at)...)
+		said, of := validateRequest(r, at)
+		errs, declared = append(errs, said...), append(declared, of...)
+		for _, s := range r.FirstAvailable {
+			names[r.Name].Insert(s.Name)
+		}
 	}
 	errs = append(errs, atMost(len(d.Constraints), resourcev1.DeviceConstraintsMaxSize, at.Child("constraints"))...)
 	for i, c := range d.Constraints {
 		at := at.Child("constraints").Index(i)
 		errs = append(errs, validateReferences(c.Requests, names, at.Child("requests"))...)
-		switch {
-		case (c.MatchAttribute != nil) == (c.DistinctAttribute != nil):
+		declared = append(declared, twice(c.Requests, at.Child("requests"))...)
+		if c.MatchAttribute == nil && c.DistinctAttribute == nil { // both are taken, whatever is said here
 			errs = append(errs, field.Required(at, `exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`))
-		case c.MatchAttribute != nil:
-			errs = append(errs, validateFullName(string(*c.MatchAttribute), at.Child("matchAttribute"))...)
-		case c.DistinctAttribute != nil:
-			errs = append(errs, validateFullName(string(*c.DistinctAttribute), at.Child("distinctAttribute"))...)
+		}
+		if a := c.MatchAttribute; a != nil {
+			declared = append(declared, marked(validate.ResourceFullyQualifiedName, *a, at.Child("matchAttribute"))...)
+		}
+		if a := c.DistinctAttribute; a != nil {
+			declared = append(declared, marked(validate.ResourceFullyQualifiedName, *a, at.Child("distinctAttribute"))...)
 		}
 	}
 	errs = append(errs, atMost(len(d.Config), resourcev1.DeviceConfigMaxSize, at.Child("config"))...)
 	for i := range d.Config {
 		at := at.Child("config").Index(i)
 		errs = append(errs, validateReferences(d.Config[i].Requests, names, at.Child("requests"))...)
-		errs = append(errs, validateConfiguration(&d.Config[i].DeviceConfiguration, at)...)
+		declared = append(declared, twice(d.Config[i].Requests, at.Child("requests"))...)
+		said, of := validateConfiguration(&d.Config[i].DeviceConfiguration, at)
+		errs, declared = append(errs, said...), append(declared, of...)
+	}
+	return errs, declared
+}
+
+// twice complains of what is in a set more than once.
+func twice(list []string, at *field.Path) (errs field.ErrorList) {
+	for i, name := range list {
+		if slices.Contains(list[:i], name) {
+			errs = append(errs, field.Duplicate(at.Index(i), name))
+		}
 	}
 	return errs
 }
 
 func validateReferences(list []string, names requestNames, at *field.Path) (errs field.ErrorList) {
 	errs = append(errs, atMost(len(list), resourcev1.DeviceRequestsMaxSize, at)...)
-	defer func() { // what is there twice is complained about last
-		for i, name := range list {
-			if slices.Contains(list[:i], name) {
-				errs = append(errs, field.Duplicate(at.Index(i), name))
-			}
-		}
-	}()
 	for i, name := range list {
-		for part := range strings.SplitSeq(name, "/") {
-			for _, msg := range validation.IsDNS1123Label(part) {
-				errs = append(errs, field.Invalid(at.Index(i), part, msg))
-			}
-		}
-		if !names.has(name) {
-			errs = append(errs, field.Invalid(at.Index(i), name, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
-		}
+		errs = append(errs, validateReference(name, names, at.Index(i))...)
 	}
 	return errs
 }
 
-func validateRequest(r *resourcev1.DeviceRequest, subs sets.Set[string], at *field.Path) (errs field.ErrorList) {
-	errs = append(errs, validateLabel(r.Name, at.Child("name"))...)
-	switch {
-	case (r.Exactly != nil) == (len(r.FirstAvailable) > 0):
-		if r.Exactly == nil {
-			return append(errs, field.Required(at, "exactly one of `exactly` or `firstAvailable` is required"))
+func validateReference(name string, names requestNames, at *field.Path) (errs field.ErrorList) {
+	for part := range strings.SplitSeq(name, "/") {
+		for _, msg := range validation.IsDNS1123Label(part) {
+			errs = append(errs, field.Invalid(at, part, msg))
 		}
-		errs = append(errs, field.Invalid(at, nil, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set"))
 	}
-	if r.Exactly != nil {
-		e, at := r.Exactly, at.Child("exactly")
-		errs = append(errs, validateWanted(e.DeviceClassName, e.Selectors, e.AllocationMode, e.Count, e.Tolerations, at)...)
-		errs = append(errs, validateCapacityRequests(e.Capacity, at.Child("capacity"))...)
+	if !names.has(name) {
+		errs = append(errs, field.Invalid(at, name, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
+	}
+	return errs
+}
+
+// served is a value that a complaint shows as the API does.
+type served struct{ v any }
+
+func (s served) MarshalJSON() ([]byte, error) { return json.Marshal(s.v) }
+
+func validateRequest(r *resourcev1.DeviceRequest, at *field.Path) (errs, declared field.ErrorList) {
+	errs = append(errs, validateLabel(r.Name, at.Child("name"))...)
+	both := r.Exactly != nil && len(r.FirstAvailable) > 0 // less is asked of what must go anyway
+	switch {
+	case both:
+		errs = append(errs, field.Invalid(at, nil, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set"))
+	case r.Exactly == nil && len(r.FirstAvailable) == 0:
+		errs = append(errs, field.Required(at, "exactly one of `exactly` or `firstAvailable` is required"))
+	}
+	if e, at := r.Exactly, at.Child("exactly"); e != nil {
+		if !both {
+			if e.DeviceClassName == "" {
+				errs = append(errs, field.Required(at.Child("deviceClassName"), ""))
+			} else {
+				for _, msg := range validation.IsDNS1123Subdomain(e.DeviceClassName) {
+					errs = append(errs, field.Invalid(at.Child("deviceClassName"), e.DeviceClassName, msg))
+				}
+			}
+			errs = append(errs, validateSelectors(e.Selectors, at.Child("selectors"))...)
+			errs = append(errs, validateCount(e.AllocationMode, e.Count, at)...)
+			errs = append(errs, validateTolerations(e.Tolerations, at.Child("tolerations"))...)
+		}
+		declared = append(declared, validateMode(e.AllocationMode, at)...)
+		declared = append(declared, declaredTolerations(e.Tolerations, at.Child("tolerations"))...)
 	}
 	at = at.Child("firstAvailable")
 	errs = append(errs, atMost(len(r.FirstAvailable), resourcev1.FirstAvailableDeviceRequestMaxSize, at)...)
+	names := sets.Set[string]{}
 	for i := range r.FirstAvailable {
 		s, at := &r.FirstAvailable[i], at.Index(i)
-		errs = append(errs, validateLabel(s.Name, at.Child("name"))...)
-		if subs.Has(s.Name) {
-			errs = append(errs, field.Duplicate(at.Child("name"), s.Name))
+		if !both {
+			errs = append(errs, validateLabel(s.Name, at.Child("name"))...)
+			errs = append(errs, validateSelectors(s.Selectors, at.Child("selectors"))...)
+			errs = append(errs, validateCount(s.AllocationMode, s.Count, at)...)
+			errs = append(errs, validateTolerations(s.Tolerations, at.Child("tolerations"))...)
 		}
-		subs.Insert(s.Name)
-		errs = append(errs, validateWanted(s.DeviceClassName, s.Selectors, s.AllocationMode, s.Count, s.Tolerations, at)...)
-		errs = append(errs, validateCapacityRequests(s.Capacity, at.Child("capacity"))...)
+		if names.Has(s.Name) {
+			declared = append(declared, field.Duplicate(at, served{s}))
+		}
+		names.Insert(s.Name)
+		if s.DeviceClassName == "" {
+			declared = append(declared, field.Required(at.Child("deviceClassName"), ""))
+		} else {
+			declared = append(declared, marked(validate.LongName, s.DeviceClassName, at.Child("deviceClassName"))...)
+		}
+		declared = append(declared, validateMode(s.AllocationMode, at)...)
+		declared = append(declared, declaredTolerations(s.Tolerations, at.Child("tolerations"))...)
 	}
-	return errs
+	return errs, declared
 }
 
 func validateLabel(name string, at *field.Path) (errs field.ErrorList) {
-	if name == "" {
-		return append(errs, field.Required(at, ""))
-	}
 	for _, msg := range validation.IsDNS1123Label(name) {
 		errs = append(errs, field.Invalid(at, name, msg))
 	}
 	return errs
 }
 
-// validateWanted checks which devices of which class and how many.
-func validateWanted(class string, selectors []resourcev1.DeviceSelector, mode resourcev1.DeviceAllocationMode, count int64,
-	tolerations []resourcev1.DeviceToleration, at *field.Path) (errs field.ErrorList) {
-	if class == "" {
-		errs = append(errs, field.Required(at.Child("deviceClassName"), ""))
-	} else {
-		for _, msg := range validation.IsDNS1123Subdomain(class) {
-			errs = append(errs, field.Invalid(at.Child("deviceClassName"), class, msg))
-		}
+// validateCount and validateMode check how many devices are wanted.
+func validateCount(mode resourcev1.DeviceAllocationMode, count int64, at *field.Path) (errs field.ErrorList) {
+	switch at = at.Child("count"); {
+	case mode == resourcev1.DeviceAllocationModeAll && count != 0:
+		errs = append(errs, field.Invalid(at, count, fmt.Sprintf("must not be specified when allocationMode is '%s'", mode)))
+	case mode == resourcev1.DeviceAllocationModeExactCount && count <= 0:
+		errs = append(errs, field.Invalid(at, count, "must be greater than zero"))
 	}
-	errs = append(errs, validateSelectors(selectors, at.Child("selectors"))...)
-	switch mode {
-	case resourcev1.DeviceAllocationModeAll:
-		if count != 0 {
-			errs = append(errs, field.Invalid(at.Child("count"), count, fmt.Sprintf("must not be specified when allocationMode is '%s'", mode)))
-		}
-	case resourcev1.DeviceAllocationModeExactCount:
-		if count <= 0 {
-			errs = append(errs, field.Invalid(at.Child("count"), count, "must be greater than zero"))
-		}
-	default:
-		errs = append(errs, field.NotSupported(at.Child("allocationMode"), mode,
-			[]resourcev1.DeviceAllocationMode{resourcev1.DeviceAllocationModeAll, resourcev1.DeviceAllocationModeExactCount}))
+	return errs
+}
+
+func validateMode(mode resourcev1.DeviceAllocationMode, at *field.Path) field.ErrorList {
+	all := []resourcev1.DeviceAllocationMode{resourcev1.DeviceAllocationModeAll, resourcev1.DeviceAllocationModeExactCount}
+	if slices.Contains(all, mode) {
+		return nil
 	}
-	return append(errs, validateTolerations(tolerations, at.Child("tolerations"))...)
+	return field.ErrorList{field.NotSupported(at.Child("allocationMode"), mode, all)}
 }

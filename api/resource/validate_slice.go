@@ -2,13 +2,18 @@ package resource
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/validate"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api/core"
 )
 
 // validateResourceSlice checks what a driver publishes. Source: type comments of ResourceSliceSpec.
@@ -34,7 +39,7 @@ func validateResourceSlice(s, old *resourcev1.ResourceSlice) (errs field.ErrorLi
 	}
 	errs = append(errs, validateWhere(spec.NodeName, spec.NodeSelector, spec.AllNodes, perDevice,
 		"exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required", at)...)
-	if len(spec.Devices) > 0 && len(spec.SharedCounters) > 0 {
+	if spec.Devices != nil && spec.SharedCounters != nil {
 		errs = append(errs, field.Invalid(at, "", "only one of `sharedCounters` or `devices` is allowed"))
 	}
 	return append(append(errs, validateCounterSets(spec.SharedCounters, at.Child("sharedCounters"))...),
@@ -43,37 +48,40 @@ func validateResourceSlice(s, old *resourcev1.ResourceSlice) (errs field.ErrorLi
 
 // validateWhere wants exactly one way of saying which nodes reach the devices.
 func validateWhere(node *string, selector *corev1.NodeSelector, all *bool, other bool, one string, at *field.Path) (errs field.ErrorList) {
-	n := 0
-	if other {
-		n++
-	}
+	var ways []string
 	if node != nil {
-		n++
 		if *node == "" {
 			errs = append(errs, field.Invalid(at.Child("nodeName"), *node, "must be either unset or set to a non-empty string"))
 		} else {
+			ways = append(ways, "`nodeName`")
 			for _, msg := range apivalidation.NameIsDNSSubdomain(*node, false) {
 				errs = append(errs, field.Invalid(at.Child("nodeName"), *node, msg))
 			}
 		}
 	}
 	if selector != nil {
-		n++
+		ways = append(ways, "`nodeSelector`")
+		errs = append(errs, core.ValidateNodeSelector(selector, at.Child("nodeSelector"))...)
 		if len(selector.NodeSelectorTerms) != 1 {
 			errs = append(errs, field.Invalid(at.Child("nodeSelector", "nodeSelectorTerms"), selector.NodeSelectorTerms, "must have exactly one node selector term"))
 		}
 	}
 	if all != nil {
-		n++
-		if !*all {
+		if *all {
+			ways = append(ways, "`allNodes`")
+		} else {
 			errs = append(errs, field.Invalid(at.Child("allNodes"), false, "must be either unset or set to true"))
 		}
 	}
-	switch {
-	case n == 0:
+	if other {
+		ways = append(ways, "`perDeviceNodeSelection`")
+	}
+	switch len(ways) {
+	case 0:
 		errs = append(errs, field.Required(at, one))
-	case n > 1:
-		errs = append(errs, field.Invalid(at, nil, one+", but multiple fields are set"))
+	case 1:
+	default:
+		errs = append(errs, field.Invalid(at, "{"+strings.Join(ways, ", ")+"}", one+", but multiple fields are set"))
 	}
 	return errs
 }
@@ -83,7 +91,7 @@ func validateCounterSets(list []resourcev1.CounterSet, at *field.Path) (errs fie
 	names := sets.Set[string]{}
 	for i, s := range list {
 		at := at.Index(i)
-		errs = append(errs, validateLabel(s.Name, at.Child("name"))...)
+		errs = append(errs, shortName(s.Name, at.Child("name"))...)
 		if names.Has(s.Name) {
 			errs = append(errs, field.Duplicate(at.Child("name"), s.Name))
 		}
@@ -91,6 +99,14 @@ func validateCounterSets(list []resourcev1.CounterSet, at *field.Path) (errs fie
 		errs = append(errs, validateCounters(s.Counters, resourcev1.ResourceSliceMaxCountersPerCounterSet, at.Child("counters"))...)
 	}
 	return errs
+}
+
+// shortName wants what the marker k8s-short-name does.
+func shortName(name string, at *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return marked(validate.ShortName, name, at)
 }
 
 func validateCounters(counters map[string]resourcev1.Counter, most int, at *field.Path) (errs field.ErrorList) {
@@ -116,7 +132,7 @@ func validateDevices(list []resourcev1.Device, perDevice bool, at *field.Path) (
 		d, at := &list[i], at.Index(i)
 		errs = append(errs, validateLabel(d.Name, at.Child("name"))...)
 		if names.Has(d.Name) {
-			errs = append(errs, field.Duplicate(at.Child("name"), d.Name))
+			errs = append(errs, field.Duplicate(at, d.Name))
 		}
 		names.Insert(d.Name)
 		if n, most := len(d.Attributes)+len(d.Capacity), resourcev1.ResourceSliceMaxAttributesAndCapacitiesPerDevice; n > most {
@@ -137,7 +153,7 @@ func validateDevices(list []resourcev1.Device, perDevice bool, at *field.Path) (
 		counters := at.Child("consumesCounters")
 		errs = append(errs, atMost(len(d.ConsumesCounters), resourcev1.ResourceSliceMaxDeviceCounterConsumptionsPerDevice, counters)...)
 		for j, c := range d.ConsumesCounters {
-			errs = append(errs, validateLabel(c.CounterSet, counters.Index(j).Child("counterSet"))...)
+			errs = append(errs, shortName(c.CounterSet, counters.Index(j).Child("counterSet"))...)
 			errs = append(errs, validateCounters(c.Counters, resourcev1.ResourceSliceMaxCountersPerDeviceCounterConsumption, counters.Index(j).Child("counters"))...)
 		}
 		errs = append(errs, validateBinding(d, at)...)
@@ -162,6 +178,9 @@ func validateBinding(d *resourcev1.Device, at *field.Path) (errs field.ErrorList
 		for i, text := range c.list {
 			for _, msg := range validation.IsQualifiedName(text) {
 				errs = append(errs, field.Invalid(at.Child(c.name).Index(i), text, msg))
+			}
+			if slices.Contains(c.list[:i], text) {
+				errs = append(errs, field.Duplicate(at.Child(c.name).Index(i), text))
 			}
 		}
 	}
@@ -188,7 +207,7 @@ func validateAttribute(a *resourcev1.DeviceAttribute, at *field.Path) (errs fiel
 	}
 	switch {
 	case n == 0:
-		errs = append(errs, field.Required(at, "exactly one value must be specified"))
+		errs = append(errs, field.Invalid(at, "", "must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`"))
 	case n > 1:
 		errs = append(errs, field.Invalid(at, a, "exactly one value must be specified"))
 	}

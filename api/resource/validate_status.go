@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api/core"
 )
 
 // validateResourceClaimStatus checks what schedulers, drivers and controllers write.
@@ -22,14 +24,16 @@ func validateResourceClaimStatus(c, old *resourcev1.ResourceClaim) (errs field.E
 			names[r.Name].Insert(s.Name)
 		}
 	}
+	var declared field.ErrorList
 	a := c.Status.Allocation
 	if a != nil && old != nil && old.Status.Allocation != nil {
 		// Allocated once; given back as a whole.
 		errs = append(errs, apivalidation.ValidateImmutableField(a, old.Status.Allocation, at.Child("allocation"))...)
 	} else if a != nil {
-		errs = append(errs, validateAllocation(a, names, at.Child("allocation"))...)
+		errs, declared = validateAllocation(a, names, at.Child("allocation"))
 	}
 	reserved := at.Child("reservedFor")
+	errs = append(errs, validateConsumers(c.Status.ReservedFor, reserved)...)
 	if len(c.Status.ReservedFor) > 0 {
 		if a == nil {
 			errs = append(errs, field.Forbidden(reserved, "may not be specified when `allocated` is not set"))
@@ -40,9 +44,14 @@ func validateResourceClaimStatus(c, old *resourcev1.ResourceClaim) (errs field.E
 	if old != nil && a == nil && old.Status.Allocation != nil && len(c.Status.ReservedFor) > 0 {
 		errs = append(errs, field.Forbidden(at.Child("allocation"), "may not be removed while the claim is reserved"))
 	}
-	errs = append(errs, atMost(len(c.Status.ReservedFor), resourcev1.ResourceClaimReservedForMaxSize, reserved)...)
+	return append(append(errs, validateDeviceStatuses(c, at.Child("devices"))...), declared...)
+}
+
+// validateConsumers checks for whom a claim is reserved.
+func validateConsumers(list []resourcev1.ResourceClaimConsumerReference, reserved *field.Path) (errs field.ErrorList) {
+	errs = append(errs, atMost(len(list), resourcev1.ResourceClaimReservedForMaxSize, reserved)...)
 	uids := sets.Set[string]{}
-	for i, r := range c.Status.ReservedFor {
+	for i, r := range list {
 		at := reserved.Index(i)
 		if r.Resource == "" {
 			errs = append(errs, field.Required(at.Child("resource"), ""))
@@ -58,7 +67,7 @@ func validateResourceClaimStatus(c, old *resourcev1.ResourceClaim) (errs field.E
 		}
 		uids.Insert(string(r.UID))
 	}
-	return append(errs, validateDeviceStatuses(c, at.Child("devices"))...)
+	return errs
 }
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
@@ -130,18 +139,17 @@ func grew(c, old *resourcev1.ResourceClaim) bool {
 	return false
 }
 
-func validateAllocation(a *resourcev1.AllocationResult, names requestNames, at *field.Path) (errs field.ErrorList) {
+func validateAllocation(a *resourcev1.AllocationResult, names requestNames, at *field.Path) (errs, declared field.ErrorList) {
 	devices := at.Child("devices")
 	errs = append(errs, atMost(len(a.Devices.Results), resourcev1.AllocationResultsMaxSize, devices.Child("results"))...)
 	for i, r := range a.Devices.Results {
 		at := devices.Child("results").Index(i)
-		if !names.has(r.Request) {
-			errs = append(errs, field.Invalid(at.Child("request"), r.Request, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
-		}
-		errs = append(errs, validateDriverName(r.Driver, at.Child("driver"))...)
-		errs = append(errs, validatePoolName(r.Pool, at.Child("pool"))...)
+		errs = append(errs, validateReference(r.Request, names, at.Child("request"))...)
+		declared = append(declared, declaredDriver(r.Driver, at.Child("driver"))...)
+		declared = append(declared, declaredPool(r.Pool, at.Child("pool"))...)
 		errs = append(errs, validateLabel(r.Device, at.Child("device"))...)
 		errs = append(errs, validateTolerations(r.Tolerations, at.Child("tolerations"))...)
+		declared = append(declared, declaredTolerations(r.Tolerations, at.Child("tolerations"))...)
 	}
 	config := devices.Child("config")
 	errs = append(errs, atMost(len(a.Devices.Config), 2*resourcev1.DeviceConfigMaxSize, config)...)
@@ -150,14 +158,19 @@ func validateAllocation(a *resourcev1.AllocationResult, names requestNames, at *
 		switch c.Source {
 		case resourcev1.AllocationConfigSourceClaim:
 			errs = append(errs, validateReferences(c.Requests, names, at.Child("requests"))...)
+			declared = append(declared, twice(c.Requests, at.Child("requests"))...)
 		case resourcev1.AllocationConfigSourceClass:
 		case "":
-			errs = append(errs, field.Required(at.Child("source"), ""))
+			declared = append(declared, field.Required(at.Child("source"), ""))
 		default:
-			errs = append(errs, field.NotSupported(at.Child("source"), c.Source,
+			declared = append(declared, field.NotSupported(at.Child("source"), c.Source,
 				[]resourcev1.AllocationConfigSource{resourcev1.AllocationConfigSourceClaim, resourcev1.AllocationConfigSourceClass}))
 		}
-		errs = append(errs, validateConfiguration(&c.DeviceConfiguration, at)...)
+		said, of := validateConfiguration(&c.DeviceConfiguration, at)
+		errs, declared = append(errs, said...), append(declared, of...)
 	}
-	return errs
+	if a.NodeSelector != nil {
+		errs = append(errs, core.ValidateNodeSelector(a.NodeSelector, at.Child("nodeSelector"))...)
+	}
+	return errs, declared
 }

@@ -1,0 +1,98 @@
+package role_test
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// TestMetrics holds names, types and labels of metrics that dashboards and alerts read against those of an upstream server.
+func TestMetrics(t *testing.T) {
+	p := api(t)
+	admin, ns := p.as(t, "admin"), p.namespace(t)
+	path := "/api/v1/namespaces/" + ns + "/configmaps"
+	admin.do(t, "POST", path, text("v1", "ConfigMap", "a"))
+	admin.do(t, "GET", path, "")
+	admin.do(t, "GET", path+"?watch=1&timeoutSeconds=1", "")
+	admin.do(t, "GET", "/api/v1/endpoints", "") // which is deprecated
+	admin.do(t, "PUT", path+"/a?dryRun=All", text("v1", "ConfigMap", "a"))
+	p.as(t, p.token(t, ns)).do(t, "GET", path, "") // its level has a limit
+
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(admin.do(t, "GET", "/metrics", "").body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/metrics.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[dto.MetricType]string{dto.MetricType_COUNTER: "counter", dto.MetricType_GAUGE: "gauge", dto.MetricType_HISTOGRAM: "histogram"}
+	for line := range strings.Lines(string(want)) {
+		fields := strings.Fields(line)
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := families[fields[0]]
+		if f == nil || len(f.Metric) == 0 {
+			t.Errorf("%s is missing", fields[0])
+			continue
+		}
+		var labels []string
+		for _, l := range f.Metric[0].Label {
+			labels = append(labels, l.GetName())
+		}
+		if slices.Sort(labels); kinds[f.GetType()] != fields[1] || !slices.Equal(labels, fields[2:]) {
+			t.Errorf("%s is a %s with %v, want %v", fields[0], kinds[f.GetType()], labels, fields[1:])
+		}
+	}
+	find := func(name string, of map[string]string) *dto.Metric {
+		t.Helper()
+		for _, m := range families[name].GetMetric() {
+			have := map[string]string{}
+			for _, l := range m.Label {
+				have[l.GetName()] = l.GetValue()
+			}
+			fits := true
+			for k, v := range of {
+				fits = fits && have[k] == v
+			}
+			if fits {
+				return m
+			}
+		}
+		t.Errorf("%s: none is %v of %v", name, of, slices.Sorted(maps.Keys(families)))
+		return &dto.Metric{}
+	}
+	of := func(verb, scope string) map[string]string {
+		return map[string]string{"verb": verb, "scope": scope, "resource": "configmaps", "component": "apiserver"}
+	}
+	dry := of("PUT", "resource")
+	dry["dry_run"] = "All"
+	if find("apiserver_request_total", dry).GetCounter().GetValue() < 1 || find("apiserver_request_duration_seconds", dry).GetHistogram().GetSampleCount() < 1 {
+		t.Error("no dry run is counted")
+	}
+	if n := find("apiserver_request_sli_duration_seconds", of("POST", "resource")).GetHistogram().GetSampleCount(); n < 1 {
+		t.Error("nothing was made")
+	}
+	if h := find("apiserver_response_sizes", of("LIST", "namespace")).GetHistogram(); h.GetSampleSum() < 100 {
+		t.Errorf("lists have %f bytes", h.GetSampleSum())
+	}
+	if n := find("apiserver_watch_events_total", map[string]string{"resource": "configmaps"}).GetCounter().GetValue(); n < 1 {
+		t.Error("watchers are sent nothing")
+	}
+	if n := find("apiserver_storage_objects", map[string]string{"resource": "namespaces"}).GetGauge().GetValue(); n < 4 {
+		t.Errorf("%f namespaces", n)
+	}
+	if n := find("apiserver_flowcontrol_dispatched_requests_total", map[string]string{"flow_schema": "service-accounts"}).GetCounter().GetValue(); n < 1 {
+		t.Error("the account's request is of no schema")
+	}
+	find("apiserver_requested_deprecated_apis", map[string]string{"resource": "endpoints", "version": "v1"})
+}
