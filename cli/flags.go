@@ -97,7 +97,7 @@ var serverKnobs = []knob{
 	text("authentication-token-webhook-cache-ttl", "2m", "how long its answers count", func(c *config.Config) *string { return &c.Server.Authentication.Webhook.CacheTTL }),
 	text("authorization-config", "", "AuthorizationConfiguration file (apiserver.config.k8s.io/v1): who judges requests, in which order; read again when it changes", func(c *config.Config) *string { return &c.Server.Authorization.File }),
 	list("authorization-mode", "who judges requests, in this order, without such a file: Node, RBAC, Webhook, ABAC, AlwaysAllow, AlwaysDeny (default Node,RBAC)", func(c *config.Config) *[]string { return &c.Server.Authorization.Modes }),
-	text("authorization-policy-file", "", "policies of the mode or type ABAC, one JSON object a line", func(c *config.Config) *string { return &c.Server.Authorization.PolicyFile }),
+	text("authorization-policy-file", "", "policies of the mode or type ABAC, one JSON object a line; read at the start alone", func(c *config.Config) *string { return &c.Server.Authorization.PolicyFile }),
 	text("authorization-webhook-config-file", "", "kubeconfig of the server of the mode Webhook", func(c *config.Config) *string { return &c.Server.Authorization.Webhook.ConfigFile }),
 	text("authorization-webhook-version", "v1beta1", "version of the SubjectAccessReview that it is sent: v1 or v1beta1", func(c *config.Config) *string { return &c.Server.Authorization.Webhook.Version }),
 	text("authorization-webhook-cache-authorized-ttl", "5m", "how long it counts that it allowed", func(c *config.Config) *string { return &c.Server.Authorization.Webhook.AuthorizedTTL }),

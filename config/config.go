@@ -385,6 +385,9 @@ func (c *Config) check() error {
 	if member && (c.Server.Store != "etcd" || len(c.Server.Etcd.Endpoints) > 0) {
 		bad("store", c.Server.Store, "neither --store nor --etcd-endpoints with --cluster-init or --join: the store is then the servers' own etcd")
 	}
+	if a, err := netip.ParseAddr(c.Server.Advertise); member && err == nil && a.IsLoopback() {
+		bad("advertise", c.Server.Advertise, "an address that the other servers reach: neither theirs nor the Service kubernetes can name a loopback one (leave --cluster-init out for one machine alone)")
+	}
 	if c.Server.ClusterInit && c.Server.Join != "" {
 		bad("join", c.Server.Join, "either --cluster-init, on the first server, or --join, on the others")
 	}

@@ -31,23 +31,33 @@ type Part struct {
 	ClusterDNS                  []string // the kubelet gives these to pods
 }
 
-func (p Part) connect(ctx context.Context, log *slog.Logger) (*remote.Client, *rest.Config, error) {
-	return remote.Follow(ctx, p.Kubeconfig, log)
+// connect finds the API server, and whom its kubeconfig trusts: nil when that names nobody. Both follow the file.
+func (p Part) connect(ctx context.Context, log *slog.Logger) (*remote.Client, *pki.Trust, error) {
+	trust := &pki.Trust{}
+	api, cfg, err := remote.Follow(ctx, p.Kubeconfig, log, func(next *rest.Config) {
+		if err := trusts(next, trust); err != nil {
+			log.Error("authorities of the kubeconfig are not taken over", "object", p.Kubeconfig, "err", err)
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(cfg.CAData) == 0 {
+		return api, nil, nil
+	}
+	return api, trust, trusts(cfg, trust)
 }
 
-// authorityOf is what the kubeconfig trusts; nil when it names nobody.
-func authorityOf(cfg *rest.Config) (*pki.Trust, error) {
-	data := cfg.CAData
-	if len(data) == 0 && cfg.CAFile == "" {
-		return nil, nil
+// trusts makes trust what a kubeconfig trusts; one that names nobody changes nothing.
+func trusts(cfg *rest.Config, trust *pki.Trust) error {
+	if len(cfg.CAData) == 0 {
+		return nil
 	}
-	if len(data) == 0 {
-		var err error
-		if data, err = os.ReadFile(cfg.CAFile); err != nil {
-			return nil, err
-		}
+	next, err := pki.NewTrust(cfg.CAData)
+	if err == nil {
+		trust.Set(next.Trusted()...)
 	}
-	return pki.NewTrust(data)
+	return err
 }
 
 // Scheduler runs the scheduler alone until ctx ends.
@@ -63,16 +73,13 @@ func (p Part) Scheduler(ctx context.Context, _ *config.Config, log *slog.Logger)
 
 // Controllers runs all controllers alone until ctx ends, with the rights of the kubeconfig's user.
 func (p Part) Controllers(ctx context.Context, c *config.Config, log *slog.Logger) error {
-	api, cfg, err := p.connect(ctx, log)
+	api, ca, err := p.connect(ctx, log)
 	if err != nil {
 		return err
 	}
-	o := controllerOptions{grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources(builtin.All()),
+	o := controllerOptions{ca: ca, grace: time.Duration(c.Server.NodeMonitorGrace) * time.Second, resources: resources(builtin.All()),
 		types: (&Server{}).types(builtin.All())} // of built-in resources alone
 	if o.podCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
-		return err
-	}
-	if o.ca, err = authorityOf(cfg); err != nil {
 		return err
 	}
 	if p.AuthorityCert != "" {
@@ -168,11 +175,7 @@ func (p Part) node(ctx context.Context, c *config.Config, log *slog.Logger) (*No
 	if os.Geteuid() != 0 {
 		return nil, netip.Addr{}, errors.New("this needs root, for containers and packet rules")
 	}
-	api, cfg, err := p.connect(ctx, log)
-	if err != nil {
-		return nil, netip.Addr{}, err
-	}
-	ca, err := authorityOf(cfg)
+	api, ca, err := p.connect(ctx, log)
 	if err != nil {
 		return nil, netip.Addr{}, err
 	}

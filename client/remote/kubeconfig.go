@@ -17,8 +17,8 @@ import (
 )
 
 // Follow is New for who runs for long: when the kubeconfig, or a certificate's file that it names, changes, requests from then on are
-// made with what it says by then. What is under way goes on. It returns the configuration as of now, too.
-func Follow(ctx context.Context, kubeconfig string, log *slog.Logger) (*Client, *rest.Config, error) {
+// made with what it says by then. What is under way goes on. It returns the configuration as of now, too; told, if given, hears of later ones.
+func Follow(ctx context.Context, kubeconfig string, log *slog.Logger, told ...func(*rest.Config)) (*Client, *rest.Config, error) {
 	f := &followed{path: kubeconfig}
 	cfg, err := f.read()
 	if err != nil {
@@ -31,7 +31,7 @@ func Follow(ctx context.Context, kubeconfig string, log *slog.Logger) (*Client, 
 	if err != nil {
 		return nil, nil, err
 	}
-	go f.follow(ctx, cfg, log)
+	go f.follow(ctx, cfg, log, told)
 	return ForHTTP(ctx, base, &http.Client{Transport: f, Timeout: cfg.Timeout}, log), cfg, nil
 }
 
@@ -70,7 +70,7 @@ func (f *followed) use(cfg *rest.Config) error {
 	return nil
 }
 
-func (f *followed) follow(ctx context.Context, now *rest.Config, log *slog.Logger) {
+func (f *followed) follow(ctx context.Context, now *rest.Config, log *slog.Logger, told []func(*rest.Config)) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -83,6 +83,9 @@ func (f *followed) follow(ctx context.Context, now *rest.Config, log *slog.Logge
 			if err = f.use(next); err == nil {
 				now = next
 				log.Info("kubeconfig changed", "object", f.path)
+				for _, tell := range told {
+					tell(now)
+				}
 			}
 		}
 		if err != nil {
