@@ -40,6 +40,16 @@ func (v *version) receive(obj api.Object) (strict []error, err error) {
 // shape coerces metadata, the object's own and that of objects within it, and drops unknown fields, which it lists. Of what
 // was stored, metadata that cannot be is dropped too.
 func shape(obj map[string]any, s *structural.Structural, stored bool) (unknown []string, err error) {
+	if meta, ok := obj["metadata"].(map[string]any); ok && stored { // whose managedFields, most of it, were written by a server
+		if owners, ok := meta["managedFields"].([]any); ok {
+			delete(meta, "managedFields")
+			defer func() {
+				if meta, ok := obj["metadata"].(map[string]any); ok {
+					meta["managedFields"] = owners
+				}
+			}()
+		}
+	}
 	ferr, unknown := objectmeta.CoerceWithOptions(nil, obj, s, true, objectmeta.CoerceOptions{DropInvalidFields: stored, ReturnUnknownFieldPaths: !stored})
 	switch {
 	case ferr != nil && ferr.Field == "metadata":
