@@ -36,6 +36,7 @@ type encryption struct {
 	log    *slog.Logger
 
 	mu        sync.Mutex // one change at a time
+	turn      sync.Mutex // rotates, or takes what another server shared
 	metrics   *encryptionMetrics
 	failed    string // hash of a file that could not be used, so that it is said once
 	plugins   context.CancelFunc

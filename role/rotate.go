@@ -191,6 +191,8 @@ func (e *encryption) rotate(ctx context.Context, last string, byHand bool, say f
 		return errors.New("the encryption configuration is yours (--encryption-provider-config): add a key in second place, on every server; then put it first; " +
 			"then 'lighter certs rotate-encryption-key --rewrite'; then take the old key out")
 	}
+	e.turn.Lock()
+	defer e.turn.Unlock()
 	for {
 		f, err := readOwn(e.path)
 		if err != nil {

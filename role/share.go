@@ -209,7 +209,10 @@ func (e *encryption) follow(ctx context.Context) {
 	}
 }
 
+// adoptNow adopts and uses what another server shared. While this one rotates, what is shared may be older than its own file.
 func (e *encryption) adoptNow(ctx context.Context) error {
+	e.turn.Lock()
+	defer e.turn.Unlock()
 	if err := e.adopt(ctx, e.store.Store); err != nil {
 		return err
 	}
