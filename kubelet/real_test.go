@@ -303,9 +303,10 @@ func (m *machineUnderTest) killSandbox(name string) {
 	}
 	for _, b := range list.Items {
 		if b.Metadata.Name == name {
-			if _, err := rt.Runtime.StopPodSandbox(m.Context(), &runtimev1.StopPodSandboxRequest{PodSandboxId: b.Id}); err != nil {
-				m.Fatal(err)
-			}
+			m.eventually("its sandbox is stopped", func() bool { // the kubelet stops it too, and one may be in the other's way
+				_, err := rt.Runtime.StopPodSandbox(m.Context(), &runtimev1.StopPodSandboxRequest{PodSandboxId: b.Id})
+				return err == nil
+			})
 		}
 	}
 }
