@@ -303,6 +303,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.API.Flow.Run(ctx) })
 	g.Go(func() error { return s.news.Run(admission.Exempt(ctx)) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
