@@ -75,6 +75,10 @@ type Resource[T Object] struct {
 	// GenerationOf gives the part of the object whose change raises metadata.generation,
 	// usually &obj.Spec; nil: objects have no generation.
 	GenerationOf func(obj T) any
+	// LateGeneration: the generation counts changes only, a new object has none.
+	LateGeneration bool
+	// NilChanges: what was absent and is empty now has changed for the generation.
+	NilChanges bool
 
 	// Status is set when the resource has a status subresource.
 	Status *Status[T]
@@ -228,6 +232,8 @@ type Info struct {
 	ValidateName   func(name string, prefix bool) []string
 	Warnings       func(obj, old Object) []string
 	GenerationOf   func(obj Object) any // nil: no generation
+	LateGeneration bool
+	NilChanges     bool
 	CopyStatus     func(dst, src Object)
 	StatusAlone    bool // of a status update, the metadata is not taken
 	ValidateStatus func(obj, old Object) field.ErrorList
@@ -293,7 +299,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Deprecated: r.Deprecated, Subresources: r.Subresources,
 		Orphans: r.Orphans, OrphansWarning: r.OrphansWarning,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
-		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
+		LateGeneration: r.LateGeneration, NilChanges: r.NilChanges, ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
 	}
 	i.fill()

@@ -383,6 +383,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err := registry.Addressed(q, obj); err != nil {
 		return err
 	}
+	q.Sent = func() (api.Object, error) { return in.object(func(string) {}) }
 	if t.subresource != "" && (t.info.Custom == nil || t.subresource != "status") || obj.GetResourceVersion() != "" {
 		return s.change(w, r, t, q, f, replace)
 	}

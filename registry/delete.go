@@ -196,7 +196,7 @@ func (r *Registry) DeleteCollection(ctx context.Context, req Request, f watch.Fi
 	var out []api.Object
 	for _, item := range items {
 		one := req
-		one.Namespace, one.Name = item.Namespace, item.Name
+		one.Namespace, one.Name, one.several = item.Namespace, item.Name, true
 		obj, _, err := r.Delete(ctx, one, o)
 		if apierrors.IsNotFound(err) {
 			continue

@@ -40,7 +40,10 @@ var Node = api.Define(api.Resource[*corev1.Node]{
 		}
 		return list
 	},
-	Status: &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) { dst.Status = src.Status }, Validate: validateNodeStatus},
+	Status: &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) {
+		dst.Status = src.Status
+		dst.Status.Config = nil // removed in 1.24
+	}, Validate: validateNodeStatus},
 	Subresources: []api.Subresource{
 		{Name: "proxy", Kind: "NodeProxyOptions", Verbs: proxy}},
 	Fields: map[string]func(*corev1.Node) string{"spec.unschedulable": func(n *corev1.Node) string {
