@@ -97,7 +97,7 @@ func parseContinue(token string) (c continuation, err error) {
 		err = json.Unmarshal(data, &c)
 	}
 	if err == nil && c.Version != "lighter.v1" {
-		err = fmt.Errorf("server does not recognize this encoded version %q", c.Version)
+		err = fmt.Errorf("server does not recognize this encoded version %v", c.Version)
 	}
 	if err == nil && c.After == "" {
 		err = errors.New("encoded start key empty (version lighter.v1)")

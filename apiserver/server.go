@@ -19,6 +19,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/aggregate"
@@ -341,9 +342,9 @@ func offers(t *route) bool {
 
 // checkPath refuses names that no object can have.
 func checkPath(t *route) error {
-	for _, name := range []string{t.namespace, t.name} {
-		if name == "." || name == ".." || strings.ContainsAny(name, "/%\x00") {
-			return apierrors.NewBadRequest(fmt.Sprintf("invalid name in the path: %q", name))
+	for what, name := range map[string]string{"Namespace": t.namespace, "Name": t.name} {
+		if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 || strings.Contains(name, "\x00") {
+			return apierrors.NewBadRequest(fmt.Sprintf("%s parameter invalid: %q: %s", what, name, strings.Join(msgs, ";")))
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
@@ -189,6 +190,13 @@ func (r *Registry) remove(ctx context.Context, req Request, item *watch.Item, ob
 
 // DeleteCollection deletes each object that the filter takes, and returns them.
 func (r *Registry) DeleteCollection(ctx context.Context, req Request, f watch.Filter, o metav1.DeleteOptions) ([]api.Object, error) {
+	errs := validation.ValidateDeleteOptions(&o)
+	if Unsafe(o) && len(errs) == 0 { // Source: what Kubernetes 1.37 says
+		errs = append(errs, field.Invalid(field.NewPath("ignoreStoreReadErrorWithClusterBreakingPotential"), true, "is not allowed with DELETECOLLECTION, try again after removing the option"))
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
+	}
 	if err := r.State.Now(ctx); err != nil {
 		return nil, unavailable(err)
 	}
