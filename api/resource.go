@@ -75,6 +75,8 @@ type Resource[T Object] struct {
 	// GenerationOf gives the part of the object whose change raises metadata.generation,
 	// usually &obj.Spec; nil: objects have no generation.
 	GenerationOf func(obj T) any
+	// Completed tells why an object has ended for good, for those who show it; "": it has not.
+	Completed func(obj T) (reason, message string)
 	// LateGeneration: the generation counts changes only, a new object has none.
 	LateGeneration bool
 	// NilChanges: what was absent and is empty now has changed for the generation.
@@ -234,6 +236,7 @@ type Info struct {
 	GenerationOf   func(obj Object) any // nil: no generation
 	LateGeneration bool
 	NilChanges     bool
+	completed      func(obj Object) (reason, message string)
 	CopyStatus     func(dst, src Object)
 	StatusAlone    bool // of a status update, the metadata is not taken
 	ValidateStatus func(obj, old Object) field.ErrorList
@@ -324,6 +327,9 @@ func Define[T Object](r Resource[T]) *Info {
 	if r.Warnings != nil {
 		i.Warnings = func(obj, old Object) []string { o, _ := old.(T); return r.Warnings(obj.(T), o) }
 	}
+	if r.Completed != nil {
+		i.completed = func(o Object) (string, string) { return r.Completed(o.(T)) }
+	}
 	if r.GenerationOf != nil {
 		i.GenerationOf = func(o Object) any { return r.GenerationOf(o.(T)) }
 	}
@@ -371,6 +377,18 @@ func (i *Info) fill() {
 		i.StoreKey = i.Resource
 	}
 	i.Stored = i
+}
+
+// Conditions are those of an object's row in a table.
+func (i *Info) Conditions(o Object) []metav1.TableRowCondition {
+	if i.completed == nil {
+		return nil
+	}
+	reason, message := i.completed(o)
+	if reason == "" {
+		return nil
+	}
+	return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: reason, Message: message}}
 }
 
 // StoredVersion is the apiVersion that stored objects say they are of.

@@ -18,6 +18,15 @@ var Pod = api.Define(api.Resource[*corev1.Pod]{
 	Default:  defaultPod,
 	Prepare:  preparePod,
 	Validate: validatePod,
+	Completed: func(p *corev1.Pod) (reason, message string) {
+		switch p.Status.Phase {
+		case corev1.PodSucceeded:
+			return string(corev1.PodSucceeded), "The pod has completed successfully."
+		case corev1.PodFailed:
+			return string(corev1.PodFailed), "The pod failed."
+		}
+		return "", ""
+	},
 	Warnings: func(p, old *corev1.Pod) []string {
 		list := Warnings(&p.Spec, field.NewPath("spec"))
 		if old == nil {
