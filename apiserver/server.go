@@ -245,10 +245,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 			return err
 		}
 	}
-	if text := t.info.Deprecated; text != "" {
-		s.metrics.asked(t, text)
-		warner(w)(text)
-	}
 	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),
 		FieldManager: t.query.Get("fieldManager"), FieldValidation: t.query.Get("fieldValidation")}
 	if e := eventOf(w); e.Writes() {
@@ -279,6 +275,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	}
 	if !offers(t) || r.Method == http.MethodHead { // Source: what Kubernetes 1.37 does
 		return methodNotAllowed()
+	}
+	if text := t.info.Deprecated; text != "" {
+		s.metrics.asked(t, text)
+		warner(w)(text)
 	}
 	dry, err := writeOptions(r, t)
 	if err != nil {

@@ -118,20 +118,23 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 		grace = i.Grace(obj, o.GracePeriodSeconds)
 	}
 	at := metav1.NewTime(r.Now().UTC().Add(time.Duration(grace) * time.Second).Truncate(time.Second))
+	ns, isNamespace := obj.(*corev1.Namespace)
 	if was := obj.GetDeletionGracePeriodSeconds(); obj.GetDeletionTimestamp() == nil {
 		obj.SetDeletionTimestamp(&at)
-		obj.SetDeletionGracePeriodSeconds(&grace)
+		if !isNamespace { // it ends when it is empty
+			obj.SetDeletionGracePeriodSeconds(&grace)
+		}
 		if obj.GetGeneration() > 0 {
 			obj.SetGeneration(obj.GetGeneration() + 1)
 		}
 		propagate(i, obj, o)
-		if ns, ok := obj.(*corev1.Namespace); ok {
+		if isNamespace {
 			ns.Status.Phase = corev1.NamespaceTerminating
 		}
 		if i.Deleted != nil {
 			i.Deleted(obj, metav1.NewTime(r.Now().UTC().Truncate(time.Second)))
 		}
-	} else if was == nil || o.GracePeriodSeconds != nil && grace < *was {
+	} else if !isNamespace && (was == nil || o.GracePeriodSeconds != nil && grace < *was) {
 		if i.Grace != nil && was != nil && *was > 0 {
 			start := obj.GetDeletionTimestamp().Add(-time.Duration(*was) * time.Second)
 			at = metav1.NewTime(start.Add(time.Duration(grace) * time.Second))

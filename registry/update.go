@@ -227,7 +227,11 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if part := parts[req.Subresource]; part != nil {
 		next := old.DeepCopyObject().(api.Object)
 		part(next, obj)
-		attach(req, next, obj)
+		if req.Subresource != "ephemeralcontainers" { // which changes nothing else
+			attach(req, next, obj)
+		} else if req.applied {
+			next.SetManagedFields(obj.GetManagedFields())
+		}
 		return next
 	}
 	if req.Subresource == "status" {

@@ -184,7 +184,7 @@ func TestBadInput(t *testing.T) {
 		"a continue token that is none": {admin, "GET", core + "/configmaps?limit=1&continue=!", nil, "",
 			400, "BadRequest", "invalid continue token: continue key is not valid: illegal base64 data at input byte 0", nil},
 		"a continue token and a resourceVersion": {admin, "GET", core + "/configmaps?resourceVersion=1&continue=abcd", nil, "",
-			400, "BadRequest", "specifying resource version is not allowed when using continue", nil},
+			400, "BadRequest", "invalid continue token: continue key is not valid: ...", nil},
 		"a resourceVersion that is no number": {admin, "GET", core + "/configmaps?resourceVersion=new", nil, "",
 			400, "BadRequest", `...Invalid value: "new": strconv.ParseUint: parsing "new": invalid syntax`, nil},
 		"a resourceVersionMatch alone": {admin, "GET", core + "/configmaps?resourceVersionMatch=Exact", nil, "",
