@@ -90,7 +90,7 @@ func (s *Server) sendMeta(w http.ResponseWriter, r *http.Request, apiVersion, ki
 	return nil
 }
 
-// subresources are a record's, status and scale included, by name.
+// subresources are a record's, status and scale included, by name; a custom resource's in the order in which Kubernetes 1.37 lists them.
 func subresources(i *api.Info) []api.Subresource {
 	subs := slices.Clone(i.Subresources)
 	has := func(name string) bool {
@@ -104,6 +104,9 @@ func subresources(i *api.Info) []api.Subresource {
 		subs = append(subs, api.Subresource{Name: "scale", Kind: "Scale", Group: "autoscaling", Version: "v1", Verbs: verbs})
 	}
 	slices.SortFunc(subs, func(a, b api.Subresource) int { return strings.Compare(a.Name, b.Name) })
+	if i.Custom != nil {
+		slices.Reverse(subs)
+	}
 	return subs
 }
 

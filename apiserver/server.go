@@ -51,6 +51,8 @@ type Server struct {
 	Several bool
 	// Audit is the audit trail; nil: nothing is written down.
 	Audit *audit.Trail
+	// Unfit says why a request is not served here now, whoever asks; may be nil.
+	Unfit func(r *http.Request) error
 	// Flow is priority and fairness; nil: everybody is served at once.
 	Flow *flow.Controller
 	// Pages answer further paths, each exactly; may be nil.
@@ -125,6 +127,10 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, apierrors.NewInternalError(fmt.Errorf("the server could not complete the request: %v", p)))
 		}
 	}()
+	var unfit error // said before a wrong credential is: it may be one that this server has not heard of yet
+	if s.Unfit != nil {
+		unfit = s.Unfit(r)
+	}
 	user, _, err := s.Authn.Authenticate(r)
 	if err != nil {
 		s.Log.Debug("request refused", "object", r.URL.Path, "err", err)
@@ -132,12 +138,19 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, err)
 			return
 		}
-		s.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
+		if unfit == nil {
+			unfit = apierrors.NewUnauthorized("Unauthorized")
+		}
+		s.fail(w, r, unfit)
 		return
 	}
 	s.metrics.shown(r)
 	if err := s.audited(w, r, t, *user); err != nil {
 		s.fail(w, r, err)
+		return
+	}
+	if unfit != nil {
+		s.fail(w, r, unfit)
 		return
 	}
 	if long != nil {

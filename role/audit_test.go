@@ -324,6 +324,54 @@ func TestAudit(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
+	t.Run("commands through the control socket", func(t *testing.T) {
+		control, stopped := role.NewProgress(role.State{}), make(chan struct{})
+		p.Control(control)
+		go func() {
+			_ = role.Control(t.Context(), p.Config.DataDir, control, sync.OnceFunc(func() { close(stopped) }), quiet)
+		}() // ends with the test
+		within(t, 5*time.Second, "the control socket", func() error { _, err := role.Ask(t.Context(), p.Config.DataDir); return err })
+		tell := func(err error, fails bool) {
+			t.Helper()
+			if (err != nil) != fails {
+				t.Errorf("got %v", err)
+			}
+		}
+		say := func(string) {}
+		tell(role.AskTo(t.Context(), p.Config.DataDir, "/certs/rotate?name=apiserver", say), false)
+		tell(role.AskTo(t.Context(), p.Config.DataDir, "/certs/rotate?name=nothing", say), true)
+		tell(role.AskTo(t.Context(), p.Config.DataDir, "/nothing", say), true)
+		tell(role.AskToUndo(t.Context(), p.Config.DataDir, role.Undo{Object: "configmap/a", Namespace: ns, At: "x"}, say), true)
+		tell(role.AskToStop(t.Context(), p.Config.DataDir), false)
+		<-stopped
+		want := []string{"post /lighter/certs/rotate?name=apiserver 200 false", "post /lighter/certs/rotate?name=nothing 500 true", "post /lighter/nothing 500 true",
+			"post /lighter/stop 200 false", "post /lighter/undo 500 true"}
+		within(t, 5*time.Second, "the audit trail", func() error { // an answer is there a moment before the last line of it
+			data, err := os.ReadFile(p.path)
+			if err != nil {
+				return err
+			}
+			var got []string
+			for line := range bytes.Lines(data) {
+				var e entry
+				if json.Unmarshal(line, &e) != nil || e.Stage != "ResponseComplete" || !strings.HasPrefix(e.RequestURI, "/lighter/") {
+					continue
+				}
+				path, what, _ := strings.Cut(e.RequestURI, "?what=")
+				if !strings.HasPrefix(e.User.Username, "system:unix:") || e.User.UID != fmt.Sprint(os.Getuid()) || fmt.Sprint(e.User.Extra["lighter-k8s.io/pid"]) != fmt.Sprintf("[%d]", os.Getpid()) {
+					t.Errorf("%s: by %+v", e.RequestURI, e.User)
+				}
+				if path == "/lighter/undo" && !strings.Contains(what, "configmap%2Fa") {
+					t.Errorf("undo: of what? %s", e.RequestURI)
+				}
+				got = append(got, fmt.Sprintf("%s %s %d %t", e.Verb, path, e.ResponseStatus.Code, e.ResponseStatus.Message != ""))
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				return fmt.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			return nil
+		})
+	})
 	t.Run("each of many requests is there once", func(t *testing.T) {
 		var all sync.WaitGroup
 		for worker := range 8 {

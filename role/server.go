@@ -270,7 +270,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	handler := http.Handler(s.API)
 	if s.several() {
 		s.wellness.recover(context.WithoutCancel(ctx))
-		handler = s.wellness.gate(s.API)
+		handler, s.API.Unfit = s.wellness.gate(s.API), s.wellness.unfit
 	}
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
@@ -303,6 +303,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.API.Flow.Run(ctx) })
 	g.Go(func() error { return s.news.Run(admission.Exempt(ctx)) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
@@ -507,9 +508,10 @@ func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logg
 
 // Control makes the server answer the commands that work on a running one.
 func (s *Server) Control(p *Progress) {
-	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) {
+	p.audited(s.audit)
+	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) error {
 		status, err := s.encryption.status(r.Context())
-		reply(w, status, err)
+		return reply(w, status, err)
 	})
 	p.Serve("/encryption/rotate", s.encryption.serveRotate)
 	p.Serve("/certs/rotate", serveRenewal(&s.keeper))
