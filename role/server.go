@@ -89,6 +89,7 @@ type Server struct {
 	builtin       builtin.Choice
 	callout       callout.Named                 // the ways to webhooks of admission and conversion
 	news          *client.Recorder              // of what happens to admission itself
+	obstacles     *admission.Obstacles          // webhooks and policies that stand in the cluster's way
 	measures      []prometheus.Collector        // of parts that are made before the API
 	runs          []func(context.Context) error // what follows files for as long as the server runs
 }
@@ -519,6 +520,7 @@ func (s *Server) Control(p *Progress) {
 	p.Serve("/backup", s.serveBackup)
 	p.Serve("/undo", s.serveUndo)
 	s.snapshots.tell = p.Saved
+	p.Watch(s.obstacles.Recent)
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.
