@@ -180,8 +180,8 @@ type Column[T Object] struct {
 	Type string // default "string"; else integer, date, boolean, number
 	// Format is an OpenAPI format such as "name".
 	Format string
-	// Wide columns show only with -o wide (priority 1).
-	Wide bool
+	// Priority above 0: shown with -o wide only.
+	Priority int32
 	// Help is the column's description.
 	Help string
 	// Show gives the cell: a string, a number or a bool. May be nil for Name and Age only.
@@ -341,7 +341,7 @@ func Define[T Object](r Resource[T]) *Info {
 		i.Fields[name] = func(o Object) string { return f(o.(T)) }
 	}
 	for _, c := range r.Columns {
-		column := Column[Object]{Name: c.Name, Type: c.Type, Format: c.Format, Wide: c.Wide, Help: c.Help}
+		column := Column[Object]{Name: c.Name, Type: c.Type, Format: c.Format, Priority: c.Priority, Help: c.Help}
 		if c.Show != nil {
 			column.Show = func(o Object) any { return c.Show(o.(T)) }
 		}

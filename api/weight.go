@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // A message of protobuf or JSON can say in two bytes what takes a kilobyte as a Go struct. Who sends that is refused before
@@ -21,12 +23,16 @@ func mostWeight(bytes int) int { return 12<<20 + 8*bytes }
 
 const complaint = 1 << 10
 
+// perValue is what each value of JSON in a message weighs, such as those of a definition's defaults: a hundred thousand in the largest.
+const perValue = 360
+
 // shape is how much the messages in a Go struct weigh, by field number.
 type shape struct{ pieces []piece }
 
 type piece struct {
 	weight int    // of each occurrence
 	of     *shape // nil: it has no parts of its own
+	json   bool   // it holds JSON that is read into values
 }
 
 var shapes = struct {
@@ -52,6 +58,7 @@ func shapeOf(t reflect.Type) *shape {
 			s.pieces = append(s.pieces, make([]piece, more)...)
 		}
 		s.pieces[at] = pieceOf(t.Field(n).Type)
+		s.pieces[at].json = t.Field(n).Name == "Raw" && t != reflect.TypeFor[metav1.FieldsV1]() // which stays as it is
 	}
 	return s
 }
@@ -100,7 +107,11 @@ func (s *shape) weigh(raw []byte, left int) int {
 			n = m + int(size)
 			if number := tag >> 3; number < uint64(len(s.pieces)) {
 				p := &s.pieces[number]
-				if left -= p.weight; p.of != nil {
+				left -= p.weight
+				switch {
+				case p.json:
+					left -= perValue * values(raw[m:n])
+				case p.of != nil:
 					left = p.of.weigh(raw[m:n], left)
 				}
 			}
@@ -111,6 +122,22 @@ func (s *shape) weigh(raw []byte, left int) int {
 		raw = raw[n:]
 	}
 	return left
+}
+
+// values is about how many values a JSON document has.
+func values(doc []byte) (n int) {
+	text := false
+	for i := 0; i < len(doc); i++ {
+		switch c := doc[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case !text && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }
 
 // heavy tells of a message of the Go type (a struct) whether it is ErrHeavy.

@@ -33,15 +33,22 @@ func tooMuch(format string, args ...any) error {
 // census counts what is in a JSON document without reading it: its values (about), its objects, and the longest list.
 func census(doc []byte) (values, objects, longest int) { return count(doc, false) }
 
-// count is census. Of a document that becomes a Go type what is in managedFields need not count: it stays the bytes that it is.
+// count is census. Of a document that becomes a Go type what is in its managedFields need not count: it stays the bytes that it is.
+// What is called so elsewhere, such as in a definition's defaults, counts.
 func count(doc []byte, typed bool) (values, objects, longest int) {
 	var lists []int // the lengths of those that are open; -1: an object
 	text := false
+	within := 0 // how far down metadata.managedFields the place is: so much of the path is as deep as it should be
 	for i := 0; i < len(doc); i++ {
 		c := doc[i]
 		switch {
-		case typed && !text && c == '"' && bytes.HasPrefix(doc[i:], owned):
-			i += len(owned) - 1
+		case typed && !text && c == '"' && len(lists) == depths[within] && bytes.HasPrefix(doc[i:], owned[within]):
+			i += len(owned[within]) - 1
+			if within < len(owned)-1 { // what it opens is within
+				within++
+				i--
+				continue
+			}
 			for depth := 1; depth > 0 && i+1 < len(doc); {
 				switch i++; {
 				case text && doc[i] == '\\':
@@ -76,12 +83,19 @@ func count(doc []byte, typed bool) (values, objects, longest int) {
 				longest = max(longest, lists[n-1])
 				lists = lists[:n-1]
 			}
+			if within > 0 && len(lists) == depths[within-1] {
+				within--
+			}
 		}
 	}
 	return values, objects, longest
 }
 
-var owned = []byte(`"fieldsV1":{`)
+// owned is the path to what the managers of an object own, and depths how much is open where each of it stands.
+var (
+	owned  = [][]byte{[]byte(`"metadata":{`), []byte(`"managedFields":[`), []byte(`"fieldsV1":{`)}
+	depths = []int{1, 2, 4}
+)
 
 // crowded is the 413 of JSON that would take too much memory as an object of i.
 func crowded(i *api.Info, doc []byte) error {

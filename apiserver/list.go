@@ -110,7 +110,7 @@ func parseContinue(token string) (c continuation, err error) {
 
 // list answers with the objects of a resource. Source: API concepts, Resource versions, semantics for get and list.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
-	f, err := accept(r, true)
+	f, err := accept(r, true, watchMedia...)
 	if err != nil {
 		return err
 	}

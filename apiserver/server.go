@@ -310,7 +310,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		}
 		return notFoundPath()
 	}
-	if !offers(t) {
+	if !offers(t) || r.Method == http.MethodHead { // Source: what Kubernetes 1.37 does
 		return methodNotAllowed()
 	}
 	dry, err := writeOptions(r, t)

@@ -21,10 +21,7 @@ func table(f form, i *api.Info, l source) (*metav1.Table, error) {
 		t.ResourceVersion = l.objects[0].GetResourceVersion()
 	}
 	for _, c := range columns {
-		d := metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Help}
-		if c.Wide {
-			d.Priority = 1
-		}
+		d := metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Help, Priority: c.Priority}
 		if !f.bare {
 			t.ColumnDefinitions = append(t.ColumnDefinitions, d)
 		}

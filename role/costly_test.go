@@ -3,12 +3,14 @@ package role_test
 import (
 	"encoding/base64"
 	varint "encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -59,7 +61,7 @@ func TestCostly(t *testing.T) {
 	const policyPath, reviews = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "/apis/authentication.k8s.io/v1/tokenreviews"
 	// Of each kind one that is refused for what it would cost, and one that is just below the bound.
 	definition := func(name, properties string) string {
-		return `{"metadata":{"name":"` + name + `s.costly.example.com"},"spec":{"group":"costly.example.com","scope":"Namespaced","names":{"plural":"` + name + `s","singular":"` + name + `","kind":"` + strings.ToUpper(name) +
+		return `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"` + name + `s.costly.example.com"},"spec":{"group":"costly.example.com","scope":"Namespaced","names":{"plural":"` + name + `s","singular":"` + name + `","kind":"` + strings.ToUpper(name) +
 			`","listKind":"` + name + `List"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","properties":{` + properties + `}}}}}}]}}`
 	}
 	const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -124,6 +126,8 @@ func TestCostly(t *testing.T) {
 		"rules of a definition":                      {"POST", definitions, json, definition("a", `"f":{"type":"string","maxLength":10,"x-kubernetes-validations":[`+many(`{"rule":"self != 'a%d'"}`, 500000)+`]}`), 422},
 		"rules of a definition, near":                {"POST", definitions + "?dryRun=All", json, definition("b", `"f":{"type":"string","maxLength":10,"x-kubernetes-validations":[`+many(`{"rule":"self != 'a%03d'"}`, 27*450)+`]}`), 201},
 		"rules of a definition, of many fields":      {"POST", definitions, json, definition("c", many(`"f%d":{"type":"string","maxLength":10,"x-kubernetes-validations":[{"rule":"self != 'a'"}]}`, 900000)), 422},
+		"default of a definition":                    {"POST", definitions, json, definition("e", `"f":{"type":"object","x-kubernetes-preserve-unknown-fields":true,"default":{"fieldsV1":{`+many(`"k%d":{}`, 2000000)+`}}}`), 413},
+		"default of a definition in protobuf":        {"POST", definitions, pb, inProtobuf(t, &apiextensionsv1.CustomResourceDefinition{}, definition("e", `"f":{"type":"object","x-kubernetes-preserve-unknown-fields":true,"default":{"fieldsV1":{`+many(`"k%d":{}`, 2000000)+`}}}`)), 413},
 		"request for a certificate":                  {"POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json, request(1500000), 422},
 		"request for a certificate, near":            {"POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json, request(250000), 422},
 		"selectors of devices":                       {"POST", claims + ns + "/resourceclaims", json, claim(32), 422},
@@ -146,4 +150,29 @@ func TestCostly(t *testing.T) {
 			}
 		})
 	}
+}
+
+// message is an object that has a protobuf form.
+type message interface {
+	runtime.Object
+	Marshal() ([]byte, error)
+}
+
+// inProtobuf is a body in JSON as one in protobuf, by way of an empty object of its type.
+func inProtobuf(t *testing.T, o message, body string) string {
+	t.Helper()
+	if err := json.Unmarshal([]byte(body), o); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := o.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := runtime.Unknown{Raw: raw}
+	u.APIVersion, u.Kind = o.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
+	data, err := u.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "k8s\x00" + string(data)
 }

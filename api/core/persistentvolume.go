@@ -65,7 +65,7 @@ var PersistentVolume = api.Define(api.Resource[*corev1.PersistentVolume]{
 		}},
 		{Name: "Reason", Help: corev1.PersistentVolumeStatus{}.SwaggerDoc()["reason"], Show: func(v *corev1.PersistentVolume) any { return v.Status.Reason }},
 		{Name: "Age"},
-		{Name: "VolumeMode", Wide: true, Help: corev1.PersistentVolumeSpec{}.SwaggerDoc()["volumeMode"], Show: func(v *corev1.PersistentVolume) any {
+		{Name: "VolumeMode", Priority: 1, Help: corev1.PersistentVolumeSpec{}.SwaggerDoc()["volumeMode"], Show: func(v *corev1.PersistentVolume) any {
 			return orUnset(v.Spec.VolumeMode)
 		}},
 	},

@@ -63,7 +63,7 @@ var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClai
 			return orUnset(c.Spec.VolumeAttributesClassName)
 		}},
 		{Name: "Age"},
-		{Name: "VolumeMode", Wide: true, Help: corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeMode"], Show: func(c *corev1.PersistentVolumeClaim) any {
+		{Name: "VolumeMode", Priority: 1, Help: corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeMode"], Show: func(c *corev1.PersistentVolumeClaim) any {
 			return orUnset(c.Spec.VolumeMode)
 		}},
 	},

@@ -40,7 +40,7 @@ var Service = api.Define(api.Resource[*corev1.Service]{
 		{Name: "External-IP", Help: corev1.ServiceSpec{}.SwaggerDoc()["externalIPs"], Show: func(s *corev1.Service) any { return externalIP(s) }},
 		{Name: "Port(s)", Help: corev1.ServiceSpec{}.SwaggerDoc()["ports"], Show: func(s *corev1.Service) any { return servicePorts(s.Spec.Ports) }},
 		{Name: "Age"},
-		{Name: "Selector", Wide: true, Help: corev1.ServiceSpec{}.SwaggerDoc()["selector"], Show: func(s *corev1.Service) any { return labels.FormatLabels(s.Spec.Selector) }},
+		{Name: "Selector", Priority: 1, Help: corev1.ServiceSpec{}.SwaggerDoc()["selector"], Show: func(s *corev1.Service) any { return labels.FormatLabels(s.Spec.Selector) }},
 	},
 })
 

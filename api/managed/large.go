@@ -124,13 +124,15 @@ func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstruc
 // lastApplied is what kubectl notes of client-side applies.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
-// content is a copy of an object as JSON has it, without its managedFields.
+// content is a copy of an object as JSON has it, without its managedFields and with its kind, which objects of memory do not have: else
+// every configuration, which says it, would change something.
 func (k kinds) content(obj api.Object) (map[string]any, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		return runtime.DeepCopyJSON(unmanaged(u)), nil // what is made of it shares its memory
 	}
 	o := shallow(obj)
 	o.SetManagedFields(nil)
+	o.GetObjectKind().SetGroupVersionKind(k.info.GVK())
 	return runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 }
 

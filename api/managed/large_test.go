@@ -129,6 +129,17 @@ func TestLargePod(t *testing.T) {
 	}
 	label := config.DeepCopy()
 	label.SetLabels(map[string]string{"another": "label"})
+	zero := config.DeepCopy()
+	unstructured.RemoveNestedField(zero.Object, "spec", "containers")
+	if err := unstructured.SetNestedField(zero.Object, "", "spec", "hostname"); err != nil {
+		t.Fatal(err)
+	}
+	kindless := old.DeepCopyObject().(api.Object)
+	kindless.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	part := label.DeepCopy() // of what is there
+	part.SetLabels(nil)
+	unstructured.RemoveNestedField(part.Object, "spec")
+	part.Object["spec"] = map[string]any{}
 	less := config.DeepCopy()
 	unstructured.RemoveNestedField(less.Object, "spec", "containers")
 	for name, tt := range map[string]struct {
@@ -143,6 +154,9 @@ func TestLargePod(t *testing.T) {
 		"another label":           {old, "kubectl", label, false},
 		"no containers":           {old, "kubectl", less, false},
 		"the same by another":     {old, "other", config, false},
+		"nothing new by another":  {kindless, "other", config, false},
+		"nothing":                 {kindless, "other", part, false},
+		"what is empty":           {old, "other", zero, false},
 		"in conflict":             {old, "other", image, false},
 		"in conflict, with force": {old, "other", image, true},
 	} {

@@ -135,8 +135,8 @@ func bindingColumns[T api.Object](kind, role string, parts func(T) (rbacv1.RoleR
 			ref, _ := parts(o)
 			return ref.Kind + "/" + ref.Name
 		}},
-		{Name: "Users", Wide: true, Help: "Users in the " + kind, Show: who(rbacv1.UserKind)},
-		{Name: "Groups", Wide: true, Help: "Groups in the " + kind, Show: who(rbacv1.GroupKind)},
-		{Name: "ServiceAccounts", Wide: true, Help: "ServiceAccounts in the " + kind, Show: who(rbacv1.ServiceAccountKind)},
+		{Name: "Users", Priority: 1, Help: "Users in the " + kind, Show: who(rbacv1.UserKind)},
+		{Name: "Groups", Priority: 1, Help: "Groups in the " + kind, Show: who(rbacv1.GroupKind)},
+		{Name: "ServiceAccounts", Priority: 1, Help: "ServiceAccounts in the " + kind, Show: who(rbacv1.ServiceAccountKind)},
 	}
 }
