@@ -145,9 +145,9 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	if scale, ok := a.Object.(*autoscalingv1.Scale); ok && a.As == ScaleInfo {
 		i.SetScale(obj, scale.Spec.Replicas)
 	} else if a.Altered { // by somebody who may not change more than the request may
-		owners := obj.GetManagedFields()
+		owners := api.Owners(obj)
 		obj = r.carry(req, obj, old)
-		obj.SetManagedFields(owners)
+		api.SetOwners(obj, owners)
 		a.Object = obj
 	}
 	var errs field.ErrorList
@@ -203,7 +203,7 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 		if req.Info.Custom == nil && !req.Info.StatusAlone {
 			attach(req, next, obj)
 		} else if req.applied {
-			next.SetManagedFields(obj.GetManagedFields())
+			api.SetOwners(next, api.Owners(obj))
 		}
 		return next
 	}
@@ -234,7 +234,7 @@ func attach(req Request, dst, src api.Object) {
 	dst.SetAnnotations(src.GetAnnotations())
 	dst.SetFinalizers(src.GetFinalizers())
 	if req.applied {
-		dst.SetManagedFields(src.GetManagedFields())
+		api.SetOwners(dst, api.Owners(src))
 	}
 }
 
@@ -346,19 +346,19 @@ func sameButTimes(i *api.Info, item *watch.Item, old, obj api.Object, value []by
 	if shown, end := api.MetaField(item.Raw()); from != 0 || shown != 0 || !bytes.Equal(raw[to:], item.Raw()[end:]) {
 		return false // mostly: the rest is cheaper to compare than metadata
 	}
-	entries := obj.GetManagedFields()
-	if len(entries) == 0 || !slices.EqualFunc(entries, old.GetManagedFields(), func(a, b metav1.ManagedFieldsEntry) bool {
+	entries := api.Owners(obj)
+	if len(entries) == 0 || !slices.EqualFunc(entries, api.Owners(old), func(a, b metav1.ManagedFieldsEntry) bool {
 		return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource && a.APIVersion == b.APIVersion &&
 			a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
 	}) {
 		return false
 	}
-	obj.SetManagedFields(old.GetManagedFields())
+	api.SetOwners(obj, api.Owners(old))
 	_, value, err = encode(i, obj)
 	if err == nil && same(item, value) {
 		return true
 	}
-	obj.SetManagedFields(entries)
+	api.SetOwners(obj, entries)
 	return false
 }
 
