@@ -76,7 +76,7 @@ func EncodeStored(i *Info, obj Object) ([]byte, error) {
 // storedJSON is the stored form of objects without protobuf: custom resources, which say themselves of what version they are.
 func storedJSON(i *Info, obj Object) ([]byte, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok && u.GetAPIVersion() != "" {
-		data, err := appendLooseMap(nil, u.Object, "")
+		data, err := appendLooseMap(make([]byte, 0, looseSize(u.Object)+1), u.Object, "") // and a line's end
 		if err != nil {
 			return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
 		}

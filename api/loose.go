@@ -58,7 +58,7 @@ var sorting = sync.Pool{New: func() any { return new([]string) }}
 // appendLooseMap appends a map behind what is to stand first in it, which it has not again.
 func appendLooseMap(dst []byte, m map[string]any, first string) ([]byte, error) {
 	pooled := sorting.Get().(*[]string)
-	keys := slices.AppendSeq((*pooled)[:0], maps.Keys(m))
+	keys := slices.AppendSeq(slices.Grow((*pooled)[:0], len(m)), maps.Keys(m))
 	slices.Sort(keys)
 	defer func() {
 		clear(keys)
@@ -95,7 +95,28 @@ func looseJSON(prefix string, o map[string]any) ([]byte, error) {
 			o = map[string]any{"metadata": map[string]any{}}
 		}
 	}
-	return appendLooseMap(nil, o, prefix[1:])
+	return appendLooseMap(make([]byte, 0, len(prefix)+looseSize(o)), o, prefix[1:])
+}
+
+// looseSize is about how many bytes a value takes as JSON, more rather than less where it has nothing to be escaped.
+func looseSize(v any) (n int) {
+	switch v := v.(type) {
+	case string:
+		return len(v) + 2
+	case map[string]any:
+		for key, of := range v {
+			n += len(key) + 4 + looseSize(of)
+		}
+		return n + 2
+	case []any:
+		for _, of := range v {
+			n += 1 + looseSize(of)
+		}
+		return n + 2
+	case int64:
+		return len(strconv.AppendInt(make([]byte, 0, 20), v, 10))
+	}
+	return 5
 }
 
 // Owners are an object's managedFields.
@@ -140,7 +161,7 @@ func owners(o Object, fields bool) []metav1.ManagedFieldsEntry {
 			case "fieldsV1":
 				var of map[string]any
 				if of, is = v.(map[string]any); is && fields {
-					raw, err := appendLooseMap(nil, of, "")
+					raw, err := appendLooseMap(make([]byte, 0, looseSize(of)), of, "")
 					e.FieldsV1, is = metav1.NewFieldsV1(text(raw)), err == nil
 				}
 			}

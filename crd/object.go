@@ -55,6 +55,9 @@ func shape(obj map[string]any, c *compiled, stored bool) (unknown []string, err 
 	if _, ok := obj["metadata"].(map[string]any); !ok {
 		obj["metadata"] = map[string]any{}
 	}
+	if settled(obj, *c.structural, true) {
+		return unknown, nil
+	}
 	return append(unknown, pruning.PruneWithOptions(obj, c.structural, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: !stored})...), nil
 }
 
@@ -93,9 +96,50 @@ func aside(obj map[string]any, stored bool) (back func()) {
 	}
 }
 
+// settled tells whether nothing is unknown and nothing null in an object, as far as that is easy to tell: then there is nothing to prune,
+// which the library finds out by a copy of the schema of each field. The schema comes by value, as the library's maps have it.
+func settled(v any, s structural.Structural, resource bool) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case map[string]any:
+		for key, v := range v {
+			if resource && (key == "metadata" || key == "kind" || key == "apiVersion") {
+				continue
+			}
+			if _, ok := s.Properties[key]; ok {
+				if of := s.Properties[key]; !settled(v, of, of.XEmbeddedResource) {
+					return false
+				}
+				continue
+			}
+			switch a := s.AdditionalProperties; {
+			case a != nil && a.Structural != nil:
+				if !settled(v, *a.Structural, a.Structural.XEmbeddedResource) {
+					return false
+				}
+			case a != nil || !s.XPreserveUnknownFields:
+				return false
+			}
+		}
+	case []any:
+		if s.Items == nil {
+			return len(v) == 0 || s.XPreserveUnknownFields
+		}
+		for _, v := range v {
+			if !settled(v, *s.Items, s.Items.XEmbeddedResource) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // fill sets defaults. Source: Defaulting and Nullable in the same document.
 func fill(obj map[string]any, c *compiled) {
-	defaulting.PruneNonNullableNullsWithoutDefaults(obj, c.structural)
+	if !settled(obj, *c.structural, true) {
+		defaulting.PruneNonNullableNullsWithoutDefaults(obj, c.structural)
+	}
 	if c.defaults {
 		defaulting.Default(obj, c.structural)
 	}
