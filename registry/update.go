@@ -31,8 +31,8 @@ import (
 type Change func(ctx context.Context, old api.Object) (api.Object, error)
 
 // Replace is the Change of a PUT.
-func Replace(obj api.Object) Change {
-	return func(context.Context, api.Object) (api.Object, error) { return obj.DeepCopyObject().(api.Object), nil }
+func Replace(i *api.Info, obj api.Object) Change {
+	return func(context.Context, api.Object) (api.Object, error) { return i.Copied(obj), nil }
 }
 
 // Addressed checks that what a PUT sends says that it is what the URL names, which is asked before anything is looked for.
@@ -192,13 +192,13 @@ func newFinalizers(i *api.Info, obj, old api.Object) field.ErrorList {
 // carry keeps in obj what an update cannot change.
 func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if part := parts[req.Subresource]; part != nil {
-		next := old.DeepCopyObject().(api.Object)
+		next := req.Info.Copied(old)
 		part(next, obj)
 		attach(req, next, obj)
 		return next
 	}
 	if req.Subresource == "status" {
-		next := old.DeepCopyObject().(api.Object)
+		next := req.Info.Copied(old)
 		req.Info.CopyStatus(next, obj)
 		if req.Info.Custom == nil && !req.Info.StatusAlone {
 			attach(req, next, obj)

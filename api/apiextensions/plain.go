@@ -56,8 +56,8 @@ func schemasIn(s apiextensionsv1.JSONSchemaProps) int {
 	return n
 }
 
-// stripped is a schema without the plain ones among its properties, but for those that objects of any kind have and one where nothing else is
-// left. isPlain: it is plain itself, as all below it is.
+// stripped is a schema without the plain ones among its properties, but for those that objects of any kind have, with one in their place where
+// nothing else is left. isPlain: it is plain itself, as all below it is.
 func stripped(s apiextensionsv1.JSONSchemaProps, root bool) (_ apiextensionsv1.JSONSchemaProps, isPlain bool) {
 	if spoken(s) {
 		return s, false
@@ -65,11 +65,11 @@ func stripped(s apiextensionsv1.JSONSchemaProps, root bool) (_ apiextensionsv1.J
 	isPlain = quiet(s)
 	if n := len(s.Properties); n > 0 {
 		var less map[string]apiextensionsv1.JSONSchemaProps
-		some := ""
+		some := false
 		for name := range s.Properties {
 			of, plain := stripped(s.Properties[name], false)
 			if plain && !(root && (name == "metadata" || name == "kind" || name == "apiVersion")) {
-				some = name
+				some = true
 				continue
 			}
 			isPlain = isPlain && plain
@@ -78,9 +78,9 @@ func stripped(s apiextensionsv1.JSONSchemaProps, root bool) (_ apiextensionsv1.J
 			}
 			less[name] = of
 		}
-		if some != "" && s.AdditionalProperties == nil && (!isPlain || root) {
+		if some && s.AdditionalProperties == nil && (!isPlain || root) {
 			if less == nil {
-				less = map[string]apiextensionsv1.JSONSchemaProps{some: s.Properties[some]}
+				less = map[string]apiextensionsv1.JSONSchemaProps{"plain": {Type: "string"}}
 			}
 			s.Properties = less
 		}

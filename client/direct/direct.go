@@ -220,7 +220,7 @@ func (c *Client) Update(ctx context.Context, r client.Resource, subresource stri
 		return nil, err
 	}
 	e.object(q.Info, obj)
-	return c.change(ctx, q, registry.Replace(obj))
+	return c.change(ctx, q, registry.Replace(q.Info, obj))
 }
 
 func (c *Client) change(ctx context.Context, q registry.Request, change registry.Change) (client.Object, error) {
