@@ -55,6 +55,12 @@ type Attributes struct {
 	Again, Second bool
 	// Altered: what users add to admission changed the object.
 	Altered bool
+	// AsSent puts back into Object what the client said of what nobody can change, and the server knows better; nil: it says nothing else.
+	AsSent func() error
+	// Shown: AsSent was called.
+	Shown bool
+	// OfCollection: the object is one of those of a deletecollection, whose request names none.
+	OfCollection bool
 	// Kept is what plugins keep from the first pass for the second, by their name.
 	Kept map[string]any
 }
@@ -65,6 +71,24 @@ func (a *Attributes) Shape() *api.Info {
 		return a.As
 	}
 	return a.Info
+}
+
+// Show makes Object what those whom users add to admission see before they change it: the object as the client sent it. It is whole again
+// for those who validate.
+func (a *Attributes) Show() error {
+	if a.AsSent == nil || a.Shown {
+		return nil
+	}
+	a.Shown = true
+	return a.AsSent()
+}
+
+// Named is the name that the request says.
+func (a *Attributes) Named() string {
+	if a.OfCollection {
+		return ""
+	}
+	return a.Name
 }
 
 // Note keeps a note for the audit trail, if there is one.

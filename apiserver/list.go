@@ -72,7 +72,7 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 }
 
 func selectable(i *api.Info, field string) bool {
-	if field == "metadata.name" || field == "metadata.namespace" && i.Namespaced {
+	if field == "metadata.name" || field == "metadata.namespace" && (i.Namespaced || len(i.Fields) == 0) { // Source: what Kubernetes 1.37 takes
 		return true
 	}
 	return i.Fields[field] != nil
@@ -97,7 +97,7 @@ func parseContinue(token string) (c continuation, err error) {
 		err = json.Unmarshal(data, &c)
 	}
 	if err == nil && c.Version != "lighter.v1" {
-		err = fmt.Errorf("server does not recognize this encoded version %q", c.Version)
+		err = fmt.Errorf("server does not recognize this encoded version %v", c.Version)
 	}
 	if err == nil && c.After == "" {
 		err = errors.New("encoded start key empty (version lighter.v1)")
@@ -120,12 +120,12 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
 	}
 	b := registry.Bound{Limit: o.Limit}
 	if o.Continue != "" {
-		if o.ResourceVersion != "" && o.ResourceVersion != "0" {
-			return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
-		}
 		c, err := parseContinue(o.Continue)
 		if err != nil {
 			return err
+		}
+		if o.ResourceVersion != "" && o.ResourceVersion != "0" {
+			return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 		}
 		b.After, b.At, b.Left = c.After, c.Revision, c.Left
 		if c.Revision == 0 { // the rest as it is now: what was begun can no longer be shown

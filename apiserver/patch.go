@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -17,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/registry"
@@ -65,13 +68,22 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		i = registry.ScaleInfo
 	}
 	var apply func(doc []byte) ([]byte, error)
+	var twice []error            // fields that the patch has twice
+	var strategic map[string]any // the patch, if it is one
+	switch kind {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType:
+		if !json.Valid(data) {
+			return apierrors.NewBadRequest("invalid JSON patch")
+		}
+	}
 	switch kind {
 	case types.ApplyYAMLPatchType:
 		return s.apply(w, r, t, q, f, data, level)
 	case types.JSONPatchType:
 		p, err := jsonpatch.DecodePatch(data)
 		if err != nil {
-			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+			text := strings.NewReplacer("jsonpatch.Patch", "[]handlers.jsonPatchOp", "jsonpatch.Operation", "handlers.jsonPatchOp").Replace(err.Error()) // as upstream calls them
+			return apierrors.NewBadRequest("error decoding patch: " + text)
 		}
 		if len(p) > maxOperations {
 			return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
@@ -88,7 +100,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 	case types.MergePatchType:
 		var want map[string]any
-		if err := json.Unmarshal(data, &want); err != nil {
+		if twice, err = kjson.UnmarshalStrict(data, &want); err != nil {
 			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
 		apply = func(doc []byte) ([]byte, error) {
@@ -99,9 +111,8 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return out, nil
 		}
 	case types.StrategicMergePatchType:
-		var want map[string]any
-		if err := json.Unmarshal(data, &want); err != nil {
-			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		if twice, err = kjson.UnmarshalStrict(data, &strategic); err != nil {
+			return apierrors.NewBadRequest(err.Error())
 		}
 		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
 		if err != nil || i.Custom != nil {
@@ -118,10 +129,16 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return out, nil
 		}
 	default:
-		return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
+		return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+			Message: "415: Unsupported Media Type", Details: &metav1.StatusDetails{}}}
 	}
-	invalid := func(err error) error {
-		return apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})
+	// What is wrong is shown in what came of the patch, or in a strategic one. Source: what Kubernetes 1.37 does.
+	invalid := func(out []byte, err error) error {
+		shown := string(out)
+		if strategic != nil {
+			shown = fmt.Sprint(strategic)
+		}
+		return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
 	}
 	q.Patched = true
 	return s.change(w, r, t, q, f, func(_ context.Context, old api.Object) (api.Object, error) {
@@ -138,20 +155,30 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 		obj := i.New()
 		strict, err := read(i, obj, out)
-		if err != nil && kind != types.StrategicMergePatchType { // upstream shows what came of the patch, and no kind
-			return nil, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), string(out), err.Error())})
+		if err != nil && strategic != nil {
+			err = restored(i, out, err)
 		}
 		if err != nil {
-			return nil, invalid(err)
+			return nil, invalid(out, err)
 		}
-		if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != i.GVK() {
-			if i.Custom != nil { // Source: what Kubernetes 1.37 does
-				return nil, apierrors.NewInvalid(gvk.GroupKind(), q.Name, becomes(gvk, i.GVK()))
+		switch gvk := obj.GetObjectKind().GroupVersionKind(); {
+		case gvk == i.GVK():
+		case i.Custom != nil: // Source: what Kubernetes 1.37 does
+			return nil, apierrors.NewInvalid(gvk.GroupKind(), q.Name, becomes(gvk, i.GVK()))
+		case strategic != nil: // the kind is the resource's
+		case gvk.Kind != "" && gvk.Kind != i.Kind || gvk.Version != "" && gvk.GroupVersion() != i.GVK().GroupVersion():
+			if gvk.Kind == "" {
+				gvk.Kind = i.Kind
 			}
-			return nil, wrongKind(i, gvk)
+			return nil, invalid(out, fmt.Errorf("no kind %q is registered for version %q", gvk.Kind, gvk.GroupVersion()))
 		}
+		obj.GetObjectKind().SetGroupVersionKind(i.GVK())
+		strict = slices.Concat(twice, strict)
 		if len(strict) > 0 && level == metav1.FieldValidationStrict {
-			return nil, invalid(runtime.NewStrictDecodingError(strict))
+			return nil, invalid(out, runtime.NewStrictDecodingError(strict))
+		}
+		if err := registry.Addressed(q, obj); err != nil {
+			return nil, err
 		}
 		if err := report(i, strict, level, q.Warn); err != nil {
 			return nil, err
@@ -160,6 +187,18 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		// one that it was applied to, and is applied again on a conflict.
 		return obj, nil
 	})
+}
+
+// restored is what upstream says of what came of a strategic patch that cannot be read.
+func restored(i *api.Info, out []byte, err error) error {
+	var m map[string]any
+	if kjson.UnmarshalCaseSensitivePreserveInts(out, &m) != nil {
+		return err
+	}
+	if better := runtime.DefaultUnstructuredConverter.FromUnstructured(m, i.New()); better != nil {
+		return better
+	}
+	return err
 }
 
 // becomes is what is wrong with a custom resource's object that is to be of another kind or version.

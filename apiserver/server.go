@@ -19,6 +19,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/aggregate"
@@ -278,10 +279,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 			return err
 		}
 	}
-	if text := t.info.Deprecated; text != "" {
-		s.metrics.asked(t, text)
-		warner(w)(text)
-	}
 	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),
 		FieldManager: t.query.Get("fieldManager"), FieldValidation: t.query.Get("fieldValidation")}
 	if e := eventOf(w); e.Writes() {
@@ -312,6 +309,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	}
 	if !offers(t) || r.Method == http.MethodHead { // Source: what Kubernetes 1.37 does
 		return methodNotAllowed()
+	}
+	if text := t.info.Deprecated; text != "" {
+		s.metrics.asked(t, text)
+		warner(w)(text)
 	}
 	dry, err := writeOptions(r, t)
 	if err != nil {
@@ -375,9 +376,9 @@ func offers(t *route) bool {
 
 // checkPath refuses names that no object can have.
 func checkPath(t *route) error {
-	for _, name := range []string{t.namespace, t.name} {
-		if name == "." || name == ".." || strings.ContainsAny(name, "/%\x00") {
-			return apierrors.NewBadRequest(fmt.Sprintf("invalid name in the path: %q", name))
+	for what, name := range map[string]string{"Namespace": t.namespace, "Name": t.name} {
+		if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 || strings.Contains(name, "\x00") {
+			return apierrors.NewBadRequest(fmt.Sprintf("%s parameter invalid: %q: %s", what, name, strings.Join(msgs, ";")))
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -13,7 +14,7 @@ import (
 // Event tells what happened to an object. It is also served as events.k8s.io/v1.
 var Event = api.Define(api.Resource[*corev1.Event]{
 	Version: "v1", Plural: "events", Short: []string{"ev"}, Scope: api.Namespaced, AnyFinalizer: true, Relaxed: true, Life: time.Hour,
-	Validate: validateEvent,
+	Validate: validateEvent, ValidateName: path.ValidatePathSegmentName,
 	Fields: map[string]func(*corev1.Event) string{
 		"involvedObject.kind":            func(e *corev1.Event) string { return e.InvolvedObject.Kind },
 		"involvedObject.namespace":       func(e *corev1.Event) string { return e.InvolvedObject.Namespace },

@@ -40,7 +40,10 @@ var Node = api.Define(api.Resource[*corev1.Node]{
 		}
 		return list
 	},
-	Status: &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) { dst.Status = src.Status }, Validate: validateNodeStatus},
+	Status: &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) {
+		dst.Status = src.Status
+		dst.Status.Config = nil // removed in 1.24
+	}, Validate: validateNodeStatus},
 	Subresources: []api.Subresource{
 		{Name: "proxy", Kind: "NodeProxyOptions", Verbs: proxy}},
 	Fields: map[string]func(*corev1.Node) string{"spec.unschedulable": func(n *corev1.Node) string {
@@ -57,7 +60,13 @@ var Node = api.Define(api.Resource[*corev1.Node]{
 		{Name: "Internal-IP", Priority: 1, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Show: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeInternalIP) }},
 		{Name: "External-IP", Priority: 1, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Show: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeExternalIP) }},
 		{Name: "OS-Image", Priority: 1, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["osImage"], Show: func(n *corev1.Node) any { return orWord(n.Status.NodeInfo.OSImage, "<unknown>") }},
-		{Name: "Kernel-Version", Priority: 1, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["kernelVersion"], Show: func(n *corev1.Node) any { return orWord(n.Status.NodeInfo.KernelVersion, "<unknown>") }},
+		{Name: "Kernel-Version", Priority: 1, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["kernelVersion"], Show: func(n *corev1.Node) any {
+			kernel := orWord(n.Status.NodeInfo.KernelVersion, "<unknown>")
+			if arch := n.Status.NodeInfo.Architecture; arch != "" {
+				kernel += " (" + arch + ")"
+			}
+			return kernel
+		}},
 		{Name: "Container-Runtime", Priority: 1, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["containerRuntimeVersion"], Show: func(n *corev1.Node) any {
 			return orWord(n.Status.NodeInfo.ContainerRuntimeVersion, "<unknown>")
 		}},

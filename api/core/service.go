@@ -22,6 +22,12 @@ var Service = api.Define(api.Resource[*corev1.Service]{
 	Prepare:      prepareService,
 	Validate:     validateService,
 	ValidateName: apivalidation.NameIsDNSLabel,
+	Warnings: func(s, _ *corev1.Service) []string {
+		if s.Spec.ExternalName != "" && s.Spec.Type != corev1.ServiceTypeExternalName {
+			return []string{`spec.externalName is ignored when spec.type is not "ExternalName"`}
+		}
+		return nil
+	},
 	Status: &api.Status[*corev1.Service]{
 		Copy: func(dst, src *corev1.Service) { dst.Status = *src.Status.DeepCopy() }, Validate: validateServiceStatus}, // Default writes to it
 	Subresources: []api.Subresource{{Name: "proxy", Kind: "ServiceProxyOptions", Verbs: proxy}},
