@@ -92,6 +92,7 @@ func TestCertificates(t *testing.T) {
 			"with a UID":           {a.client(uid("u-1"), client, time.Hour), "ann u-1 system:authenticated"},
 			"with two UIDs":        {a.client(uid("u-1", "u-2"), client, time.Hour), "!"},
 			"without a name":       {a.client(pkix.Name{Organization: []string{"system:masters"}}, client, time.Hour), ""},
+			"the name of nobody":   {a.client(pkix.Name{CommonName: "system:anonymous", Organization: []string{"dev"}}, client, time.Hour), "system:anonymous  dev"},
 			"a server's":           {a.client(ann, x509.ExtKeyUsageServerAuth, time.Hour), "!"},
 			"of another authority": {stranger.client(ann, client, time.Hour), "!"},
 			"expired":              {a.client(ann, client, -time.Second), "!"},
@@ -111,8 +112,8 @@ func TestCertificates(t *testing.T) {
 				}
 			}
 		}
-		if n := len(c.known.m); n != 5 {
-			t.Errorf("%d certificates remembered, want the 5 good ones", n)
+		if n := len(c.known.m); n != 6 {
+			t.Errorf("%d certificates remembered, want the 6 good ones", n)
 		}
 		cert := a.client(ann, client, time.Hour)
 		if u, _, err := c.Authenticate(over(cert)); err != nil || !strings.HasPrefix(u.Extra[CredentialIDKey][0], "X509SHA256=") {

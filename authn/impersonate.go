@@ -91,9 +91,8 @@ func ReadImpersonation(h http.Header, by *authenticationv1.UserInfo) (*Impersona
 		if !slices.Contains(i.User.Groups, UnauthenticatedGroup) {
 			i.User.Groups = append(i.User.Groups, UnauthenticatedGroup)
 		}
-	} else {
-		i.User.Groups = authenticated(i.User.Groups)
 	}
+	i.User.Groups = authenticated(user, i.User.Groups)
 	return i, nil
 }
 

@@ -105,13 +105,17 @@ func (c *Controller) set(schemas []*flowcontrolv1.FlowSchema, configs []*flowcon
 				l = old.levels[n]
 			}
 		}
-		if l == nil {
+		known := l != nil
+		if !known {
 			l = &level{name: o.Name}
 			l.demand.change(0, time.Now())
-			others = true
 		}
 		if l.configure(o, c.seats, shares) || l.leaving.Load() {
 			others = true
+		}
+		if !known {
+			others = true
+			l.limit.Store(l.nominal.Load()) // who asks before the limits are adjusted
 		}
 		l.leaving.Store(false)
 		next.levels = append(next.levels, l)
