@@ -155,12 +155,14 @@ type Chain []Plugin
 
 // Mutate lets each plugin change the object; the first error ends it. If one asks for it all are asked once more, so that they see
 // what it did. Source: Kubernetes documentation, Dynamic Admission Control, Reinvocation policy.
-func (c Chain) Mutate(ctx context.Context, a *Attributes) error {
-	if err := c.mutate(ctx, a); err != nil || !a.Again {
+func (c Chain) Mutate(ctx context.Context, a *Attributes) error { return again(ctx, a, c.mutate) }
+
+func again(ctx context.Context, a *Attributes, mutate func(context.Context, *Attributes) error) error {
+	if err := mutate(ctx, a); err != nil || !a.Again {
 		return err
 	}
 	a.Again, a.Second = false, true
-	return c.mutate(ctx, a)
+	return mutate(ctx, a)
 }
 
 func (c Chain) mutate(ctx context.Context, a *Attributes) error {

@@ -76,7 +76,7 @@ func EncodeStored(i *Info, obj Object) ([]byte, error) {
 // storedJSON is the stored form of objects without protobuf: custom resources, which say themselves of what version they are.
 func storedJSON(i *Info, obj Object) ([]byte, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok && u.GetAPIVersion() != "" {
-		data, err := json.Marshal(u.Object)
+		data, err := appendLooseMap(make([]byte, 0, looseSize(u.Object)+1), u.Object, "") // and a line's end
 		if err != nil {
 			return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
 		}
@@ -342,28 +342,22 @@ func JSONPrefix(i *Info) string {
 // EncodeJSON gives obj, an object of i, as compact JSON that begins with
 // JSONPrefix, whether or not obj says what it is. It only reads obj.
 func EncodeJSON(i *Info, obj Object) ([]byte, error) {
-	var v any = obj
+	prefix := JSONPrefix(i)
 	if u, ok := obj.(*unstructured.Unstructured); ok {
-		m := make(map[string]any, len(u.Object))
-		for k, x := range u.Object {
-			if k != "kind" && k != "apiVersion" {
-				m[k] = x
-			}
+		data, err := looseJSON(prefix, u.Object)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
 		}
-		if len(m) == 0 {
-			m["metadata"] = map[string]any{}
-		}
-		v = m
+		return data, nil
 	}
-	data, err := json.Marshal(v)
+	data, err := json.Marshal(obj)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
 	}
-	prefix := JSONPrefix(i)
 	if bytes.HasPrefix(data, []byte(prefix)) {
 		return data, nil
 	}
-	if t := obj.GetObjectKind().GroupVersionKind(); v == any(obj) && !t.Empty() {
+	if t := obj.GetObjectKind().GroupVersionKind(); !t.Empty() {
 		return nil, fmt.Errorf("encode %s %s: the object says it is a %s", i.Kind, obj.GetName(), t)
 	}
 	return append([]byte(prefix), data[1:]...), nil

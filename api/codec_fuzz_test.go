@@ -71,6 +71,10 @@ func FuzzWithVersion(f *testing.F) {
 func FuzzWithVersionOfJSON(f *testing.F) {
 	f.Add(`{"metadata":{"name":"a","resourceVersion":"9"},"spec":{"a":[1,"}"]}}`, uint64(8))
 	f.Add(`{"kind":"x"}`, uint64(8))
+	for _, meta := range []string{`{}`, `{"name":"a"}`, `{"resourceVersion":"1"}`, `{"name":"a","resourceVersion":"1"}`, `{"resourceVersion":"1","uid":"u"}`, `{"a":{"resourceVersion":[1]},"uid":"\\\""}`,
+		`{"name":"a","resourceVersion":{"a":[{}]},"uid":"u"}`, `{"name":"a", "uid":"u"}`, `{"uid":"a","name":"u"}`, `null`, `{"n":"\u2028"}`, `{"managedFields":[{"fieldsV1":{"f:a":{"k:{\"n\":1}":{}}}}],"name":"n"}`} {
+		f.Add(`{"apiVersion":"v1","kind":"x","metadata":`+meta+`,"spec":{"metadata":{"resourceVersion":"2"}}}`, uint64(8))
+	}
 	f.Fuzz(func(t *testing.T, s string, version uint64) {
 		var want map[string]any
 		if s == "" || s[0] != '{' || json.Unmarshal([]byte(s), &want) != nil {

@@ -53,7 +53,7 @@ func ConfigMapKey(s string) []string {
 
 // Doubtful is an object's metadata as apimachinery has to look at it: without labels and annotations that are all good.
 func Doubtful(o Object) metav1.Object {
-	m, err := MetaOf(o)
+	m, err := metaOf(o, false)
 	if err != nil {
 		return o
 	}

@@ -27,7 +27,9 @@ func RawMeta(raw []byte) (meta []byte, ok bool) {
 }
 
 // MetaOf copies an object's metadata, shallowly.
-func MetaOf(o Object) (*metav1.ObjectMeta, error) {
+func MetaOf(o Object) (*metav1.ObjectMeta, error) { return metaOf(o, true) }
+
+func metaOf(o Object, fields bool) (*metav1.ObjectMeta, error) {
 	a, ok := o.(metav1.ObjectMetaAccessor)
 	if ok {
 		if m, ok := a.GetObjectMeta().(*metav1.ObjectMeta); ok {
@@ -39,7 +41,7 @@ func MetaOf(o Object) (*metav1.ObjectMeta, error) {
 		ResourceVersion: o.GetResourceVersion(), Generation: o.GetGeneration(), CreationTimestamp: o.GetCreationTimestamp(),
 		DeletionTimestamp: o.GetDeletionTimestamp(), DeletionGracePeriodSeconds: o.GetDeletionGracePeriodSeconds(),
 		Labels: o.GetLabels(), Annotations: o.GetAnnotations(), OwnerReferences: o.GetOwnerReferences(), Finalizers: o.GetFinalizers(),
-		ManagedFields: o.GetManagedFields()}, nil
+		ManagedFields: owners(o, fields)}, nil
 }
 
 // Deleting tells of an object's message whether the object is being deleted.

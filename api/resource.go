@@ -106,6 +106,8 @@ type Resource[T Object] struct {
 	Grace func(obj T, requested *int64) int64
 	// Deleted changes an object when its deletion is first asked for: a finalizer may hold it.
 	Deleted func(obj T, now metav1.Time)
+	// Copy gives an object that may be changed in its place; parts that nobody ever changes may be shared. Default: all is copied.
+	Copy func(obj T) T
 	// Orphans leaves what a deleted object owns where its deletion does not say what is to become of it; who says nothing is
 	// told OrphansWarning.
 	Orphans        bool
@@ -245,10 +247,19 @@ type Info struct {
 	Replicas       fieldpath.Path                           // where GetScale finds Spec; nil: spec.replicas
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
 	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
+	copy           func(obj Object) Object                  // nil: all of it
 	Orphans        bool
 	OrphansWarning string
 	ToStored       func(obj Object) (Object, error) // nil when Stored is the Info itself
 	Load           func(stored Object) (Object, error)
+}
+
+// Copied is a copy of an object of the resource, which may be changed.
+func (i *Info) Copied(obj Object) Object {
+	if i.copy != nil {
+		return i.copy(obj)
+	}
+	return obj.DeepCopyObject().(Object)
 }
 
 // Custom is what the record of a custom resource has beyond others. Its objects are *unstructured.Unstructured and are
@@ -344,6 +355,9 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if r.Grace != nil {
 		i.Grace = func(o Object, want *int64) int64 { return r.Grace(o.(T), want) }
+	}
+	if r.Copy != nil {
+		i.copy = func(o Object) Object { return r.Copy(o.(T)) }
 	}
 	if r.Deleted != nil {
 		i.Deleted = func(o Object, now metav1.Time) { r.Deleted(o.(T), now) }

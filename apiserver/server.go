@@ -157,7 +157,8 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, long)
 		return
 	}
-	as, err := s.impersonate(r, user)
+	attributes := t.attributes()
+	as, err := s.impersonate(w, r, attributes, user)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -165,7 +166,6 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	if as != user {
 		w.event.Impersonated, user = as, as
 	}
-	attributes := t.attributes()
 	attributes.User = *user
 	if err := s.seated(w, r, t, &attributes); err != nil {
 		s.fail(w, r, err)
@@ -199,19 +199,40 @@ func allowed(a authz.Attributes, decision authz.Decision, reason string, err err
 	return Forbidden(a, reason)
 }
 
-// impersonate answers as whom the request wants to act, if its user may.
-func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (*authenticationv1.UserInfo, error) {
-	as, err := authn.ReadImpersonation(r.Header)
+// impersonate answers as whom the request wants to act, if its user may. What is said to who may not is what a mode wants, unless he has
+// some of the right to impersonate for all requests.
+func (s *Server) impersonate(w *statusWriter, r *http.Request, a authz.Attributes, user *authenticationv1.UserInfo) (*authenticationv1.UserInfo, error) {
+	as, err := authn.ReadImpersonation(r.Header, user)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	if as == nil {
 		return user, nil
 	}
-	for _, c := range as.Checks {
-		a := authz.Attributes{User: *user, Verb: "impersonate", ResourceRequest: true, Group: c.Group, Version: "v1",
-			Resource: c.Resource, Subresource: c.Subresource, Namespace: c.Namespace, Name: c.Name}
-		if err := s.allow(r.Context(), a); err != nil {
+	may := func(verb string, c authn.Impersonated) error {
+		return s.allow(r.Context(), authz.Attributes{User: *user, Verb: verb, ResourceRequest: true, Group: c.Group, Version: "v1",
+			Resource: c.Resource, Subresource: c.Subresource, Namespace: c.Namespace, Name: c.Name})
+	}
+	var refused error
+	a.User = *user
+	verb := a.Verb
+	for _, m := range as.Modes {
+		a.Verb = "impersonate-on:" + m.Name + ":" + verb
+		refused = s.allow(r.Context(), a)
+		for n := 0; n < len(m.Checks) && refused == nil; n++ {
+			refused = may("impersonate:"+m.Name, m.Checks[n])
+		}
+		if refused == nil {
+			w.event.Constraint, as.User.Groups = "impersonate:"+m.Name, slices.Concat(m.Groups, as.User.Groups)
+			authn.DropImpersonation(r.Header)
+			return &as.User, nil
+		}
+	}
+	for n, c := range as.Checks {
+		if err := may("impersonate", c); err != nil {
+			if n == 0 && refused != nil {
+				err = refused
+			}
 			return nil, err
 		}
 	}

@@ -35,16 +35,21 @@ func (l *life) cleanUp(ctx context.Context, crd *apiextensionsv1.CustomResourceD
 		l.queue.AddAfter(crd.Name, held)
 		return l.terminating(ctx, crd, true, "InstanceDeletionInProgress", "CustomResource deletion is in progress")
 	}
-	next := crd.DeepCopy()
+	next := l.copied(crd)
 	if done := condition(next, false, "InstanceDeletionCompleted", "removed all instances", l.now()); done {
 		if next, err = kind.UpdateStatus(ctx, l.Client, next); err != nil {
 			return err
 		}
-		next = next.DeepCopy()
+		next = l.copied(next)
 	}
 	apihelpers.CRDRemoveFinalizer(next, apiextensionsv1.CustomResourceCleanupFinalizer)
 	_, err = kind.Update(ctx, l.Client, next)
 	return err
+}
+
+// copied is a definition that may be changed, but for its schemas.
+func (l *life) copied(crd *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
+	return l.State.Info(api.DefinitionsKey).Copied(crd).(*apiextensionsv1.CustomResourceDefinition)
 }
 
 func (l *life) now() metav1.Time { return metav1.NewTime(l.Now().UTC().Truncate(time.Second)) }
@@ -76,7 +81,7 @@ func (l *life) deleteAll(ctx context.Context, crd *apiextensionsv1.CustomResourc
 
 // terminating says how far the end of a definition is.
 func (l *life) terminating(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition, is bool, reason, message string) error {
-	next := crd.DeepCopy()
+	next := l.copied(crd)
 	if !condition(next, is, reason, message, l.now()) {
 		return nil
 	}

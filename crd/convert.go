@@ -62,7 +62,7 @@ func (c *converter) to(target, from *version, u *unstructured.Unstructured, stor
 	if err != nil {
 		return nil, err
 	}
-	if _, err := shape(u.Object, s.structural, true); err != nil {
+	if _, err := shape(u.Object, s, true); err != nil {
 		return nil, err
 	}
 	return u, nil

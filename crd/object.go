@@ -30,7 +30,7 @@ func (v *version) receive(obj api.Object) (strict []error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	unknown, err := shape(u.Object, c.structural, false)
+	unknown, err := shape(u.Object, c, false)
 	for _, path := range unknown {
 		strict = append(strict, fmt.Errorf("unknown field %q", path))
 	}
@@ -39,16 +39,11 @@ func (v *version) receive(obj api.Object) (strict []error, err error) {
 
 // shape coerces metadata, the object's own and that of objects within it, and drops unknown fields, which it lists. Of what
 // was stored, metadata that cannot be is dropped too.
-func shape(obj map[string]any, s *structural.Structural, stored bool) (unknown []string, err error) {
-	if meta, ok := obj["metadata"].(map[string]any); ok && stored { // whose managedFields, most of it, were written by a server
-		if owners, ok := meta["managedFields"].([]any); ok {
-			delete(meta, "managedFields")
-			defer func() {
-				if meta, ok := obj["metadata"].(map[string]any); ok {
-					meta["managedFields"] = owners
-				}
-			}()
-		}
+func shape(obj map[string]any, c *compiled, stored bool) (unknown []string, err error) {
+	defer aside(obj, stored)()
+	s := c.structural
+	if !c.embedded { // then there is nothing to look for below
+		s = nil
 	}
 	ferr, unknown := objectmeta.CoerceWithOptions(nil, obj, s, true, objectmeta.CoerceOptions{DropInvalidFields: stored, ReturnUnknownFieldPaths: !stored})
 	switch {
@@ -60,12 +55,91 @@ func shape(obj map[string]any, s *structural.Structural, stored bool) (unknown [
 	if _, ok := obj["metadata"].(map[string]any); !ok {
 		obj["metadata"] = map[string]any{}
 	}
-	return append(unknown, pruning.PruneWithOptions(obj, s, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: !stored})...), nil
+	if settled(obj, *c.structural, true) {
+		return unknown, nil
+	}
+	return append(unknown, pruning.PruneWithOptions(obj, c.structural, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: !stored})...), nil
+}
+
+// aside takes what managers own, which is most of an object's metadata and of which nothing is asked, away from it and gives what puts
+// it back. Of what was stored these are all of the managedFields, which were written by a server.
+func aside(obj map[string]any, stored bool) (back func()) {
+	meta, _ := obj["metadata"].(map[string]any)
+	owners, ok := meta["managedFields"].([]any)
+	if !ok {
+		return func() {}
+	}
+	if stored {
+		delete(meta, "managedFields")
+		return func() {
+			if meta, ok := obj["metadata"].(map[string]any); ok {
+				meta["managedFields"] = owners
+			}
+		}
+	}
+	fields := make([]map[string]any, len(owners))
+	for n, o := range owners {
+		if o, ok := o.(map[string]any); ok {
+			if of, ok := o["fieldsV1"].(map[string]any); ok {
+				fields[n], o["fieldsV1"] = of, map[string]any{}
+			}
+		}
+	}
+	return func() {
+		meta, _ := obj["metadata"].(map[string]any)
+		owners, _ := meta["managedFields"].([]any)
+		for n, o := range owners {
+			if o, ok := o.(map[string]any); ok && n < len(fields) && fields[n] != nil {
+				o["fieldsV1"] = fields[n]
+			}
+		}
+	}
+}
+
+// settled tells whether nothing is unknown and nothing null in an object, as far as that is easy to tell: then there is nothing to prune,
+// which the library finds out by a copy of the schema of each field. The schema comes by value, as the library's maps have it.
+func settled(v any, s structural.Structural, resource bool) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case map[string]any:
+		for key, v := range v {
+			if resource && (key == "metadata" || key == "kind" || key == "apiVersion") {
+				continue
+			}
+			if _, ok := s.Properties[key]; ok {
+				if of := s.Properties[key]; !settled(v, of, of.XEmbeddedResource) {
+					return false
+				}
+				continue
+			}
+			switch a := s.AdditionalProperties; {
+			case a != nil && a.Structural != nil:
+				if !settled(v, *a.Structural, a.Structural.XEmbeddedResource) {
+					return false
+				}
+			case a != nil || !s.XPreserveUnknownFields:
+				return false
+			}
+		}
+	case []any:
+		if s.Items == nil {
+			return len(v) == 0 || s.XPreserveUnknownFields
+		}
+		for _, v := range v {
+			if !settled(v, *s.Items, s.Items.XEmbeddedResource) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // fill sets defaults. Source: Defaulting and Nullable in the same document.
 func fill(obj map[string]any, c *compiled) {
-	defaulting.PruneNonNullableNullsWithoutDefaults(obj, c.structural)
+	if !settled(obj, *c.structural, true) {
+		defaulting.PruneNonNullableNullsWithoutDefaults(obj, c.structural)
+	}
 	if c.defaults {
 		defaulting.Default(obj, c.structural)
 	}
@@ -105,7 +179,7 @@ func (d *definition) settle(u *unstructured.Unstructured) (*version, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := shape(u.Object, c.structural, true); err != nil {
+	if _, err := shape(u.Object, c, true); err != nil {
 		return nil, err
 	}
 	fill(u.Object, c)
@@ -168,17 +242,18 @@ func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
 	ctx := context.Background()
 	now := obj.(*unstructured.Unstructured).Object
 	was, _ := old.(*unstructured.Unstructured)
-	if was == nil {
-		errs = validation.ValidateCustomResource(nil, now, rules.schema)
+	root := &place{looking: &looking{fitting: &rules.fitting}, schema: rules.schema}
+	var same *common.CorrelatedObject
+	if was != nil {
+		same = common.NewCorrelatedObject(now, was.Object, &model.Structural{Structural: c.structural})
+		root.was = func() *common.CorrelatedObject { return same }
+	}
+	errs = validation.ValidateCustomResource(nil, now, whole{root})
+	if c.embedded {
 		errs = append(errs, objectmeta.Validate(ctx, nil, now, c.structural, false)...)
+	}
+	if c.lists && (was == nil || len(listtype.ValidateListSetsAndMaps(nil, c.structural, was.Object)) == 0) {
 		errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, now)...)
-	} else {
-		same := common.NewCorrelatedObject(now, was.Object, &model.Structural{Structural: c.structural})
-		errs = validation.ValidateCustomResourceUpdate(nil, now, was.Object, rules.schema, validation.WithRatcheting(same))
-		errs = append(errs, objectmeta.Validate(ctx, nil, now, c.structural, false)...)
-		if len(listtype.ValidateListSetsAndMaps(nil, c.structural, was.Object)) == 0 {
-			errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, now)...)
-		}
 	}
 	if v.info.HasScale {
 		errs = append(errs, v.scaleErrors(obj.(*unstructured.Unstructured))...)
@@ -196,7 +271,6 @@ func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
 	if was == nil {
 		more, _ = rules.cel.Validate(ctx, nil, c.structural, now, nil, celconfig.RuntimeCELCostBudget)
 	} else {
-		same := common.NewCorrelatedObject(now, was.Object, &model.Structural{Structural: c.structural})
 		more, _ = rules.cel.Validate(ctx, nil, c.structural, now, was.Object, celconfig.RuntimeCELCostBudget, cel.WithRatcheting(same))
 	}
 	return append(errs, more...)

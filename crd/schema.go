@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
@@ -21,13 +22,16 @@ type compiled struct {
 	structural *structural.Structural // with defaults that are pruned themselves
 	rules      func() *checks         // what validates; made when something is first written
 	defaults   bool                   // there are any
+	embedded   bool                   // there are objects within
+	lists      bool                   // there are lists whose items have names
 }
 
 // checks are the rules for objects.
 type checks struct {
-	schema validation.SchemaValidator
-	cel    *cel.Validator // nil: there are no expressions
-	err    error
+	schema  *spec.Schema
+	fitting fitting
+	cel     *cel.Validator // nil: there are no expressions
+	err     error
 }
 
 // lazy holds what was compiled as long as it is used.
@@ -70,10 +74,12 @@ func (v *version) schema() (*compiled, error) {
 	if err := defaulting.PruneDefaults(c.structural); err != nil {
 		return nil, fmt.Errorf("defaults of %s: %w", v.info.GroupVersionResource, err)
 	}
-	c.defaults = hasDefaults(c.structural)
+	c.defaults = has(c.structural, func(s *structural.Structural) bool { return s.Default.Object != nil })
+	c.embedded = has(c.structural, func(s *structural.Structural) bool { return s.XEmbeddedResource })
+	c.lists = has(c.structural, func(s *structural.Structural) bool { return s.XListType != nil })
 	c.rules = sync.OnceValue(func() *checks {
 		k := &checks{cel: cel.NewValidator(c.structural, true, celconfig.PerCallLimit)}
-		k.schema, _, k.err = validation.NewSchemaValidator(props)
+		_, k.schema, k.err = validation.NewSchemaValidator(props)
 		return k
 	})
 	l.has = c
@@ -99,10 +105,10 @@ func (v *version) props() (*apiextensions.JSONSchemaProps, error) {
 	return out, nil
 }
 
-// hasDefaults tells whether a schema fills in anything.
-func hasDefaults(s *structural.Structural) (found bool) {
+// has tells whether any part of a schema is so.
+func has(s *structural.Structural, is func(*structural.Structural) bool) (found bool) {
 	visitor := structural.Visitor{Structural: func(s *structural.Structural) bool {
-		found = found || s.Default.Object != nil
+		found = found || is(s)
 		return false
 	}}
 	visitor.Visit(s)

@@ -367,3 +367,32 @@ func BenchmarkBegin(b *testing.B) {
 		}
 	})
 }
+
+// TestNewcomer: who comes first is next, however many queues of a flood are where it begins.
+func TestNewcomer(t *testing.T) {
+	for range 10 { // with other hands each time
+		synctest.Test(t, func(t *testing.T) {
+			zero := int32(0)
+			c := two(2, 0, &zero, 32, 6, 50)
+			ctx, cancel := context.WithCancel(t.Context())
+			var all sync.WaitGroup
+			for range 100 {
+				all.Go(func() {
+					if ticket, err := c.Begin(ctx, ask("flood in a: get pods in shop"), wide(1)); err == nil {
+						time.Sleep(time.Second)
+						ticket.Release()
+					}
+				})
+			}
+			synctest.Wait()
+			began := time.Now()
+			ticket, err := c.Begin(ctx, ask("ann in a: get pods in shop"), wide(1))
+			if took := time.Since(began); err != nil || took > time.Second {
+				t.Errorf("waited %v, %v", took, err)
+			}
+			ticket.Release()
+			cancel()
+			all.Wait()
+		})
+	}
+}

@@ -180,8 +180,9 @@ func (l *level) seat() {
 	for l.waiting.Load() > 0 {
 		var next *queue
 		for n := range l.queues {
-			if q := &l.queues[n]; len(q.waiters) > 0 && (next == nil || q.begins < next.begins) {
-				next = q
+			q := &l.queues[n]
+			if len(q.waiters) > 0 && (next == nil || q.begins < next.begins || q.begins == next.begins && q.seats < next.seats) {
+				next = q // of those who are equal the one who asks for least: a flood has several queues at the same moment
 			}
 		}
 		if next == nil {

@@ -117,7 +117,7 @@ func (r *Registry) scaled(i *api.Info, obj api.Object) *managedfields.ScaleHandl
 			paths[other.GroupVersion().String()] = other.Replicas
 		}
 	}
-	return managedfields.NewScaleHandler(obj.GetManagedFields(), i.GroupVersion(), paths)
+	return managedfields.NewScaleHandler(api.Owners(obj), i.GroupVersion(), paths)
 }
 
 // ScaleInfo describes autoscaling/v1 Scale, which no store holds.

@@ -81,7 +81,7 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 	if err := r.Admission.Validate(ctx, a); err != nil {
 		return nil, false, err
 	}
-	next := old.DeepCopyObject().(api.Object)
+	next := req.Info.Copied(old)
 	r.mark(req.Info, next, o)
 	if finished(req.Info, next) {
 		if req.Info.Grace == nil && old.GetDeletionTimestamp() == nil {

@@ -14,7 +14,7 @@ func (r *Registry) manage(req Request, old, obj api.Object) {
 	if req.system {
 		obj.SetManagedFields(nil)
 		if old != nil {
-			obj.SetManagedFields(old.GetManagedFields())
+			api.SetOwners(obj, api.Owners(old))
 		}
 		return
 	}

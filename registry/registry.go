@@ -441,9 +441,19 @@ func Terminating(i *api.Info, verb string) error {
 	return err
 }
 
+// mostWritten bounds what one transaction writes, in every engine. Source: etcd, --max-request-bytes; upstream stores no larger object.
+const mostWritten = 1536 << 10
+
 // commit writes a transaction and waits until the state shows it, so that whoever is answered
 // reads his own write. stored becomes the state's typed object under key.
 func (r *Registry) commit(ctx context.Context, i *api.Info, key string, stored api.Object, t store.Txn) (uint64, error) {
+	size := 0
+	for _, op := range t.Ops {
+		size += len(op.Key) + len(op.Value)
+	}
+	if size > mostWritten {
+		return 0, plain(errors.New("etcdserver: request is too large")) // in the words of Kubernetes 1.37
+	}
 	revision, err := r.Store.Commit(ctx, t)
 	if err != nil {
 		return 0, err

@@ -74,7 +74,7 @@ func (r *Registry) Scale(ctx context.Context, req Request, change Change) (api.O
 			if err != nil {
 				return nil, plain(err)
 			}
-			next.SetManagedFields(entries)
+			api.SetOwners(next, entries)
 		}
 		return next, nil
 	})

@@ -32,8 +32,8 @@ import (
 type Change func(ctx context.Context, old api.Object) (api.Object, error)
 
 // Replace is the Change of a PUT.
-func Replace(obj api.Object) Change {
-	return func(context.Context, api.Object) (api.Object, error) { return obj.DeepCopyObject().(api.Object), nil }
+func Replace(i *api.Info, obj api.Object) Change {
+	return func(context.Context, api.Object) (api.Object, error) { return i.Copied(obj), nil }
 }
 
 // Addressed checks that what a PUT sends says that it is what the URL names, which is asked before anything is looked for.
@@ -158,9 +158,9 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 			a.Object = ScaleOf(i, obj)
 		}
 	} else if a.Altered || a.Shown { // by somebody who may not change more than the request may
-		owners := obj.GetManagedFields()
+		owners := api.Owners(obj)
 		obj = r.carry(req, obj, old)
-		obj.SetManagedFields(owners)
+		api.SetOwners(obj, owners)
 		a.Object = obj
 	}
 	var errs field.ErrorList
@@ -225,22 +225,22 @@ func newFinalizers(i *api.Info, obj, old api.Object) field.ErrorList {
 // carry keeps in obj what an update cannot change.
 func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if part := parts[req.Subresource]; part != nil {
-		next := old.DeepCopyObject().(api.Object)
+		next := req.Info.Copied(old)
 		part(next, obj)
 		if req.Subresource != "ephemeralcontainers" { // which changes nothing else
 			attach(req, next, obj)
 		} else if req.applied {
-			next.SetManagedFields(obj.GetManagedFields())
+			api.SetOwners(next, api.Owners(obj))
 		}
 		return next
 	}
 	if req.Subresource == "status" {
-		next := old.DeepCopyObject().(api.Object)
+		next := req.Info.Copied(old)
 		req.Info.CopyStatus(next, obj)
 		if req.Info.Custom == nil && !req.Info.StatusAlone {
 			attach(req, next, obj)
 		} else if req.applied {
-			next.SetManagedFields(obj.GetManagedFields())
+			api.SetOwners(next, api.Owners(obj))
 		}
 		return next
 	}
@@ -271,7 +271,7 @@ func attach(req Request, dst, src api.Object) {
 	dst.SetAnnotations(src.GetAnnotations())
 	dst.SetFinalizers(src.GetFinalizers())
 	if req.applied {
-		dst.SetManagedFields(src.GetManagedFields())
+		api.SetOwners(dst, api.Owners(src))
 	}
 }
 
@@ -387,19 +387,19 @@ func sameButTimes(i *api.Info, item *watch.Item, old, obj api.Object, value []by
 	if shown, end := api.MetaField(item.Raw()); from != 0 || shown != 0 || !bytes.Equal(raw[to:], item.Raw()[end:]) {
 		return false // mostly: the rest is cheaper to compare than metadata
 	}
-	entries := obj.GetManagedFields()
-	if len(entries) == 0 || !slices.EqualFunc(entries, old.GetManagedFields(), func(a, b metav1.ManagedFieldsEntry) bool {
+	entries := api.Owners(obj)
+	if len(entries) == 0 || !slices.EqualFunc(entries, api.Owners(old), func(a, b metav1.ManagedFieldsEntry) bool {
 		return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource && a.APIVersion == b.APIVersion &&
 			a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
 	}) {
 		return false
 	}
-	obj.SetManagedFields(old.GetManagedFields())
+	api.SetOwners(obj, api.Owners(old))
 	_, value, err = encode(i, obj)
 	if err == nil && same(item, value) {
 		return true
 	}
-	obj.SetManagedFields(entries)
+	api.SetOwners(obj, entries)
 	return false
 }
 

@@ -42,6 +42,7 @@ type State struct {
 	Cgroup    string    `json:"cgroupParent,omitempty"`
 	Snapshot  *Snapshot `json:"snapshot,omitempty"`         // the last backup by schedule
 	Container string    `json:"containerRuntime,omitempty"` // its socket
+	Wrong     []string  `json:"wrong,omitempty"`            // what an administrator should look at
 }
 
 // Progress collects the steps of a start. Safe for concurrent use.
@@ -50,6 +51,7 @@ type Progress struct {
 	state State
 	tasks map[string]Task
 	trail *audit.Trail // of commands; nil: nothing is written down
+	wrong func() []string
 }
 
 // Saved notes how a backup by schedule went.
@@ -57,6 +59,13 @@ func (p *Progress) Saved(s Snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.Snapshot = &s
+}
+
+// Watch has the state say what is wrong by then.
+func (p *Progress) Watch(wrong func() []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wrong = wrong
 }
 
 // Serve answers requests for a path of the control socket, from now on.
@@ -109,6 +118,9 @@ func (p *Progress) State() State {
 	defer p.mu.Unlock()
 	s := p.state
 	s.Steps = append([]Step(nil), s.Steps...)
+	if p.wrong != nil {
+		s.Wrong = p.wrong()
+	}
 	return s
 }
 

@@ -176,3 +176,30 @@ func inProtobuf(t *testing.T, o message, body string) string {
 	}
 	return "k8s\x00" + string(data)
 }
+
+// TestTooLargeToStore: what upstream's store does not take ours does not take either, and says it as upstream does; nothing is said to a dry run.
+func TestTooLargeToStore(t *testing.T) {
+	p := api(t)
+	admin := p.as(t, "admin")
+	const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	body := func(bytes int) string {
+		return `{"metadata":{"name":"larges.stored.example.com"},"spec":{"group":"stored.example.com","scope":"Namespaced","names":{"plural":"larges","singular":"large","kind":"Large","listKind":"LargeList"},` +
+			`"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","description":"` + strings.Repeat("a", bytes) + `"}}}]}}`
+	}
+	for name, tt := range map[string]struct {
+		query string
+		bytes int
+		code  int
+	}{
+		"more":           {"", 1600 << 10, 500},
+		"more, dry":      {"?dryRun=All", 1600 << 10, 201},
+		"nearly as much": {"?dryRun=All", 1500 << 10, 201},
+	} {
+		a := admin.do(t, "POST", definitions+tt.query, body(tt.bytes))
+		if s := a.status(); a.code != tt.code || a.code == 500 && (s.Message != "etcdserver: request is too large" || s.Reason != "") {
+			t.Errorf("%s: HTTP %d %s %.200s", name, a.code, s.Reason, a.body)
+		}
+	}
+	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", definitions, body(1500<<10)), 201)
+	admin.do(t, "DELETE", definitions+"/larges.stored.example.com", "")
+}

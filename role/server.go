@@ -39,6 +39,7 @@ import (
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/direct"
 	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/controller"
 	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/network"
 	"github.com/lighter-k8s/lighter/pki"
@@ -89,6 +90,8 @@ type Server struct {
 	builtin       builtin.Choice
 	callout       callout.Named                 // the ways to webhooks of admission and conversion
 	news          *client.Recorder              // of what happens to admission itself
+	queues        controller.Queues             // of the controllers in this process
+	obstacles     *admission.Obstacles          // webhooks and policies that stand in the cluster's way
 	measures      []prometheus.Collector        // of parts that are made before the API
 	runs          []func(context.Context) error // what follows files for as long as the server runs
 }
@@ -182,7 +185,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API = apiserver.New(s.builtin.Served, groups)
 	s.API.Audit = s.audit
 	s.API.Flow = flow.New(ctx, c.Server.MaxRequests+c.Server.MaxMutatingRequests, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
-	s.API.Measure(s.API.Flow, steps, buildInfo(s.Version))
+	s.API.Measure(s.API.Flow, steps, buildInfo(s.Version), &s.queues, celMetrics{}, storeSize(c))
 	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.judges.Metrics.Measured(s.judges), log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
@@ -519,6 +522,7 @@ func (s *Server) Control(p *Progress) {
 	p.Serve("/backup", s.serveBackup)
 	p.Serve("/undo", s.serveUndo)
 	s.snapshots.tell = p.Saved
+	p.Watch(s.obstacles.Recent)
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.

@@ -54,6 +54,7 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 		},
 	},
 	Deleted: leave,
+	Copy:    copied,
 	Columns: []api.Column[*definition]{
 		{Name: "Name"},
 		{Name: "Scope", Help: "Cluster/Namespaced", Show: func(d *definition) any { return string(d.Spec.Scope) }},
@@ -71,6 +72,20 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	},
 	Shown: []string{"spec.scope", "spec.group", "spec.names", "spec.versions.name", "spec.versions.served", "spec.versions.storage", "status.conditions.type", "status.conditions.status"},
 })
+
+// copied shares the schemas, which are nearly all of a definition and which nobody writes to: whoever changes one brings another.
+func copied(d *definition) *definition {
+	light := *d
+	light.Spec.Versions = slices.Clone(d.Spec.Versions)
+	for n := range light.Spec.Versions {
+		light.Spec.Versions[n].Schema = nil
+	}
+	out := light.DeepCopy()
+	for n := range out.Spec.Versions {
+		out.Spec.Versions[n].Schema = d.Spec.Versions[n].Schema
+	}
+	return out
+}
 
 // servedVersions are the names of the versions that are served; the one of storage says so.
 func servedVersions(d *definition) any {

@@ -35,13 +35,10 @@ func warnings(d, old *definition) (out []string) {
 func unknownFormats(d *definition) (out []string) {
 	for _, v := range d.Spec.Versions {
 		if v.Schema != nil && v.Schema.OpenAPIV3Schema != nil {
-			within(v.Schema.OpenAPIV3Schema, func(s *apiextensionsv1.JSONSchemaProps) {
-				if s.Format == "" {
-					return
-				}
-				of := spec.Schema{SchemaProps: spec.SchemaProps{Format: s.Format}}
-				if s.Type != "" {
-					of.Type = spec.StringOrArray{s.Type}
+			within(*v.Schema.OpenAPIV3Schema, func(format, kind string) {
+				of := spec.Schema{SchemaProps: spec.SchemaProps{Format: format}}
+				if kind != "" {
+					of.Type = spec.StringOrArray{kind}
 				}
 				out = append(out, published.GetUnrecognizedFormats(&of, release)...)
 			})
@@ -50,25 +47,29 @@ func unknownFormats(d *definition) (out []string) {
 	return out
 }
 
-// within visits a schema and all that structural schemas may have below it, those of properties by their names' order.
-func within(s *apiextensionsv1.JSONSchemaProps, visit func(*apiextensionsv1.JSONSchemaProps)) {
-	visit(s)
-	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
-		one := s.Properties[name]
-		within(&one, visit)
+// within visits the formats, with the types that they stand at, of a schema and all that structural schemas may have below it, those of
+// properties by their names' order. Schemas come by value, as maps have them.
+func within(s apiextensionsv1.JSONSchemaProps, visit func(format, kind string)) {
+	if s.Format != "" {
+		visit(s.Format, s.Type)
+	}
+	if len(s.Properties) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+			within(s.Properties[name], visit)
+		}
 	}
 	if s.Items != nil && s.Items.Schema != nil {
-		within(s.Items.Schema, visit)
+		within(*s.Items.Schema, visit)
 	}
 	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
-		within(s.AdditionalProperties.Schema, visit)
+		within(*s.AdditionalProperties.Schema, visit)
 	}
 	for _, all := range [][]apiextensionsv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
 		for n := range all {
-			within(&all[n], visit)
+			within(all[n], visit)
 		}
 	}
 	if s.Not != nil {
-		within(s.Not, visit)
+		within(*s.Not, visit)
 	}
 }

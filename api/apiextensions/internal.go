@@ -31,7 +31,7 @@ func by(d, old *definition, rules func(ctx context.Context, d, old *internal) fi
 		}
 		var err error
 		// What is JSON within a definition may be none where it came as protobuf.
-		if in[n], err = toInternal(one); err != nil {
+		if in[n], err = toInternal(bare(one, manySchemas)); err != nil {
 			return field.ErrorList{field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error())}
 		}
 	}

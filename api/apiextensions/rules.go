@@ -23,7 +23,7 @@ func laborious(d *definition) field.ErrorList {
 	work := 0
 	for n, v := range d.Spec.Versions {
 		if s := schemaOf(v); s != nil {
-			work += rules(s)
+			work += rules(*s)
 		}
 		if work > mostRules {
 			return field.ErrorList{field.Invalid(field.NewPath("spec", "versions").Index(n).Child("schema", "openAPIV3Schema"), field.OmitValueType{},
@@ -33,38 +33,38 @@ func laborious(d *definition) field.ErrorList {
 	return nil
 }
 
-// rules is the work of all rules in a schema.
-func rules(s *apiextensionsv1.JSONSchemaProps) (work int) {
+// rules is the work of all rules in a schema, which comes by value as maps have it: a pointer to each would be a copy of each.
+func rules(s apiextensionsv1.JSONSchemaProps) (work int) {
 	if len(s.XValidations) > 0 {
 		work = perPlace
 		for _, r := range s.XValidations {
 			work += api.Work(r.Rule) + api.Work(r.MessageExpression)
 		}
 	}
-	several := func(list []apiextensionsv1.JSONSchemaProps) {
+	for _, list := range [][]apiextensionsv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
 		for n := range list {
-			work += rules(&list[n])
+			work += rules(list[n])
 		}
 	}
-	several(s.AllOf)
-	several(s.AnyOf)
-	several(s.OneOf)
 	if s.Not != nil {
-		work += rules(s.Not)
+		work += rules(*s.Not)
 	}
 	if s.Items != nil {
-		if several(s.Items.JSONSchemas); s.Items.Schema != nil {
-			work += rules(s.Items.Schema)
+		for n := range s.Items.JSONSchemas {
+			work += rules(s.Items.JSONSchemas[n])
+		}
+		if s.Items.Schema != nil {
+			work += rules(*s.Items.Schema)
 		}
 	}
 	for _, o := range []*apiextensionsv1.JSONSchemaPropsOrBool{s.AdditionalProperties, s.AdditionalItems} {
 		if o != nil && o.Schema != nil {
-			work += rules(o.Schema)
+			work += rules(*o.Schema)
 		}
 	}
 	for _, m := range []map[string]apiextensionsv1.JSONSchemaProps{s.Properties, s.PatternProperties, s.Definitions} {
-		for _, of := range m {
-			work += rules(&of)
+		for name := range m {
+			work += rules(m[name])
 		}
 	}
 	return work

@@ -77,8 +77,9 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 // nothing is to be taken away, and looking for that is half of the library's work. The entry comes back with the merge.
 func (a Apply) settled(k kinds, live api.Object, config *unstructured.Unstructured) api.Object {
 	version := k.info.GroupVersion().String()
-	n := slices.IndexFunc(live.GetManagedFields(), a.mine)
-	if n < 0 || live.GetManagedFields()[n].APIVersion != version || live.GetManagedFields()[n].FieldsV1 == nil || config.GetAPIVersion() != version {
+	entries := api.Owners(live)
+	n := slices.IndexFunc(entries, a.mine)
+	if n < 0 || entries[n].APIVersion != version || entries[n].FieldsV1 == nil || config.GetAPIVersion() != version {
 		return live
 	}
 	v, err := k.ObjectToTyped(config)
@@ -97,12 +98,12 @@ func (a Apply) settled(k kinds, live api.Object, config *unstructured.Unstructur
 		return live
 	}
 	now, err := parse(raw)
-	if err != nil || !bytes.Equal(now.stripped().encode().GetRawBytes(), live.GetManagedFields()[n].FieldsV1.GetRawBytes()) {
+	if err != nil || !bytes.Equal(now.stripped().encode().GetRawBytes(), entries[n].FieldsV1.GetRawBytes()) {
 		return live
 	}
-	entries := slices.Clone(live.GetManagedFields())
+	entries = slices.Clone(entries)
 	entries[n].FieldsV1 = metav1.NewFieldsV1("{}")
-	live.SetManagedFields(entries)
+	api.SetOwners(live, entries)
 	return live
 }
 
@@ -113,19 +114,19 @@ func (a Apply) mine(e metav1.ManagedFieldsEntry) bool {
 
 // date sets the time of the applier's entry where it is new: the library has a clock of its own.
 func (a Apply) date(obj, live api.Object) {
-	entries := obj.GetManagedFields()
+	entries := api.Owners(obj)
 	n := slices.IndexFunc(entries, a.mine)
 	if n < 0 || entries[n].Time == nil {
 		return
 	}
-	before := live.GetManagedFields()
+	before := api.Owners(live)
 	if b := slices.IndexFunc(before, a.mine); b >= 0 && entries[n].Time.Equal(before[b].Time) {
 		return
 	}
 	now := metav1.NewTime(a.Now.UTC().Truncate(time.Second))
 	entries[n].Time = &now
 	slices.SortStableFunc(entries, order)
-	obj.SetManagedFields(entries)
+	api.SetOwners(obj, entries)
 }
 
 // kinds is what the library asks of a resource in one version and its others.
@@ -227,7 +228,7 @@ func (k kinds) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner
 	switch {
 	case to == nil:
 		return nil, runtime.NewNotRegisteredErrForTarget("server-side apply", reflect.TypeOf(in), target)
-	case to == from && from.Type != nil && len(obj.GetManagedFields()) > 0:
+	case to == from && from.Type != nil && len(api.Owners(obj)) > 0:
 		// The library has read the owners by now; to merge them too would take a third of an apply.
 		obj = shallow(obj)
 		obj.SetManagedFields(nil)

@@ -44,7 +44,7 @@ func (a Apply) bounded(k kinds, live api.Object, config *unstructured.Unstructur
 		v = value.NewValueInterface(o.Object)
 	default:
 		owned := 0
-		for _, e := range live.GetManagedFields() {
+		for _, e := range api.Owners(live) {
 			if e.FieldsV1 != nil {
 				owned += len(e.FieldsV1.GetRawBytes())
 			}

@@ -23,8 +23,8 @@ import (
 // somebody owns, by owners who all used this version. done is false where something else is asked.
 func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstructured) (obj api.Object, done bool, err error) {
 	i, version := k.info, k.info.GroupVersion().String()
-	if a.Subresource != "" || config.GetAPIVersion() != version || config.GetKind() != i.Kind || config.GetManagedFields() != nil ||
-		old != nil && len(live.GetManagedFields()) == 0 || a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
+	if a.Subresource != "" || config.GetAPIVersion() != version || config.GetKind() != i.Kind || api.Owners(config) != nil ||
+		old != nil && len(api.Owners(live)) == 0 || a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
 		return nil, false, nil
 	}
 	t, err := k.typed(i)
@@ -117,7 +117,7 @@ func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstruc
 		}
 	}
 	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
-	obj.SetManagedFields(entries)
+	api.SetOwners(obj, entries)
 	return obj, true, nil
 }
 
@@ -144,7 +144,7 @@ type owner struct {
 
 // owners are those of an object but the applier, and what the applier had. Owners by versions that are gone are left out.
 func (a Apply) owners(live api.Object, version string, w *tree, t typed.ParseableType) (others []owner, last *set, mine *metav1.ManagedFieldsEntry, ok bool) {
-	for _, e := range live.GetManagedFields() {
+	for _, e := range api.Owners(live) {
 		if e.APIVersion != version && slices.ContainsFunc(a.Versions, func(i *api.Info) bool { return i.GroupVersion().String() == e.APIVersion }) || !valid(e) || e.FieldsV1 == nil {
 			return nil, nil, nil, false
 		}

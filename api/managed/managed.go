@@ -45,9 +45,9 @@ type Write struct {
 func Update(i *api.Info, old, obj api.Object, w Write) {
 	var live []metav1.ManagedFieldsEntry
 	if old != nil {
-		live = old.GetManagedFields()
+		live = api.Owners(old)
 	}
-	entries := given(live, obj.GetManagedFields(), w.Subresource)
+	entries := given(live, api.Owners(obj), w.Subresource)
 	obj.SetManagedFields(nil)
 	if len(entries) == 0 && old != nil && old.GetUID() != "" {
 		return
@@ -55,7 +55,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	version := i.GroupVersion().String()
 	if len(entries) == 0 && old == nil && i.Custom == nil {
 		if fields := created(i, obj, w.Subresource); fields != nil {
-			obj.SetManagedFields([]metav1.ManagedFieldsEntry{w.entry(version, fields)})
+			api.SetOwners(obj, []metav1.ManagedFieldsEntry{w.entry(version, fields)})
 		}
 		return
 	}
@@ -87,7 +87,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	kept = capped(kept)
 	slices.SortFunc(kept, order)
 	if len(kept) > 0 {
-		obj.SetManagedFields(kept)
+		api.SetOwners(obj, kept)
 	}
 }
 

@@ -205,14 +205,18 @@ func (h *Handler) v3(infos []*api.Info) any {
 	}
 	if infos[0].Custom == nil {
 		list = append(list, discovery(infos[0].Group, infos[0].Version))
+		return h.of3(list)
 	}
-	return h.of3(list)
+	out := h.of3(list)
+	out["info"] = doc{"title": "Kubernetes CRD Swagger", "version": "v0.1.0"} // Source: what Kubernetes 1.37 says
+	delete(out["components"].(doc), "securitySchemes")
+	return out
 }
 
-func (h *Handler) of3(list []path) any {
+func (h *Handler) of3(list []path) doc {
 	m := newModels(true)
 	if gvk := list[0].ops[0].gvk; gvk != nil {
-		m.of = gvk.GroupVersion()
+		m.of, m.custom = gvk.GroupVersion(), list[0].ops[0].custom
 	}
 	all := doc{}
 	for _, p := range list {
@@ -261,7 +265,7 @@ func (m *models) operation3(op operation) doc {
 
 // sent are the media types of a body.
 func (op operation) sent() []string {
-	if op.body.custom != nil {
+	if op.custom {
 		return op.media
 	}
 	return anyMedia
@@ -315,14 +319,15 @@ func (m *models) kindsOf() {
 		if err != nil {
 			continue
 		}
-		if !m.v3 && len(kinds) > 3 {
+		if (!m.v3 || m.custom) && len(kinds) > 3 {
 			for _, gv := range unserved() {
 				kinds = append(kinds, gv.WithKind(kinds[0].Kind))
 			}
 		}
 		var list []doc
 		for _, k := range kinds {
-			if m.v3 && len(kinds) > 3 && k.Group != "" && k.GroupVersion() != m.of { // it is every group's
+			every := len(kinds) > 3 // groups have it
+			if every && m.v3 && !m.custom && k.Group != "" && k.GroupVersion() != m.of || every && m.custom && slices.Contains(apart, k.Group) {
 				continue
 			}
 			list = append(list, doc{"group": k.Group, "version": k.Version, "kind": k.Kind})
@@ -333,6 +338,9 @@ func (m *models) kindsOf() {
 		m.schemas[n].(doc)["x-kubernetes-group-version-kind"] = list
 	}
 }
+
+// apart are groups of which documents of custom resources do not tell.
+var apart = []string{"admission.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "imagepolicy.k8s.io"}
 
 // unserved are the versions that Kubernetes 1.37 knows, and serves nothing of: what is every group's is theirs too.
 func unserved() (out []schema.GroupVersion) {

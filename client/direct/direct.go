@@ -221,7 +221,7 @@ func (c *Client) Update(ctx context.Context, r client.Resource, subresource stri
 	}
 	e.object(q.Info, obj)
 	q.Sent = func() (api.Object, error) { return obj, nil }
-	return c.change(ctx, q, registry.Replace(obj))
+	return c.change(ctx, q, registry.Replace(q.Info, obj))
 }
 
 func (c *Client) change(ctx context.Context, q registry.Request, change registry.Change) (client.Object, error) {
