@@ -30,6 +30,7 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 	if t.verb != "deletecollection" {
 		internal := metainternalversion.ListOptions{Watch: t.verb == "watch", ResourceVersion: o.ResourceVersion, ResourceVersionMatch: o.ResourceVersionMatch,
 			Continue: o.Continue, Limit: o.Limit, SendInitialEvents: o.SendInitialEvents, AllowWatchBookmarks: o.AllowWatchBookmarks}
+		metainternalversion.SetListOptionsDefaults(&internal, true)
 		if errs := listvalidation.ValidateListOptions(&internal, true); len(errs) > 0 {
 			return o, f, apierrors.NewInvalid(schema.GroupKind{Group: metainternal.GroupName, Kind: "ListOptions"}, "", errs)
 		}

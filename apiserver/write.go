@@ -461,7 +461,8 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 
 // returned are the resources whose last state is the answer to their deletion, by StoreKey.
 var returned = map[string]bool{"pods": true, "podtemplates": true, "persistentvolumes": true, "persistentvolumeclaims": true,
-	"resourcequotas": true, "serviceaccounts": true, "services/specs": true}
+	"resourcequotas": true, "serviceaccounts": true, "services/specs": true,
+	"deviceclasses": true, "resourceclaims": true, "resourceclaimtemplates": true, "resourceslices": true, "resourcepoolstatusrequests": true}
 
 // deleteOptions come in the body or, without one, in the query.
 func deleteOptions(r *http.Request, t *route) (o metav1.DeleteOptions, err error) {

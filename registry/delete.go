@@ -27,7 +27,7 @@ func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptio
 	if errs := validation.ValidateDeleteOptions(&o); len(errs) > 0 {
 		return nil, false, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
 	}
-	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil {
+	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil && !req.several {
 		req.Warn(text)
 	}
 	for {
@@ -84,6 +84,9 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 	next := req.Info.Copied(old)
 	r.mark(req.Info, next, o)
 	if finished(req.Info, next) {
+		if req.Info.Grace == nil && old.GetDeletionTimestamp() == nil {
+			next = old.DeepCopyObject().(api.Object) // which was never on its way
+		}
 		if req.DryRun {
 			return next, true, nil
 		}
@@ -119,9 +122,10 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 	}
 	at := metav1.NewTime(r.Now().UTC().Add(time.Duration(grace) * time.Second).Truncate(time.Second))
 	ns, isNamespace := obj.(*corev1.Namespace)
+	empties := isNamespace || i.StoreKey == api.DefinitionsKey // it ends when nothing is in it
 	if was := obj.GetDeletionGracePeriodSeconds(); obj.GetDeletionTimestamp() == nil {
 		obj.SetDeletionTimestamp(&at)
-		if !isNamespace { // it ends when it is empty
+		if !empties {
 			obj.SetDeletionGracePeriodSeconds(&grace)
 		}
 		if obj.GetGeneration() > 0 {
@@ -134,7 +138,7 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 		if i.Deleted != nil {
 			i.Deleted(obj, metav1.NewTime(r.Now().UTC().Truncate(time.Second)))
 		}
-	} else if !isNamespace && (was == nil || o.GracePeriodSeconds != nil && grace < *was) {
+	} else if !empties && (was == nil || o.GracePeriodSeconds != nil && grace < *was) {
 		if i.Grace != nil && was != nil && *was > 0 {
 			start := obj.GetDeletionTimestamp().Add(-time.Duration(*was) * time.Second)
 			at = metav1.NewTime(start.Add(time.Duration(grace) * time.Second))
@@ -199,6 +203,9 @@ func (r *Registry) DeleteCollection(ctx context.Context, req Request, f watch.Fi
 	}
 	if len(errs) > 0 {
 		return nil, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
+	}
+	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil {
+		req.Warn(text)
 	}
 	if err := r.State.Now(ctx); err != nil {
 		return nil, unavailable(err)

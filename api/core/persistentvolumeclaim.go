@@ -15,18 +15,18 @@ var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClai
 	Prepare: func(c, old *corev1.PersistentVolumeClaim) {
 		if old != nil {
 			c.Status = old.Status
-			return
+		} else {
+			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 		}
-		c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 		// dataSource and dataSourceRef are one thing in two fields.
 		s := &c.Spec
-		if r := s.DataSourceRef; r != nil && r.Namespace != nil && *r.Namespace != "" {
+		if r := s.DataSourceRef; old == nil && r != nil && r.Namespace != nil && *r.Namespace != "" {
 			s.DataSourceRef = nil // CrossNamespaceVolumeDataSource is off
 		}
 		switch {
 		case s.DataSource != nil && s.DataSourceRef == nil:
 			s.DataSourceRef = &corev1.TypedObjectReference{APIGroup: s.DataSource.APIGroup, Kind: s.DataSource.Kind, Name: s.DataSource.Name}
-		case s.DataSourceRef != nil && s.DataSource == nil:
+		case s.DataSourceRef != nil && s.DataSource == nil && (s.DataSourceRef.Namespace == nil || *s.DataSourceRef.Namespace == ""):
 			s.DataSource = &corev1.TypedLocalObjectReference{APIGroup: s.DataSourceRef.APIGroup, Kind: s.DataSourceRef.Kind, Name: s.DataSourceRef.Name}
 		}
 	},
