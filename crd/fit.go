@@ -150,6 +150,9 @@ func inBounds(v float64, s *spec.Schema) bool {
 		return false
 	}
 	for _, bound := range []*float64{s.Minimum, s.Maximum} {
+		if bound != nil && s.Format == "int32" && *bound != float64(int32(*bound)) { // which is an error of its own
+			return false
+		}
 		if bound != nil && (math.Trunc(*bound) != *bound || math.Abs(*bound) > exact || math.Abs(v) > exact) {
 			return false
 		}

@@ -483,8 +483,11 @@ func encode(i *api.Info, obj api.Object) (stored api.Object, value []byte, err e
 	return stored, value, nil
 }
 
-// finish gives the object the revision it was written at.
+// finish gives the object the revision it was written at, and shows it as it is read: with the defaults of a status that was left out.
 func finish(i *api.Info, obj, stored api.Object, revision uint64) api.Object {
+	if i.Custom != nil && i.HasStatus && obj != stored {
+		i.Default(obj)
+	}
 	if obj != stored {
 		obj.SetResourceVersion(fmt.Sprint(revision))
 	}

@@ -284,7 +284,7 @@ func TestOthersJudge(t *testing.T) {
 		if _, err := as.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 			t.Errorf("got %v", err)
 		}
-		if got := j.questions(); !slices.Equal(got, []string{"oidc:ann: impersonate users"}) {
+		if got := j.questions(); !slices.Equal(got, []string{"oidc:ann: impersonate-on:user-info:list pods", "oidc:ann: impersonate users"}) {
 			t.Errorf("asked %q", got)
 		}
 	})

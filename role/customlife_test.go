@@ -161,6 +161,28 @@ func TestVersionsWithoutConversion(t *testing.T) {
 	}
 }
 
+// What is left out of a status shows its default from the first answer on, and a definition that says the same in other words is the same.
+func TestDefaultsOfAStatus(t *testing.T) {
+	c := newCustom(t, api(t))
+	d := c.definition("boats", "Boat", `  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, properties: {status: {type: object, default: {b: 1, a: moored}, x-kubernetes-preserve-unknown-fields: true}}}}
+`)
+	c.define(d)
+	made, err := c.of("v1", "boats", c.namespace(t)).Create(t.Context(), c.object("metadata: {name: anna}\nstatus: {a: afloat}"), metav1.CreateOptions{})
+	if err != nil || fmt.Sprint(made.Object["status"]) != "map[a:moored b:1]" {
+		t.Errorf("made with status %v, %v", made.Object["status"], err)
+	}
+	a := c.as(t, "admin").do(t, "PATCH", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"+d.Name, `[{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/status/default",
+		"value": { "b" : 1, "a": "moored" }}]`, "Content-Type: application/json-patch+json")
+	var got apiextensionsv1.CustomResourceDefinition
+	if err := json.Unmarshal(a.body, &got); err != nil || a.code != http.StatusOK || got.Generation != 1 {
+		t.Errorf("%d, generation %d, %v: %.200s", a.code, got.Generation, err, a.body)
+	}
+}
+
 // A webhook converts, and what it must not change it does not.
 func TestConversionWebhook(t *testing.T) {
 	c := newCustom(t, api(t))

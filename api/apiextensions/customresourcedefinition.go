@@ -101,13 +101,14 @@ func servedVersions(d *definition) any {
 	return strings.Join(names, ",")
 }
 
-// prepare keeps the status in the system's hands, and notes each version that objects were ever stored in.
+// prepare keeps the status in the system's hands, writes values in one form, and notes each version that objects were ever stored in.
 func prepare(d, old *definition) {
 	if old == nil {
 		d.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
 	} else {
 		d.Status = *old.Status.DeepCopy()
 	}
+	tidy(d, old)
 	for _, v := range d.Spec.Versions {
 		if v.Storage && !slices.Contains(d.Status.StoredVersions, v.Name) {
 			d.Status.StoredVersions = append(d.Status.StoredVersions, v.Name)
