@@ -55,70 +55,16 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		return err
 	}
 	auditPatch(w, data)
-	if kind != types.ApplyYAMLPatchType {
-		if err := crowdedPatch(data); err != nil {
-			return err
-		}
-	}
 	i := t.info
 	if t.subresource == "scale" {
 		i = registry.ScaleInfo
 	}
-	var apply func(doc []byte) ([]byte, error)
-	switch kind {
-	case types.ApplyYAMLPatchType:
+	if kind == types.ApplyYAMLPatchType {
 		return s.apply(w, r, t, q, f, data, level)
-	case types.JSONPatchType:
-		p, err := jsonpatch.DecodePatch(data)
-		if err != nil {
-			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
-		}
-		if len(p) > maxOperations {
-			return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
-		}
-		apply = func(doc []byte) ([]byte, error) {
-			if err := shifting(p, doc); err != nil {
-				return nil, err
-			}
-			out, err := p.Apply(doc)
-			if err != nil {
-				return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
-			}
-			return out, nil
-		}
-	case types.MergePatchType:
-		var want map[string]any
-		if err := json.Unmarshal(data, &want); err != nil {
-			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
-		}
-		apply = func(doc []byte) ([]byte, error) {
-			out, err := jsonpatch.MergePatch(doc, data)
-			if err != nil {
-				return nil, apierrors.NewBadRequest(err.Error())
-			}
-			return out, nil
-		}
-	case types.StrategicMergePatchType:
-		var want map[string]any
-		if err := json.Unmarshal(data, &want); err != nil {
-			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
-		}
-		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
-		if err != nil || i.Custom != nil {
-			return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
-		}
-		apply = func(doc []byte) ([]byte, error) {
-			if err := comparing(data, doc); err != nil {
-				return nil, err
-			}
-			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, fields)
-			if err != nil {
-				return nil, apierrors.NewBadRequest(err.Error())
-			}
-			return out, nil
-		}
-	default:
-		return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
+	}
+	apply, err := patching(i, kind, data)
+	if err != nil {
+		return err
 	}
 	invalid := func(err error) error {
 		return apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})
@@ -160,6 +106,66 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		// one that it was applied to, and is applied again on a conflict.
 		return obj, nil
 	})
+}
+
+// patching gives what a patch does to an object of i in JSON.
+func patching(i *api.Info, kind types.PatchType, data []byte) (apply func(doc []byte) ([]byte, error), err error) {
+	if err := crowdedPatch(data); err != nil {
+		return nil, err
+	}
+	switch kind {
+	case types.JSONPatchType:
+		p, err := jsonpatch.DecodePatch(data)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		if len(p) > maxOperations {
+			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
+		}
+		return func(doc []byte) ([]byte, error) {
+			if err := shifting(p, doc); err != nil {
+				return nil, err
+			}
+			out, err := p.Apply(doc)
+			if err != nil {
+				return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+			}
+			return out, nil
+		}, nil
+	case types.MergePatchType:
+		var want map[string]any
+		if err := json.Unmarshal(data, &want); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		return func(doc []byte) ([]byte, error) {
+			out, err := jsonpatch.MergePatch(doc, data)
+			if err != nil {
+				return nil, apierrors.NewBadRequest(err.Error())
+			}
+			return out, nil
+		}, nil
+	case types.StrategicMergePatchType:
+		var want map[string]any
+		if err := json.Unmarshal(data, &want); err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
+		if err != nil || i.Custom != nil {
+			return nil, unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
+		}
+		return func(doc []byte) ([]byte, error) {
+			if err := comparing(data, doc); err != nil {
+				return nil, err
+			}
+			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, fields)
+			if err != nil {
+				return nil, apierrors.NewBadRequest(err.Error())
+			}
+			return out, nil
+		}, nil
+	default:
+		return nil, unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
+	}
 }
 
 // becomes is what is wrong with a custom resource's object that is to be of another kind or version.
