@@ -55,6 +55,12 @@ type Attributes struct {
 	Again, Second bool
 	// Altered: what users add to admission changed the object.
 	Altered bool
+	// AsSent puts back into Object what the client said of what nobody can change, and the server knows better; nil: it says nothing else.
+	AsSent func() error
+	// Shown: AsSent was called.
+	Shown bool
+	// OfCollection: the object is one of those of a deletecollection, whose request names none.
+	OfCollection bool
 	// Kept is what plugins keep from the first pass for the second, by their name.
 	Kept map[string]any
 }
@@ -65,6 +71,24 @@ func (a *Attributes) Shape() *api.Info {
 		return a.As
 	}
 	return a.Info
+}
+
+// Show makes Object what those whom users add to admission see before they change it: the object as the client sent it. It is whole again
+// for those who validate.
+func (a *Attributes) Show() error {
+	if a.AsSent == nil || a.Shown {
+		return nil
+	}
+	a.Shown = true
+	return a.AsSent()
+}
+
+// Named is the name that the request says.
+func (a *Attributes) Named() string {
+	if a.OfCollection {
+		return ""
+	}
+	return a.Name
 }
 
 // Note keeps a note for the audit trail, if there is one.
@@ -131,12 +155,14 @@ type Chain []Plugin
 
 // Mutate lets each plugin change the object; the first error ends it. If one asks for it all are asked once more, so that they see
 // what it did. Source: Kubernetes documentation, Dynamic Admission Control, Reinvocation policy.
-func (c Chain) Mutate(ctx context.Context, a *Attributes) error {
-	if err := c.mutate(ctx, a); err != nil || !a.Again {
+func (c Chain) Mutate(ctx context.Context, a *Attributes) error { return again(ctx, a, c.mutate) }
+
+func again(ctx context.Context, a *Attributes, mutate func(context.Context, *Attributes) error) error {
+	if err := mutate(ctx, a); err != nil || !a.Again {
 		return err
 	}
 	a.Again, a.Second = false, true
-	return c.mutate(ctx, a)
+	return mutate(ctx, a)
 }
 
 func (c Chain) mutate(ctx context.Context, a *Attributes) error {

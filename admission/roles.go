@@ -23,12 +23,9 @@ func Escalation(r *authz.RBAC, a authz.Authorizer) Plugin {
 		case *rbacv1.Role:
 			err = r.CheckRole(ctx, a, &at.User, o.Namespace, o.Name, o.Rules)
 		case *rbacv1.ClusterRole:
-			rules := o.Rules
-			if o.AggregationRule != nil && r.CheckEscalation(&at.User, "", everything) != nil {
-				// Who may aggregate whatever others will write must hold everything.
-				rules = everything
+			if err = r.CheckRole(ctx, a, &at.User, "", o.Name, o.Rules); o.AggregationRule != nil && r.CheckRole(ctx, a, &at.User, "", o.Name, everything) != nil {
+				err = errors.New("must have cluster-admin privileges to use the aggregationRule") // they aggregate whatever others will write
 			}
-			err = r.CheckRole(ctx, a, &at.User, "", o.Name, rules)
 		case *rbacv1.RoleBinding:
 			err = r.CheckBinding(ctx, a, &at.User, o.Namespace, o.RoleRef)
 		case *rbacv1.ClusterRoleBinding:

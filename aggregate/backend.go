@@ -65,6 +65,8 @@ type found struct {
 	openapi   string
 }
 
+var errNotFound = errors.New("not found")
+
 // errUnknown is a backend's error before it was asked.
 var errUnknown = errors.New("not asked yet")
 
@@ -202,8 +204,11 @@ func (b *Backend) ask(ctx context.Context) (*found, error) {
 			ServerRelativeURL string `json:"serverRelativeURL"`
 		} `json:"paths"`
 	}
-	if _, err := b.get(ctx, "/openapi/v3", "application/json", &docs); err == nil {
+	switch _, err := b.get(ctx, "/openapi/v3", "application/json", &docs); {
+	case err == nil:
 		f.openapi = docs.Paths[strings.TrimPrefix(b.root(), "/")].ServerRelativeURL
+	case !errors.Is(err, errNotFound):
+		f.openapi = b.OpenAPI() // a document is not gone because nobody says where it is
 	}
 	return f, nil
 }
@@ -221,7 +226,11 @@ func (b *Backend) get(ctx context.Context, path, accept string, into any) (as st
 		return "", err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return "", fmt.Errorf("bad status from %s: %d: %w", r.URL, res.StatusCode, errNotFound)
+	default:
 		return "", fmt.Errorf("bad status from %s: %d", r.URL, res.StatusCode)
 	}
 	data, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))

@@ -75,6 +75,12 @@ type Resource[T Object] struct {
 	// GenerationOf gives the part of the object whose change raises metadata.generation,
 	// usually &obj.Spec; nil: objects have no generation.
 	GenerationOf func(obj T) any
+	// Completed tells why an object has ended for good, for those who show it; "": it has not.
+	Completed func(obj T) (reason, message string)
+	// LateGeneration: the generation counts changes only, a new object has none.
+	LateGeneration bool
+	// NilChanges: what was absent and is empty now has changed for the generation.
+	NilChanges bool
 
 	// Status is set when the resource has a status subresource.
 	Status *Status[T]
@@ -182,8 +188,8 @@ type Column[T Object] struct {
 	Type string // default "string"; else integer, date, boolean, number
 	// Format is an OpenAPI format such as "name".
 	Format string
-	// Wide columns show only with -o wide (priority 1).
-	Wide bool
+	// Priority above 0: shown with -o wide only.
+	Priority int32
 	// Help is the column's description.
 	Help string
 	// Show gives the cell: a string, a number or a bool. May be nil for Name and Age only.
@@ -230,6 +236,9 @@ type Info struct {
 	ValidateName   func(name string, prefix bool) []string
 	Warnings       func(obj, old Object) []string
 	GenerationOf   func(obj Object) any // nil: no generation
+	LateGeneration bool
+	NilChanges     bool
+	completed      func(obj Object) (reason, message string)
 	CopyStatus     func(dst, src Object)
 	StatusAlone    bool // of a status update, the metadata is not taken
 	ValidateStatus func(obj, old Object) field.ErrorList
@@ -304,7 +313,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Deprecated: r.Deprecated, Subresources: r.Subresources,
 		Orphans: r.Orphans, OrphansWarning: r.OrphansWarning,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
-		ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
+		LateGeneration: r.LateGeneration, NilChanges: r.NilChanges, ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
 	}
 	i.fill()
@@ -328,6 +337,9 @@ func Define[T Object](r Resource[T]) *Info {
 	i.Validate = check(r.Validate)
 	if r.Warnings != nil {
 		i.Warnings = func(obj, old Object) []string { o, _ := old.(T); return r.Warnings(obj.(T), o) }
+	}
+	if r.Completed != nil {
+		i.completed = func(o Object) (string, string) { return r.Completed(o.(T)) }
 	}
 	if r.GenerationOf != nil {
 		i.GenerationOf = func(o Object) any { return r.GenerationOf(o.(T)) }
@@ -355,7 +367,7 @@ func Define[T Object](r Resource[T]) *Info {
 		i.Fields[name] = func(o Object) string { return f(o.(T)) }
 	}
 	for _, c := range r.Columns {
-		column := Column[Object]{Name: c.Name, Type: c.Type, Format: c.Format, Wide: c.Wide, Help: c.Help}
+		column := Column[Object]{Name: c.Name, Type: c.Type, Format: c.Format, Priority: c.Priority, Help: c.Help}
 		if c.Show != nil {
 			column.Show = func(o Object) any { return c.Show(o.(T)) }
 		}
@@ -379,6 +391,18 @@ func (i *Info) fill() {
 		i.StoreKey = i.Resource
 	}
 	i.Stored = i
+}
+
+// Conditions are those of an object's row in a table.
+func (i *Info) Conditions(o Object) []metav1.TableRowCondition {
+	if i.completed == nil {
+		return nil
+	}
+	reason, message := i.completed(o)
+	if reason == "" {
+		return nil
+	}
+	return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: reason, Message: message}}
 }
 
 // StoredVersion is the apiVersion that stored objects say they are of.

@@ -36,7 +36,7 @@ func (i *Info) Table() []Column[Object] {
 			if c.Show == nil {
 				c.Show = ageColumn.Show
 			}
-		case c.Wide && !aged && !placed:
+		case c.Priority > 0 && !aged && !placed:
 			all, aged = append(all, ageColumn), true
 		}
 		if c.Type == "" {

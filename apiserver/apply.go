@@ -80,7 +80,10 @@ func configuration(i *api.Info, data []byte) (config *unstructured.Unstructured,
 		if said := yaml.Unmarshal(data, &map[string]any{}); said != nil {
 			err = said // in the words that clients know
 		}
-		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		if text, ok := strings.CutPrefix(err.Error(), "error converting YAML to JSON: "); ok {
+			return nil, nil, apierrors.NewBadRequest("error encoding patch: " + text)
+		}
+		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	if config.Object == nil {
 		config.Object = map[string]any{}

@@ -27,10 +27,10 @@ type catalog struct {
 	core, named func() (document, error)
 }
 
-// document is an encoded answer with its tag.
+// document is an encoded answer, in JSON and protobuf, with its tag.
 type document struct {
-	data []byte
-	tag  string
+	data, proto []byte
+	tag         string
 }
 
 // SetCustom makes the server serve these custom resources beside the built-in ones, from the next request on.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -21,16 +22,22 @@ func (s *Server) discover(w http.ResponseWriter, r *http.Request, path string) e
 	s.settle(r.Context())
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	aggregated := wantsAggregated(r)
+	if parts[0] == "apis" && len(parts) > 1 && !slices.ContainsFunc(s.catalog.Load().groups, func(g Group) bool { return g.Name == parts[1] && g.Name != "" }) {
+		return noPage(w)
+	}
+	if !reads(r) && (len(parts) == 1 && parts[0] == "api" || len(parts) == 2 && parts[1] == "apiregistration.k8s.io") { // the others take any method, as in Kubernetes 1.37
+		return methodNotAllowed()
+	}
 	switch {
 	case len(parts) == 1 && parts[0] == "api":
-		if aggregated {
-			return sendAggregated(w, r, s.catalog.Load().core)
+		if aggregated != "" {
+			return sendAggregated(w, r, aggregated, s.catalog.Load().core)
 		}
-		return s.sendMeta(w, r, "APIVersions", &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
+		return s.sendMeta(w, r, "", "APIVersions", &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
 			ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: r.Host}}})
 	case len(parts) == 1 && parts[0] == "apis":
-		if aggregated {
-			return sendAggregated(w, r, s.catalog.Load().named)
+		if aggregated != "" {
+			return sendAggregated(w, r, aggregated, s.catalog.Load().named)
 		}
 		list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
 		for _, g := range s.catalog.Load().groups {
@@ -38,19 +45,22 @@ func (s *Server) discover(w http.ResponseWriter, r *http.Request, path string) e
 				list.Groups = append(list.Groups, apiGroup(g))
 			}
 		}
-		return s.sendMeta(w, r, "APIGroupList", list)
+		return s.sendMeta(w, r, "v1", "APIGroupList", list)
 	case len(parts) == 2 && parts[0] == "apis":
 		for _, g := range s.catalog.Load().groups {
 			if g.Name == parts[1] && g.Name != "" {
 				group := apiGroup(g)
 				group.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
-				return s.sendMeta(w, r, "APIGroup", &group)
+				return s.sendMeta(w, r, "v1", "APIGroup", &group)
 			}
 		}
 	case len(parts) == 2 && parts[0] == "api":
 		return s.sendResources(w, r, "", parts[1])
 	case len(parts) == 3 && parts[0] == "apis":
 		return s.sendResources(w, r, parts[1], parts[2])
+	}
+	if parts[0] != "api" && parts[0] != "apis" {
+		return noPage(w)
 	}
 	return notFoundPath()
 }
@@ -64,12 +74,15 @@ func apiGroup(g Group) metav1.APIGroup {
 	return out
 }
 
-func (s *Server) sendMeta(w http.ResponseWriter, r *http.Request, kind string, obj any) error {
+func (s *Server) sendMeta(w http.ResponseWriter, r *http.Request, apiVersion, kind string, obj any) error {
 	f, err := accept(r, false)
 	if err != nil {
+		if strings.HasPrefix(kind, "APIGroup") && strings.Trim(r.URL.Path, "/") != "apis/apiregistration.k8s.io" { // Source: what Kubernetes 1.37 says
+			return badForm()
+		}
 		return err
 	}
-	data, err := encodeMeta(f, "v1", kind, obj)
+	data, err := encodeMeta(f, apiVersion, kind, obj)
 	if err != nil {
 		return err
 	}
@@ -77,7 +90,7 @@ func (s *Server) sendMeta(w http.ResponseWriter, r *http.Request, kind string, o
 	return nil
 }
 
-// subresources are a record's, status and scale included, by name.
+// subresources are a record's, status and scale included, by name; a custom resource's in the order in which Kubernetes 1.37 lists them.
 func subresources(i *api.Info) []api.Subresource {
 	subs := slices.Clone(i.Subresources)
 	has := func(name string) bool {
@@ -91,6 +104,9 @@ func subresources(i *api.Info) []api.Subresource {
 		subs = append(subs, api.Subresource{Name: "scale", Kind: "Scale", Group: "autoscaling", Version: "v1", Verbs: verbs})
 	}
 	slices.SortFunc(subs, func(a, b api.Subresource) int { return strings.Compare(a.Name, b.Name) })
+	if i.Custom != nil {
+		slices.Reverse(subs)
+	}
 	return subs
 }
 
@@ -98,6 +114,9 @@ func (s *Server) sendResources(w http.ResponseWriter, r *http.Request, group, ve
 	infos := s.catalog.Load().versions[schema.GroupVersion{Group: group, Version: version}]
 	if len(infos) == 0 {
 		return notFoundPath()
+	}
+	if !reads(r) {
+		return methodNotAllowed()
 	}
 	gv := infos[0].GVK().GroupVersion()
 	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList"}, GroupVersion: gv.String()}
@@ -116,12 +135,15 @@ func (s *Server) sendResources(w http.ResponseWriter, r *http.Request, group, ve
 				Group: sub.Group, Version: sub.Version, Kind: sub.Kind, Verbs: sub.Verbs})
 		}
 	}
-	return s.sendMeta(w, r, "APIResourceList", list)
+	return s.sendMeta(w, r, list.APIVersion, "APIResourceList", list)
 }
 
 // versionHash changes when the version in which objects are stored does; it is Kubernetes' own for the same version.
 func versionHash(i *api.Info) string {
 	version := i.Stored.StoredVersion()
+	if i.Group == apiextensionsv1.GroupName { // see store/forms
+		version = apiextensionsv1.GroupName + "/v1beta1"
+	}
 	if i.Stored.Group == "" {
 		version = "/" + version
 	}
@@ -129,18 +151,19 @@ func versionHash(i *api.Info) string {
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 
-func wantsAggregated(r *http.Request) bool {
+// wantsAggregated is the media type in which everything is wanted at once; "": it is not.
+func wantsAggregated(r *http.Request) string {
 	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		media, p, err := mime.ParseMediaType(strings.TrimSpace(part))
-		if err == nil && media == typeJSON && p["as"] == "APIGroupDiscoveryList" && p["g"] == "apidiscovery.k8s.io" && p["v"] == "v2" {
-			return true
+		if err == nil && (media == typeJSON || media == typeProtobuf) && p["as"] == "APIGroupDiscoveryList" && p["g"] == "apidiscovery.k8s.io" && p["v"] == "v2" {
+			return media
 		}
 	}
-	return false
+	return ""
 }
 
 // sendAggregated answers with everything at once. Source: API concepts, Aggregated discovery.
-func sendAggregated(w http.ResponseWriter, r *http.Request, all func() (document, error)) error {
+func sendAggregated(w http.ResponseWriter, r *http.Request, media string, all func() (document, error)) error {
 	d, err := all()
 	if err != nil {
 		return err
@@ -152,7 +175,11 @@ func sendAggregated(w http.ResponseWriter, r *http.Request, all func() (document
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	send(w, r, http.StatusOK, typeJSON+";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", d.data)
+	data := d.data
+	if media == typeProtobuf {
+		data = d.proto
+	}
+	send(w, r, http.StatusOK, media+";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", data)
 	return nil
 }
 
@@ -179,7 +206,11 @@ func (c *catalog) aggregate(take func(Group) bool) (document, error) {
 		list.Items = append(list.Items, group)
 	}
 	data, err := encodeMeta(form{media: typeJSON}, "", "", list)
-	return document{data, fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))}, err
+	if err != nil {
+		return document{}, err
+	}
+	proto, err := encodeMeta(form{media: typeProtobuf}, list.APIVersion, list.Kind, list)
+	return document{data, proto, fmt.Sprintf("%q", fmt.Sprintf("%X", sha256.Sum256(data)))}, err
 }
 
 // offered are the verbs that discovery shows: of a custom resource whose definition is being deleted there is nothing to write.

@@ -79,7 +79,6 @@ func dress(f form, data []byte) ([]byte, error) {
 		if err := json.Indent(&b, data, "", "  "); err != nil {
 			return nil, err
 		}
-		b.WriteByte('\n')
 		return b.Bytes(), nil
 	}
 	return append(data, '\n'), nil
@@ -112,7 +111,7 @@ func encodeObject(f form, i *api.Info, obj api.Object) (body []byte, media strin
 	switch f.as {
 	case "Table":
 		if f.media == typeProtobuf {
-			return nil, "", notAcceptable()
+			return nil, "", badForm()
 		}
 		t, err := table(f, i, source{objects: []api.Object{obj}, single: true})
 		if err != nil {
@@ -124,12 +123,12 @@ func encodeObject(f form, i *api.Info, obj api.Object) (body []byte, media strin
 		body, err = encodeMeta(f, f.version(), f.as, f.partial(obj))
 		return body, f.media, err
 	case "PartialObjectMetadataList":
-		return nil, "", notAcceptable()
+		return nil, "", badForm()
 	}
 	if f.media == typeProtobuf {
 		m, ok := obj.(marshaler)
 		if !ok {
-			return nil, "", notAcceptable()
+			return nil, "", badForm()
 		}
 		raw, err := m.Marshal()
 		if err != nil {

@@ -37,7 +37,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	f, ferr := accept(r, false)
 	if ferr != nil {
-		f = form{media: typeJSON}
+		f = form{media: typeJSON, pretty: true}
 	}
 	body, eerr := encodeMeta(f, "v1", "Status", &status)
 	if eerr != nil {
@@ -64,6 +64,13 @@ func Forbidden(a authz.Attributes, reason string) error {
 func notFoundPath() error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
 		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{}}}
+}
+
+// noPage is the 404 of a path that is neither below /api nor below a group that is served.
+func noPage(w http.ResponseWriter) error {
+	w.Header().Set("Cache-Control", "no-cache, private")
+	http.Error(w, "404 page not found", http.StatusNotFound)
+	return nil
 }
 
 // methodNotAllowed is the 405 of a path that is there and does not know the method.

@@ -78,11 +78,11 @@ func FuzzPatches(f *testing.F) {
 			return // what patches are applied to is an object of ours
 		}
 		for _, kind := range []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType} {
-			apply, err := patching(core.Pod, kind, []byte(patch))
+			p, err := patching(core.Pod, kind, []byte(patch))
 			if err != nil {
 				continue
 			}
-			if out, err := apply([]byte(doc)); err == nil && !json.Valid(out) {
+			if out, err := p.apply([]byte(doc)); err == nil && !json.Valid(out) {
 				t.Errorf("%s of %q to %q gives %q", kind, patch, doc, out)
 			}
 		}

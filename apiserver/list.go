@@ -30,6 +30,7 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 	if t.verb != "deletecollection" {
 		internal := metainternalversion.ListOptions{Watch: t.verb == "watch", ResourceVersion: o.ResourceVersion, ResourceVersionMatch: o.ResourceVersionMatch,
 			Continue: o.Continue, Limit: o.Limit, SendInitialEvents: o.SendInitialEvents, AllowWatchBookmarks: o.AllowWatchBookmarks}
+		metainternalversion.SetListOptionsDefaults(&internal, true)
 		if errs := listvalidation.ValidateListOptions(&internal, true); len(errs) > 0 {
 			return o, f, apierrors.NewInvalid(schema.GroupKind{Group: metainternal.GroupName, Kind: "ListOptions"}, "", errs)
 		}
@@ -72,7 +73,7 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 }
 
 func selectable(i *api.Info, field string) bool {
-	if field == "metadata.name" || field == "metadata.namespace" && i.Namespaced {
+	if field == "metadata.name" || field == "metadata.namespace" && (i.Namespaced || len(i.Fields) == 0) { // Source: what Kubernetes 1.37 takes
 		return true
 	}
 	return i.Fields[field] != nil
@@ -97,7 +98,7 @@ func parseContinue(token string) (c continuation, err error) {
 		err = json.Unmarshal(data, &c)
 	}
 	if err == nil && c.Version != "lighter.v1" {
-		err = fmt.Errorf("server does not recognize this encoded version %q", c.Version)
+		err = fmt.Errorf("server does not recognize this encoded version %v", c.Version)
 	}
 	if err == nil && c.After == "" {
 		err = errors.New("encoded start key empty (version lighter.v1)")
@@ -110,7 +111,7 @@ func parseContinue(token string) (c continuation, err error) {
 
 // list answers with the objects of a resource. Source: API concepts, Resource versions, semantics for get and list.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
-	f, err := accept(r, true)
+	f, err := accept(r, true, watchMedia...)
 	if err != nil {
 		return err
 	}
@@ -120,12 +121,12 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, t *route) error {
 	}
 	b := registry.Bound{Limit: o.Limit}
 	if o.Continue != "" {
-		if o.ResourceVersion != "" && o.ResourceVersion != "0" {
-			return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
-		}
 		c, err := parseContinue(o.Continue)
 		if err != nil {
 			return err
+		}
+		if o.ResourceVersion != "" && o.ResourceVersion != "0" {
+			return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 		}
 		b.After, b.At, b.Left = c.After, c.Revision, c.Left
 		if c.Revision == 0 { // the rest as it is now: what was begun can no longer be shown

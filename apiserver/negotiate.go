@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,8 +39,9 @@ func (f form) version() string {
 	return metav1.SchemeGroupVersion.String()
 }
 
-// accept picks the first acceptable form of the Accept header. Tables and metadata are offered where allowed.
-func accept(r *http.Request, transforms bool) (form, error) {
+// accept picks the first acceptable form of the Accept header. Tables and metadata are offered where allowed; streams are media types
+// that the path has beside the objects'.
+func accept(r *http.Request, transforms bool, streams ...string) (form, error) {
 	pretty := readable(r)
 	header := strings.Join(r.Header.Values("Accept"), ",")
 	if header == "" {
@@ -49,7 +51,7 @@ func accept(r *http.Request, transforms bool) (form, error) {
 	f, ok := headers.get(key)
 	if !ok {
 		if f, ok = choose(header, transforms); !ok {
-			return form{}, notAcceptable()
+			return form{}, notAcceptable(header, streams...)
 		}
 		headers.put(key, f)
 	}
@@ -175,9 +177,37 @@ func withoutProtobuf(r *http.Request) *http.Request {
 	return &out
 }
 
-func notAcceptable() error {
+// watchMedia are the media types of lists' paths beside those of objects.
+var watchMedia = []string{typeJSON + ";stream=watch", typeProtobuf + ";stream=watch"}
+
+// notAcceptable is the 406 of an Accept header: it names no media type that there is, or none in a form that there is.
+func notAcceptable(header string, more ...string) error {
+	if objects := []string{typeJSON, typeYAML, typeProtobuf}; !mentions(header, objects) {
+		return unrepresented(append(objects, more...)...)
+	}
+	return badForm()
+}
+
+// badForm is the 406 of a media type that cannot have the form that is asked for.
+func badForm() error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
 		Message: "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"}}
+}
+
+// unrepresented is the 406 of a path that has no other media types. Source: what Kubernetes 1.37 says.
+func unrepresented(media ...string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
+		Message: "406: Not Acceptable\n\nAvailable representations: " + strings.Join(media, ", "), Details: &metav1.StatusDetails{}}}
+}
+
+// mentions tells whether an Accept header names one of the media types, in whatever form, or anything at all.
+func mentions(header string, of []string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		if media, _, err := mime.ParseMediaType(strings.TrimSpace(part)); err == nil && (media == "*/*" || media == "application/*" || slices.Contains(of, media)) {
+			return true
+		}
+	}
+	return header == ""
 }
 
 // contentType is the media type of a body; JSON when none is given.

@@ -27,17 +27,17 @@ func (s *Server) SetReady(checks []Check) { s.ready.Store(&checks) }
 // page serves what is no resource: health, version, discovery, metrics.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 	path := strings.TrimSuffix(t.path, "/")
-	switch {
-	case path == "/livez" || strings.HasPrefix(path, "/livez/"):
-		return s.health(w, r, "livez", []Check{{Name: "ping", Test: func(context.Context) error { return nil }}})
-	case path == "/readyz" || strings.HasPrefix(path, "/readyz/"), path == "/healthz" || strings.HasPrefix(path, "/healthz/"):
-		checks := []Check{{Name: "ping", Test: func(context.Context) error { return nil }}}
-		if more := s.ready.Load(); more != nil {
-			checks = append(checks, *more...)
-		} else {
-			checks = append(checks, Check{Name: "startup", Test: func(context.Context) error { return fmt.Errorf("not finished") }})
+	if only := alone[path]; only != "" { // Source: what Kubernetes 1.37 does
+		switch {
+		case !reads(r):
+			return methodNotAllowed()
+		case !mentions(strings.Join(r.Header.Values("Accept"), ","), []string{only}):
+			return unrepresented(only)
 		}
-		return s.health(w, r, strings.SplitN(path, "/", 3)[1], checks)
+	}
+	switch {
+	case below(path, "/livez"), below(path, "/readyz"), below(path, "/healthz"):
+		return s.health(w, r, strings.SplitN(path, "/", 3)[1])
 	case path == "/version":
 		return sendJSON(w, r, VersionInfo(s.Version))
 	case path == "/metrics":
@@ -51,7 +51,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 		return nil
 	case strings.HasPrefix(path, flow.DebugPath) && s.Flow != nil:
 		if !s.Flow.Dump(w, r) {
-			return notFoundPath()
+			return noPage(w)
 		}
 		return nil
 	case strings.HasPrefix(path, "/openapi/") && s.OpenAPI != nil:
@@ -70,8 +70,22 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, t *route) error {
 	return s.discover(w, r, path)
 }
 
+// below tells whether a path is another one or stands below it.
+func below(path, of string) bool { return path == of || strings.HasPrefix(path, of+"/") }
+
+// alone are the pages with one form, which clients have to accept.
+var alone = map[string]string{"/version": typeJSON, "/.well-known/openid-configuration": typeJSON, "/openid/v1/jwks": "application/jwk-set+json"}
+
+// reads tells whether a request asks for what is there.
+func reads(r *http.Request) bool { return r.Method == http.MethodGet }
+
 func (s *Server) paths() []string {
-	paths := []string{"/api", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/readyz", "/version"}
+	paths := []string{"/.well-known/openid-configuration", "/api", "/apis", "/apis/", "/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks", "/readyz", "/version"}
+	for _, name := range []string{"healthz", "livez", "readyz"} {
+		for _, c := range s.checks(name) {
+			paths = append(paths, "/"+name+"/"+c.Name)
+		}
+	}
 	for _, g := range s.catalog.Load().groups {
 		root := "/apis/" + g.Name
 		if g.Name == "" {
@@ -87,9 +101,22 @@ func (s *Server) paths() []string {
 	return slices.Compact(paths)
 }
 
+// checks are those of a page of health: alive is who answers.
+func (s *Server) checks(name string) []Check {
+	checks := []Check{{Name: "ping", Test: func(context.Context) error { return nil }}}
+	if name == "livez" {
+		return checks
+	}
+	if more := s.ready.Load(); more != nil {
+		return append(checks, *more...)
+	}
+	return append(checks, Check{Name: "startup", Test: func(context.Context) error { return fmt.Errorf("not finished") }})
+}
+
 // health answers 200 "ok" when all checks hold, else 500; ?verbose lists them, ?exclude leaves one out,
 // and /readyz/<name> asks for one alone. Source: Kubernetes documentation, API health endpoints.
-func (s *Server) health(w http.ResponseWriter, r *http.Request, name string, checks []Check) error {
+func (s *Server) health(w http.ResponseWriter, r *http.Request, name string) error {
+	checks := s.checks(name)
 	only := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+name), "/")
 	exclude := r.URL.Query()["exclude"]
 	var text strings.Builder
@@ -117,7 +144,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request, name string, che
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch {
 	case !found:
-		return notFoundPath()
+		return noPage(w)
 	case failed:
 		send(w, r, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte(text.String()+name+" check failed\n"))
 	case verbose:

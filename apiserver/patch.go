@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -17,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/registry"
@@ -62,12 +65,17 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	if kind == types.ApplyYAMLPatchType {
 		return s.apply(w, r, t, q, f, data, level)
 	}
-	apply, err := patching(i, kind, data)
+	p, err := patching(i, kind, data)
 	if err != nil {
 		return err
 	}
-	invalid := func(err error) error {
-		return apierrors.NewInvalid(i.GVK().GroupKind(), q.Name, field.ErrorList{field.Invalid(field.NewPath("patch"), string(data), err.Error())})
+	// What is wrong is shown in what came of the patch, or in a strategic one. Source: what Kubernetes 1.37 does.
+	invalid := func(out []byte, err error) error {
+		shown := string(out)
+		if p.strategic != nil {
+			shown = fmt.Sprint(p.strategic)
+		}
+		return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
 	}
 	q.Patched = true
 	return s.change(w, r, t, q, f, func(_ context.Context, old api.Object) (api.Object, error) {
@@ -75,7 +83,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}
-		out, err := apply(doc)
+		out, err := p.apply(doc)
 		if err != nil {
 			return nil, err
 		}
@@ -84,20 +92,30 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 		obj := i.New()
 		strict, err := read(i, obj, out)
-		if err != nil && kind != types.StrategicMergePatchType { // upstream shows what came of the patch, and no kind
-			return nil, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), string(out), err.Error())})
+		if err != nil && p.strategic != nil {
+			err = restored(i, out, err)
 		}
 		if err != nil {
-			return nil, invalid(err)
+			return nil, invalid(out, err)
 		}
-		if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != i.GVK() {
-			if i.Custom != nil { // Source: what Kubernetes 1.37 does
-				return nil, apierrors.NewInvalid(gvk.GroupKind(), q.Name, becomes(gvk, i.GVK()))
+		switch gvk := obj.GetObjectKind().GroupVersionKind(); {
+		case gvk == i.GVK():
+		case i.Custom != nil: // Source: what Kubernetes 1.37 does
+			return nil, apierrors.NewInvalid(gvk.GroupKind(), q.Name, becomes(gvk, i.GVK()))
+		case p.strategic != nil: // the kind is the resource's
+		case gvk.Kind != "" && gvk.Kind != i.Kind || gvk.Version != "" && gvk.GroupVersion() != i.GVK().GroupVersion():
+			if gvk.Kind == "" {
+				gvk.Kind = i.Kind
 			}
-			return nil, wrongKind(i, gvk)
+			return nil, invalid(out, fmt.Errorf("no kind %q is registered for version %q", gvk.Kind, gvk.GroupVersion()))
 		}
+		obj.GetObjectKind().SetGroupVersionKind(i.GVK())
+		strict = slices.Concat(p.twice, strict)
 		if len(strict) > 0 && level == metav1.FieldValidationStrict {
-			return nil, invalid(runtime.NewStrictDecodingError(strict))
+			return nil, invalid(out, runtime.NewStrictDecodingError(strict))
+		}
+		if err := registry.Addressed(q, obj); err != nil {
+			return nil, err
 		}
 		if err := report(i, strict, level, q.Warn); err != nil {
 			return nil, err
@@ -108,21 +126,35 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	})
 }
 
-// patching gives what a patch does to an object of i in JSON.
-func patching(i *api.Info, kind types.PatchType, data []byte) (apply func(doc []byte) ([]byte, error), err error) {
+// patched is a patch that was read.
+type patched struct {
+	apply     func(doc []byte) ([]byte, error) // what it does to an object in JSON
+	twice     []error                          // fields that it has twice
+	strategic map[string]any                   // itself, if it is a strategic merge patch
+}
+
+// patching reads a patch of an object of i.
+func patching(i *api.Info, kind types.PatchType, data []byte) (pt patched, err error) {
 	if err := crowdedPatch(data); err != nil {
-		return nil, err
+		return pt, err
+	}
+	switch kind {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType:
+		if !json.Valid(data) {
+			return pt, apierrors.NewBadRequest("invalid JSON patch")
+		}
 	}
 	switch kind {
 	case types.JSONPatchType:
 		p, err := jsonpatch.DecodePatch(data)
 		if err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+			text := strings.NewReplacer("jsonpatch.Patch", "[]handlers.jsonPatchOp", "jsonpatch.Operation", "handlers.jsonPatchOp").Replace(err.Error()) // as upstream calls them
+			return pt, apierrors.NewBadRequest("error decoding patch: " + text)
 		}
 		if len(p) > maxOperations {
-			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
+			return pt, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
 		}
-		return func(doc []byte) ([]byte, error) {
+		pt.apply = func(doc []byte) ([]byte, error) {
 			if err := shifting(p, doc); err != nil {
 				return nil, err
 			}
@@ -131,29 +163,28 @@ func patching(i *api.Info, kind types.PatchType, data []byte) (apply func(doc []
 				return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 			}
 			return out, nil
-		}, nil
+		}
 	case types.MergePatchType:
 		var want map[string]any
-		if err := json.Unmarshal(data, &want); err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		if pt.twice, err = kjson.UnmarshalStrict(data, &want); err != nil {
+			return pt, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
-		return func(doc []byte) ([]byte, error) {
+		pt.apply = func(doc []byte) ([]byte, error) {
 			out, err := jsonpatch.MergePatch(doc, data)
 			if err != nil {
 				return nil, apierrors.NewBadRequest(err.Error())
 			}
 			return out, nil
-		}, nil
+		}
 	case types.StrategicMergePatchType:
-		var want map[string]any
-		if err := json.Unmarshal(data, &want); err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		if pt.twice, err = kjson.UnmarshalStrict(data, &pt.strategic); err != nil {
+			return pt, apierrors.NewBadRequest(err.Error())
 		}
 		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
 		if err != nil || i.Custom != nil {
-			return nil, unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
+			return pt, unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
 		}
-		return func(doc []byte) ([]byte, error) {
+		pt.apply = func(doc []byte) ([]byte, error) {
 			if err := comparing(data, doc); err != nil {
 				return nil, err
 			}
@@ -162,10 +193,24 @@ func patching(i *api.Info, kind types.PatchType, data []byte) (apply func(doc []
 				return nil, apierrors.NewBadRequest(err.Error())
 			}
 			return out, nil
-		}, nil
+		}
 	default:
-		return nil, unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
+		return pt, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+			Message: "415: Unsupported Media Type", Details: &metav1.StatusDetails{}}}
 	}
+	return pt, nil
+}
+
+// restored is what upstream says of what came of a strategic patch that cannot be read.
+func restored(i *api.Info, out []byte, err error) error {
+	var m map[string]any
+	if kjson.UnmarshalCaseSensitivePreserveInts(out, &m) != nil {
+		return err
+	}
+	if better := runtime.DefaultUnstructuredConverter.FromUnstructured(m, i.New()); better != nil {
+		return better
+	}
+	return err
 }
 
 // becomes is what is wrong with a custom resource's object that is to be of another kind or version.

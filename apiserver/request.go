@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -135,7 +136,10 @@ func verb(method string, t *route, watching bool) string {
 		if t.subresource != "" {
 			return "get"
 		}
-		if w := t.query.Get("watch"); watching || w == "1" || w == "true" {
+		if said := t.query["watch"]; len(said) > 0 {
+			_ = runtime.Convert_Slice_string_To_bool(&said, &watching, nil) // never fails: what is not false is true
+		}
+		if watching {
 			if t.name == "" {
 				t.name = onlyName(t.query)
 			}

@@ -19,6 +19,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/aggregate"
@@ -50,6 +51,8 @@ type Server struct {
 	Several bool
 	// Audit is the audit trail; nil: nothing is written down.
 	Audit *audit.Trail
+	// Unfit says why a request is not served here now, whoever asks; may be nil.
+	Unfit func(r *http.Request) error
 	// Flow is priority and fairness; nil: everybody is served at once.
 	Flow *flow.Controller
 	// Pages answer further paths, each exactly; may be nil.
@@ -124,6 +127,10 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, apierrors.NewInternalError(fmt.Errorf("the server could not complete the request: %v", p)))
 		}
 	}()
+	var unfit error // said before a wrong credential is: it may be one that this server has not heard of yet
+	if s.Unfit != nil {
+		unfit = s.Unfit(r)
+	}
 	user, _, err := s.Authn.Authenticate(r)
 	if err != nil {
 		s.Log.Debug("request refused", "object", r.URL.Path, "err", err)
@@ -131,7 +138,10 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 			s.fail(w, r, err)
 			return
 		}
-		s.fail(w, r, apierrors.NewUnauthorized("Unauthorized"))
+		if unfit == nil {
+			unfit = apierrors.NewUnauthorized("Unauthorized")
+		}
+		s.fail(w, r, unfit)
 		return
 	}
 	s.metrics.shown(r)
@@ -139,11 +149,16 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	if unfit != nil {
+		s.fail(w, r, unfit)
+		return
+	}
 	if long != nil {
 		s.fail(w, r, long)
 		return
 	}
-	as, err := s.impersonate(r, user)
+	attributes := t.attributes()
+	as, err := s.impersonate(w, r, attributes, user)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -151,7 +166,6 @@ func (s *Server) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	if as != user {
 		w.event.Impersonated, user = as, as
 	}
-	attributes := t.attributes()
 	attributes.User = *user
 	if err := s.seated(w, r, t, &attributes); err != nil {
 		s.fail(w, r, err)
@@ -185,19 +199,40 @@ func allowed(a authz.Attributes, decision authz.Decision, reason string, err err
 	return Forbidden(a, reason)
 }
 
-// impersonate answers as whom the request wants to act, if its user may.
-func (s *Server) impersonate(r *http.Request, user *authenticationv1.UserInfo) (*authenticationv1.UserInfo, error) {
-	as, err := authn.ReadImpersonation(r.Header)
+// impersonate answers as whom the request wants to act, if its user may. What is said to who may not is what a mode wants, unless he has
+// some of the right to impersonate for all requests.
+func (s *Server) impersonate(w *statusWriter, r *http.Request, a authz.Attributes, user *authenticationv1.UserInfo) (*authenticationv1.UserInfo, error) {
+	as, err := authn.ReadImpersonation(r.Header, user)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	if as == nil {
 		return user, nil
 	}
-	for _, c := range as.Checks {
-		a := authz.Attributes{User: *user, Verb: "impersonate", ResourceRequest: true, Group: c.Group, Version: "v1",
-			Resource: c.Resource, Subresource: c.Subresource, Namespace: c.Namespace, Name: c.Name}
-		if err := s.allow(r.Context(), a); err != nil {
+	may := func(verb string, c authn.Impersonated) error {
+		return s.allow(r.Context(), authz.Attributes{User: *user, Verb: verb, ResourceRequest: true, Group: c.Group, Version: "v1",
+			Resource: c.Resource, Subresource: c.Subresource, Namespace: c.Namespace, Name: c.Name})
+	}
+	var refused error
+	a.User = *user
+	verb := a.Verb
+	for _, m := range as.Modes {
+		a.Verb = "impersonate-on:" + m.Name + ":" + verb
+		refused = s.allow(r.Context(), a)
+		for n := 0; n < len(m.Checks) && refused == nil; n++ {
+			refused = may("impersonate:"+m.Name, m.Checks[n])
+		}
+		if refused == nil {
+			w.event.Constraint, as.User.Groups = "impersonate:"+m.Name, slices.Concat(m.Groups, as.User.Groups)
+			authn.DropImpersonation(r.Header)
+			return &as.User, nil
+		}
+	}
+	for n, c := range as.Checks {
+		if err := may("impersonate", c); err != nil {
+			if n == 0 && refused != nil {
+				err = refused
+			}
 			return nil, err
 		}
 	}
@@ -244,10 +279,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 			return err
 		}
 	}
-	if text := t.info.Deprecated; text != "" {
-		s.metrics.asked(t, text)
-		warner(w)(text)
-	}
 	q := registry.Request{Info: t.info, Namespace: t.namespace, Name: t.name, Subresource: t.subresource, User: user, Manager: manager(t, r), Warn: warner(w),
 		FieldManager: t.query.Get("fieldManager"), FieldValidation: t.query.Get("fieldValidation")}
 	if e := eventOf(w); e.Writes() {
@@ -276,8 +307,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 		}
 		return notFoundPath()
 	}
-	if !offers(t) {
+	if !offers(t) || r.Method == http.MethodHead { // Source: what Kubernetes 1.37 does
 		return methodNotAllowed()
+	}
+	if text := t.info.Deprecated; text != "" {
+		s.metrics.asked(t, text)
+		warner(w)(text)
 	}
 	dry, err := writeOptions(r, t)
 	if err != nil {
@@ -341,9 +376,9 @@ func offers(t *route) bool {
 
 // checkPath refuses names that no object can have.
 func checkPath(t *route) error {
-	for _, name := range []string{t.namespace, t.name} {
-		if name == "." || name == ".." || strings.ContainsAny(name, "/%\x00") {
-			return apierrors.NewBadRequest(fmt.Sprintf("invalid name in the path: %q", name))
+	for what, name := range map[string]string{"Namespace": t.namespace, "Name": t.name} {
+		if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 || strings.Contains(name, "\x00") {
+			return apierrors.NewBadRequest(fmt.Sprintf("%s parameter invalid: %q: %s", what, name, strings.Join(msgs, ";")))
 		}
 	}
 	return nil

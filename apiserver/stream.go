@@ -140,7 +140,7 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 		rows := rows{f, i, i.Table()}
 		item, object = rows.item, rows.object
 	case "PartialObjectMetadata":
-		return notAcceptable()
+		return badForm()
 	case "PartialObjectMetadataList":
 		if head, err = listHead(f.as, f.version(), l); err != nil {
 			return err
@@ -242,7 +242,7 @@ func (s *Server) protobufList(w http.ResponseWriter, r *http.Request, f form, i 
 	var items iter.Seq[[]byte]
 	switch f.as {
 	case "Table", "PartialObjectMetadata":
-		return notAcceptable()
+		return badForm()
 	case "PartialObjectMetadataList":
 		apiVersion, kind = f.version(), f.as
 		if len(l.items) > 0 && l.items[0].IsJSON() {
@@ -331,7 +331,7 @@ func marshal(objs []api.Object) ([][]byte, error) {
 	for _, o := range objs {
 		m, ok := o.(marshaler)
 		if !ok {
-			return nil, notAcceptable()
+			return nil, badForm()
 		}
 		raw, err := m.Marshal()
 		if err != nil {

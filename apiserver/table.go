@@ -21,10 +21,7 @@ func table(f form, i *api.Info, l source) (*metav1.Table, error) {
 		t.ResourceVersion = l.objects[0].GetResourceVersion()
 	}
 	for _, c := range columns {
-		d := metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Help}
-		if c.Wide {
-			d.Priority = 1
-		}
+		d := metav1.TableColumnDefinition{Name: c.Name, Type: c.Type, Format: c.Format, Description: c.Help, Priority: c.Priority}
 		if !f.bare {
 			t.ColumnDefinitions = append(t.ColumnDefinitions, d)
 		}
@@ -35,7 +32,7 @@ func table(f form, i *api.Info, l source) (*metav1.Table, error) {
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}
-		t.Rows = append(t.Rows, metav1.TableRow{Cells: rows.cells(o), Object: runtime.RawExtension{Raw: inner}})
+		t.Rows = append(t.Rows, metav1.TableRow{Cells: rows.cells(o), Conditions: i.Conditions(o), Object: runtime.RawExtension{Raw: inner}})
 	}
 	return t, nil
 }
@@ -102,7 +99,15 @@ func (t rows) row(dst []byte, o api.Object, inner func([]byte) ([]byte, error)) 
 			return dst, err
 		}
 	}
-	dst = append(dst, `],"object":`...)
+	dst = append(dst, ']')
+	if conditions := t.info.Conditions(o); len(conditions) > 0 {
+		text, err := json.Marshal(conditions)
+		if err != nil {
+			return dst, err
+		}
+		dst = append(append(dst, `,"conditions":`...), text...)
+	}
+	dst = append(dst, `,"object":`...)
 	at := len(dst)
 	if dst, err = inner(dst); err != nil {
 		return dst, err

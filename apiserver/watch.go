@@ -28,7 +28,7 @@ const bookmarkEvery = time.Minute
 // watch streams what happens to a resource's objects. What is due is gathered into one write.
 // Source: API concepts, Efficient detection of changes.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
-	f, err := accept(r, true)
+	f, err := accept(r, true, watchMedia...)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 	}
 	initial := o.SendInitialEvents != nil && *o.SendInitialEvents
 	if f.media == typeYAML {
-		return notAcceptable() // it has no frames
+		return badForm() // it has no frames
 	}
 	out := &stream{form: f, info: t.info, watched: s.metrics.watched(t.info)}
 	var items []*watch.Item

@@ -63,12 +63,7 @@ func fieldValidation(t *route) (validationLevel, error) {
 
 // writeOptions checks the query of a create, update or patch, and tells whether nothing is to be written.
 func writeOptions(r *http.Request, t *route) (dry bool, err error) {
-	var asked []string
-	for _, v := range t.query["dryRun"] {
-		if v != "" {
-			asked = append(asked, v)
-		}
-	}
+	asked := t.query["dryRun"]
 	manager, level := t.query.Get("fieldManager"), t.query.Get("fieldValidation")
 	var kind string
 	var errs field.ErrorList
@@ -107,7 +102,7 @@ func header(i *api.Info, shown, data []byte, err error) (schema.GroupVersionKind
 	}
 	if err != nil {
 		summary := "<empty>"
-		if i.Custom != nil {
+		if i.Custom != nil || bytes.HasPrefix(shown, []byte("{")) {
 			return i.GVK(), apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", i.Kind, err, beginning(shown)))
 		}
 		if len(shown) > 30 {
@@ -383,6 +378,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, t *route, q regi
 	if err := registry.Addressed(q, obj); err != nil {
 		return err
 	}
+	q.Sent = func() (api.Object, error) { return in.object(func(string) {}) }
 	if t.subresource != "" && (t.info.Custom == nil || t.subresource != "status") || obj.GetResourceVersion() != "" {
 		return s.change(w, r, t, q, f, replace)
 	}
@@ -465,7 +461,8 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, t *route, q regi
 
 // returned are the resources whose last state is the answer to their deletion, by StoreKey.
 var returned = map[string]bool{"pods": true, "podtemplates": true, "persistentvolumes": true, "persistentvolumeclaims": true,
-	"resourcequotas": true, "serviceaccounts": true, "services/specs": true}
+	"resourcequotas": true, "serviceaccounts": true, "services/specs": true,
+	"deviceclasses": true, "resourceclaims": true, "resourceclaimtemplates": true, "resourceslices": true, "resourcepoolstatusrequests": true}
 
 // deleteOptions come in the body or, without one, in the query.
 func deleteOptions(r *http.Request, t *route) (o metav1.DeleteOptions, err error) {
@@ -491,12 +488,14 @@ func deleteOptions(r *http.Request, t *route) (o metav1.DeleteOptions, err error
 			read := api.DecodeJSON
 			if media == typeYAML {
 				read = yamljson.Decode
+			} else if _, err := kjson.DefaultMetaFactory.Interpret(data); err != nil {
+				return o, apierrors.NewBadRequest(err.Error())
 			}
 			if _, err := read(&o, data); err != nil {
 				return o, apierrors.NewBadRequest(err.Error())
 			}
 			if o.Kind != "" && o.Kind != "DeleteOptions" {
-				return o, apierrors.NewBadRequest(fmt.Sprintf("decoded object cannot be converted to DeleteOptions: %s", o.Kind))
+				return o, apierrors.NewBadRequest(fmt.Sprintf("no kind %q is registered for version %q", o.Kind, o.APIVersion))
 			}
 		}
 		return o, nil
@@ -518,9 +517,17 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *http.Request, t *rou
 		return err
 	}
 	auditOptions(w, r, o)
-	_, filter, err := listOptions(t)
+	lo, filter, err := listOptions(t)
 	if err != nil {
 		return err
+	}
+	if _, err := parseVersion(lo.ResourceVersion); err != nil {
+		return err
+	}
+	if lo.Continue != "" {
+		if _, err := parseContinue(lo.Continue); err != nil {
+			return err
+		}
 	}
 	q.DryRun = q.DryRun || len(o.DryRun) > 0
 	q.Name = ""

@@ -29,6 +29,8 @@ type Event struct {
 	Received   time.Time
 	// Impersonated is as whom the request was done, if not as its user.
 	Impersonated *authenticationv1.UserInfo
+	// Constraint is the verb that let the user do so for this request alone; "": he may for all.
+	Constraint string
 	// Status is how it ended, if more is known than Code.
 	Status *metav1.Status
 
@@ -201,6 +203,9 @@ func (e *Event) append(b []byte, s Stage, code int, now time.Time) []byte {
 	b = appendUser(append(b, `,"user":`...), &e.user)
 	if e.Impersonated != nil {
 		b = appendUser(append(b, `,"impersonatedUser":`...), e.Impersonated)
+	}
+	if e.Constraint != "" {
+		b = append(appendString(append(b, `,"authenticationMetadata":{"impersonationConstraint":`...), e.Constraint), '}')
 	}
 	if len(e.SourceIPs) > 0 {
 		b = appendStrings(append(b, `,"sourceIPs":`...), e.SourceIPs)

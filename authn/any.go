@@ -57,10 +57,11 @@ func (m anyOf) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []stri
 	return nil, nil, fmt.Errorf("%w: %w", ErrUnauthenticated, errNoCredentials)
 }
 
-// authenticated appends the group of all who proved who they are.
-func authenticated(groups []string) []string {
+// authenticated appends the group of all who proved who they are: nobody is who has the name of those who did not. Source: what
+// Kubernetes 1.37 does.
+func authenticated(name string, groups []string) []string {
 	groups = slices.Clip(groups)
-	if slices.Contains(groups, AuthenticatedGroup) || slices.Contains(groups, UnauthenticatedGroup) {
+	if name == AnonymousUser || slices.Contains(groups, AuthenticatedGroup) || slices.Contains(groups, UnauthenticatedGroup) {
 		return groups
 	}
 	return append(groups, AuthenticatedGroup)

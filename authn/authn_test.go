@@ -92,6 +92,7 @@ func TestCertificates(t *testing.T) {
 			"with a UID":           {a.client(uid("u-1"), client, time.Hour), "ann u-1 system:authenticated"},
 			"with two UIDs":        {a.client(uid("u-1", "u-2"), client, time.Hour), "!"},
 			"without a name":       {a.client(pkix.Name{Organization: []string{"system:masters"}}, client, time.Hour), ""},
+			"the name of nobody":   {a.client(pkix.Name{CommonName: "system:anonymous", Organization: []string{"dev"}}, client, time.Hour), "system:anonymous  dev"},
 			"a server's":           {a.client(ann, x509.ExtKeyUsageServerAuth, time.Hour), "!"},
 			"of another authority": {stranger.client(ann, client, time.Hour), "!"},
 			"expired":              {a.client(ann, client, -time.Second), "!"},
@@ -111,8 +112,8 @@ func TestCertificates(t *testing.T) {
 				}
 			}
 		}
-		if n := len(c.known.m); n != 5 {
-			t.Errorf("%d certificates remembered, want the 5 good ones", n)
+		if n := len(c.known.m); n != 6 {
+			t.Errorf("%d certificates remembered, want the 6 good ones", n)
 		}
 		cert := a.client(ann, client, time.Hour)
 		if u, _, err := c.Authenticate(over(cert)); err != nil || !strings.HasPrefix(u.Extra[CredentialIDKey][0], "X509SHA256=") {
@@ -160,7 +161,9 @@ func TestAny(t *testing.T) {
 		"nobody asks past health":               {"/healthz/../api", "", nil, ""},
 		"a certificate":                         {"/api", "", good, "ann"},
 		"a token":                               {"/api", "Bearer " + token, nil, "system:serviceaccount:web:app"},
-		"a token, scheme in lower case":         {"/api", "bearer  " + token, nil, "system:serviceaccount:web:app"},
+		"a token, scheme in lower case":         {"/api", "bearer " + token, nil, "system:serviceaccount:web:app"},
+		"a token behind two blanks":             {"/api", "Bearer  " + token, nil, ""},
+		"a token and something else":            {"/api", "Bearer " + token + " x", nil, "system:serviceaccount:web:app"},
 		"certificate and token":                 {"/api", "Bearer " + token, good, "ann"},
 		"a bad certificate, a good token":       {"/api", "Bearer " + token, bad, "system:serviceaccount:web:app"},
 		"a good certificate, a bad token":       {"/api", "Bearer nonsense", good, "ann"},
@@ -284,18 +287,25 @@ func TestImpersonation(t *testing.T) {
 		headers string // "name: value" lines
 		user    string // as JSON; "" is none, "!" an error
 		checks  string
+		modes   string // with the names of what is checked
 	}{
-		"none":           {"Accept: x", "", ""},
-		"a user":         {"Impersonate-User: ann", `{"username":"ann","groups":["system:authenticated"]}`, "/users//ann"},
-		"with groups":    {"Impersonate-User: ann\nImpersonate-Group: dev\nImpersonate-Group: ops", `{"username":"ann","groups":["dev","ops","system:authenticated"]}`, "/users//ann /groups//dev /groups//ops"},
-		"an account":     {"Impersonate-User: system:serviceaccount:web:app", `{"username":"system:serviceaccount:web:app","groups":["system:serviceaccounts","system:serviceaccounts:web","system:authenticated"]}`, "/serviceaccounts/web/app"},
-		"nobody":         {"Impersonate-User: system:anonymous", `{"username":"system:anonymous","groups":["system:unauthenticated"]}`, "/users//system:anonymous"},
-		"with a UID":     {"Impersonate-User: ann\nImpersonate-Uid: u", `{"username":"ann","uid":"u","groups":["system:authenticated"]}`, "/users//ann authentication.k8s.io/uids//u"},
-		"with extras":    {"Impersonate-User: ann\nImpersonate-Extra-Acme.com%2FProject: p", `{"username":"ann","groups":["system:authenticated"],"extra":{"acme.com/project":["p"]}}`, "/users//ann authentication.k8s.io/userextras/acme.com/project//p"},
-		"group alone":    {"Impersonate-Group: system:masters", "!", ""},
-		"UID alone":      {"Impersonate-Uid: u", "!", ""},
-		"extra alone":    {"Impersonate-Extra-Scopes: a", "!", ""},
-		"a broken extra": {"Impersonate-User: ann\nImpersonate-Extra-A%zz: p", `{"username":"ann","groups":["system:authenticated"],"extra":{"a%zz":["p"]}}`, "/users//ann authentication.k8s.io/userextras/a%zz//p"},
+		"none":                    {"Accept: x", "", "", ""},
+		"a user":                  {"Impersonate-User: ann", `{"username":"ann","groups":["system:authenticated"]}`, "/users//ann", "user-info ann"},
+		"with groups":             {"Impersonate-User: ann\nImpersonate-Group: dev\nImpersonate-Group: ops", `{"username":"ann","groups":["dev","ops","system:authenticated"]}`, "/users//ann /groups//dev /groups//ops", "user-info ann dev ops"},
+		"an account":              {"Impersonate-User: system:serviceaccount:web:app", `{"username":"system:serviceaccount:web:app","groups":["system:serviceaccounts","system:serviceaccounts:web","system:authenticated"]}`, "/serviceaccounts/web/app", "serviceaccount app"},
+		"nobody":                  {"Impersonate-User: system:anonymous", `{"username":"system:anonymous","groups":["system:unauthenticated"]}`, "/users//system:anonymous", "user-info system:anonymous"},
+		"with a UID":              {"Impersonate-User: ann\nImpersonate-Uid: u", `{"username":"ann","uid":"u","groups":["system:authenticated"]}`, "/users//ann authentication.k8s.io/uids//u", "user-info ann u"},
+		"with extras":             {"Impersonate-User: ann\nImpersonate-Extra-Acme.com%2FProject: p", `{"username":"ann","groups":["system:authenticated"],"extra":{"acme.com/project":["p"]}}`, "/users//ann authentication.k8s.io/userextras/acme.com/project//p", "user-info ann p"},
+		"group alone":             {"Impersonate-Group: system:masters", "!", "", ""},
+		"UID alone":               {"Impersonate-Uid: u", "!", "", ""},
+		"extra alone":             {"Impersonate-Extra-Scopes: a", "!", "", ""},
+		"an extra without a name": {"Impersonate-User: ann\nImpersonate-Extra-: p", `{"username":"ann","groups":["system:authenticated"],"extra":{"":["p"]}}`, "/users//ann authentication.k8s.io/userextras//p", "user-info ann p"},
+		"an account with groups":  {"Impersonate-User: system:serviceaccount:web:app\nImpersonate-Group: dev", `{"username":"system:serviceaccount:web:app","groups":["dev","system:authenticated"]}`, "/serviceaccounts/web/app /groups//dev", ""},
+		"a node":                  {"Impersonate-User: system:node:n2", `{"username":"system:node:n2","groups":["system:authenticated"]}`, "/users//system:node:n2", "arbitrary-node+system:nodes n2"},
+		"the node that it is on":  {"Impersonate-User: system:node:n1", `{"username":"system:node:n1","groups":["system:authenticated"]}`, "/users//system:node:n1", "associated-node+system:nodes , arbitrary-node+system:nodes n1"},
+		"a node without a name":   {"Impersonate-User: system:node:", `{"username":"system:node:","groups":["system:authenticated"]}`, "/users//system:node:", "user-info system:node:"},
+		"a node with a group":     {"Impersonate-User: system:node:n1\nImpersonate-Group: system:nodes", `{"username":"system:node:n1","groups":["system:nodes","system:authenticated"]}`, "/users//system:node:n1 /groups//system:nodes", ""},
+		"a broken extra":          {"Impersonate-User: ann\nImpersonate-Extra-A%zz: p", `{"username":"ann","groups":["system:authenticated"],"extra":{"a%zz":["p"]}}`, "/users//ann authentication.k8s.io/userextras/a%zz//p", "user-info ann p"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -304,7 +314,8 @@ func TestImpersonation(t *testing.T) {
 				k, v, _ := strings.Cut(line, ": ")
 				h.Add(k, v)
 			}
-			i, err := ReadImpersonation(h)
+			by := &authenticationv1.UserInfo{Username: "me", Extra: map[string]authenticationv1.ExtraValue{NodeNameKey: {"n1"}}}
+			i, err := ReadImpersonation(h, by)
 			if tt.user == "!" {
 				if !errors.Is(err, ErrImpersonation) {
 					t.Errorf("got %v %v", i, err)
@@ -328,12 +339,22 @@ func TestImpersonation(t *testing.T) {
 				}
 				checks = append(checks, c.Group+"/"+resource+"/"+c.Namespace+"/"+c.Name)
 			}
+			var modes []string
+			for _, m := range i.Modes {
+				mode := strings.Join(append([]string{m.Name}, m.Groups...), "+")
+				for _, c := range m.Checks {
+					if mode += " " + c.Name; c.Group != "authentication.k8s.io" {
+						t.Errorf("%s checks %+v", m.Name, c)
+					}
+				}
+				modes = append(modes, mode)
+			}
 			user, _ := json.Marshal(i.User)
-			if string(user) != tt.user || strings.Join(checks, " ") != tt.checks {
-				t.Errorf("got %s\n%s", user, checks)
+			if string(user) != tt.user || strings.Join(checks, " ") != tt.checks || strings.Join(modes, ", ") != tt.modes {
+				t.Errorf("got %s\n%s\n%q", user, checks, modes)
 			}
 			DropImpersonation(h)
-			if again, err := ReadImpersonation(h); again != nil || err != nil {
+			if again, err := ReadImpersonation(h, by); again != nil || err != nil {
 				t.Errorf("headers are left: %v", h)
 			}
 		})

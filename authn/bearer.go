@@ -66,11 +66,13 @@ func first(values []string) string {
 	return values[0]
 }
 
-// bearerToken is the token in an Authorization header, or "".
+// bearerToken is the token in an Authorization header, or "": the second of the words that single blanks part. Source: what Kubernetes
+// 1.37 does.
 func bearerToken(header string) string {
-	scheme, token, _ := strings.Cut(strings.TrimSpace(header), " ")
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(header), " ")
 	if !strings.EqualFold(scheme, "bearer") {
 		return ""
 	}
-	return strings.TrimSpace(token)
+	token, _, _ := strings.Cut(rest, " ")
+	return token
 }

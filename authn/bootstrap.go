@@ -78,7 +78,7 @@ func (b Bootstrap) AuthenticateToken(_ context.Context, token string, _ []string
 		}
 		groups = append(groups, group)
 	}
-	return &authenticationv1.UserInfo{Username: BootstrapUserPrefix + id, Groups: authenticated(groups)}, nil, nil
+	return &authenticationv1.UserInfo{Username: BootstrapUserPrefix + id, Groups: authenticated(BootstrapUserPrefix+id, groups)}, nil, nil
 }
 
 func usable(s *corev1.Secret, id string, now time.Time) error {

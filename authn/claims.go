@@ -113,7 +113,7 @@ func (i *issuer) userOf(ctx context.Context, claims map[string]any) (*authentica
 			return nil, fmt.Errorf("user validation: %w", err)
 		}
 	}
-	user.Groups = authenticated(user.Groups)
+	user.Groups = authenticated(user.Username, user.Groups)
 	return user, nil
 }
 

@@ -94,12 +94,8 @@ func (t *Tokens) bind(k *kubernetes, account *corev1.ServiceAccount, to *authent
 	var o v1.Object
 	var resource schema.GroupResource
 	found := false
-	kind := gvk
-	if gvk.GroupKind() == (schema.GroupKind{Kind: "Node"}) {
-		kind.Version = "v1" // upstream takes any
-	}
-	switch kind {
-	case schema.GroupVersionKind{Version: "v1", Kind: "Pod"}:
+	switch gvk.GroupKind() { // upstream takes any version
+	case schema.GroupKind{Kind: "Pod"}:
 		resource.Resource = "pods"
 		pod, ok := t.views.Pods.Get(account.Namespace, to.Name)
 		if o, found = pod, ok; !ok {
@@ -114,13 +110,13 @@ func (t *Tokens) bind(k *kubernetes, account *corev1.ServiceAccount, to *authent
 				k.Node = &ref{node.Name, node.UID}
 			}
 		}
-	case schema.GroupVersionKind{Version: "v1", Kind: "Secret"}:
+	case schema.GroupKind{Kind: "Secret"}:
 		resource.Resource = "secrets"
 		secret, ok := t.views.Secrets.Get(account.Namespace, to.Name)
 		if o, found = secret, ok; ok {
 			k.Secret = &ref{secret.Name, secret.UID}
 		}
-	case schema.GroupVersionKind{Version: "v1", Kind: "Node"}:
+	case schema.GroupKind{Kind: "Node"}:
 		resource.Resource = "nodes"
 		node, ok := t.views.Nodes.Get("", to.Name)
 		if o, found = node, ok; ok {
@@ -136,7 +132,7 @@ func (t *Tokens) bind(k *kubernetes, account *corev1.ServiceAccount, to *authent
 		return apierrors.NewNotFound(resource, to.Name)
 	}
 	if to.UID != "" && to.UID != o.GetUID() {
-		return apierrors.NewConflict(resource, to.Name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", to.UID))
+		return apierrors.NewConflict(schema.GroupResource{Resource: gvk.Kind}, to.Name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", to.UID))
 	}
 	return nil
 }

@@ -57,8 +57,6 @@ func (h *requestHeader) Authenticate(r *http.Request) (*authenticationv1.UserInf
 			delete(r.Header, key)
 		}
 	}
-	if name != AnonymousUser {
-		user.Groups = authenticated(user.Groups)
-	}
+	user.Groups = authenticated(name, user.Groups)
 	return user, nil, nil
 }

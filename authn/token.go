@@ -174,7 +174,7 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 	}
 	common := intersect(known.Audiences, wanted)
 	if common == nil {
-		return nil, nil, ownTokenError{fmt.Errorf("token is for %q, not for %q", known.Audiences, wanted)}
+		return nil, nil, ownTokenError{fmt.Errorf("token audiences %q is invalid for the target audiences %q", known.Audiences, wanted)}
 	}
 	return known.user, common, nil
 }

@@ -130,7 +130,7 @@ func judge(s authenticationv1.TokenReviewStatus, own, wanted []string) *hookAnsw
 		return &hookAnswer{err: err}
 	}
 	user := s.User
-	user.Groups = authenticated(slices.Clone(user.Groups))
+	user.Groups = authenticated(user.Username, slices.Clone(user.Groups))
 	return &hookAnswer{user: &user, audiences: audiences}
 }
 

@@ -93,7 +93,7 @@ func verify(roots *x509.CertPool, peer []*x509.Certificate, now time.Time) (*cer
 	}
 	hash := sha256.Sum256(leaf.Raw)
 	out.user = &authenticationv1.UserInfo{
-		Username: leaf.Subject.CommonName, UID: uid, Groups: authenticated(slices.Clone(leaf.Subject.Organization)),
+		Username: leaf.Subject.CommonName, UID: uid, Groups: authenticated(leaf.Subject.CommonName, slices.Clone(leaf.Subject.Organization)),
 		Extra: map[string]authenticationv1.ExtraValue{CredentialIDKey: {"X509SHA256=" + hex.EncodeToString(hash[:])}},
 	}
 	return out, nil

@@ -66,6 +66,9 @@ func statusCommand() *cobra.Command {
 			} else if b != nil {
 				fmt.Fprintf(out, "last backup by schedule: %s\n", b.Where)
 			}
+			for _, text := range state.Wrong {
+				fmt.Fprintln(out, "wrong:", text)
+			}
 			if !state.Ready {
 				return exitCode(4)
 			}

@@ -22,7 +22,7 @@ import (
 // Source: Kubernetes documentation, Cloud Controller Manager, Node controller.
 func runNodes(ctx context.Context, env controller.Env, instances cloudprovider.InstancesV2) error {
 	nodes := client.Nodes.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("cloud_node")
 	controller.FeedSelf(ctx, q, nodes)
 	return work(ctx, q, func(ctx context.Context, name string) error {
 		node, ok := nodes.Get("", name)

@@ -28,6 +28,7 @@ type Env struct {
 	Log    *slog.Logger
 	Now    func() time.Time
 	Events *client.Recorder // writes under the controller's own component name
+	Queues *Queues          // counts what its queues do; nil: nobody does
 }
 
 // Verb says what an Action does.

@@ -66,12 +66,11 @@ func AllResources(ctx context.Context, c client.Client, given []client.Resource)
 	r.view = Custom(ctx, c, func(of client.Resource, there bool) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.all = slices.Clone(r.all) // others may be looking at it
 		if there {
-			r.all = append(r.all, of)
+			r.all = append(r.all, of) // behind what others may be looking at
 			return
 		}
-		r.all = slices.DeleteFunc(r.all, func(o client.Resource) bool { return o.GroupVersionResource == of.GroupVersionResource })
+		r.all = slices.DeleteFunc(slices.Clone(r.all), func(o client.Resource) bool { return o.GroupVersionResource == of.GroupVersionResource })
 	})
 	return r
 }

@@ -25,12 +25,13 @@ type Queue struct {
 
 	mu      sync.Mutex
 	order   []string
-	waiting map[string]bool
-	working map[string]bool
-	again   map[string]bool // added while working
+	waiting map[string]time.Time // since when
+	working map[string]time.Time // since when; zero: done, and kept back by Pace
+	again   map[string]bool      // added while working
 	fails   map[string]int
 	timers  map[string]*timer
 	wake    chan struct{} // closed and replaced when a key arrives
+	tally   *tally        // nil: nobody counts
 }
 
 type timer struct {
@@ -40,7 +41,7 @@ type timer struct {
 
 // NewQueue makes an empty queue.
 func NewQueue() *Queue {
-	return &Queue{waiting: map[string]bool{}, working: map[string]bool{}, again: map[string]bool{},
+	return &Queue{waiting: map[string]time.Time{}, working: map[string]time.Time{}, again: map[string]bool{},
 		fails: map[string]int{}, timers: map[string]*timer{}, wake: make(chan struct{})}
 }
 
@@ -52,12 +53,17 @@ func (q *Queue) Add(key string) {
 }
 
 func (q *Queue) add(key string) {
-	switch {
-	case q.waiting[key]:
-	case q.working[key]:
+	if _, waits := q.waiting[key]; waits {
+		return
+	}
+	if q.tally != nil {
+		q.tally.adds.Add(1)
+	}
+	switch _, working := q.working[key]; {
+	case working:
 		q.again[key] = true
 	default:
-		q.waiting[key] = true
+		q.waiting[key] = time.Now()
 		q.order = append(q.order, key)
 		close(q.wake)
 		q.wake = make(chan struct{})
@@ -95,11 +101,18 @@ func (q *Queue) addAfter(key string, d time.Duration) {
 func (q *Queue) Done(key string, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if began := q.working[key]; q.tally != nil && !began.IsZero() {
+		q.tally.worked.observe(time.Since(began))
+	}
+	q.working[key] = time.Time{}
 	if err == nil {
 		delete(q.fails, key)
 	} else {
 		n := q.fails[key]
 		q.fails[key] = n + 1
+		if q.tally != nil {
+			q.tally.retries.Add(1)
+		}
 		q.addAfter(key, min(maxDelay, firstDelay<<min(n, 20)))
 	}
 	if q.Pace == 0 {
@@ -139,8 +152,12 @@ func (q *Queue) All(ctx context.Context) iter.Seq[string] {
 			}
 			key := q.order[0]
 			q.order = q.order[1:]
+			now := time.Now()
+			if q.tally != nil {
+				q.tally.queued.observe(now.Sub(q.waiting[key]))
+			}
 			delete(q.waiting, key)
-			q.working[key] = true
+			q.working[key] = now
 			q.mu.Unlock()
 			if !yield(key) {
 				return

@@ -41,7 +41,7 @@ func shown(list []apiextensionsv1.CustomResourceColumnDefinition) []api.Column[a
 		if help == "" {
 			help = fmt.Sprintf("Custom resource definition column (in JSONPath format): %s", c.JSONPath)
 		}
-		out = append(out, api.Column[api.Object]{Name: strings.Clone(c.Name), Type: c.Type, Format: c.Format, Wide: c.Priority > 0, Help: help,
+		out = append(out, api.Column[api.Object]{Name: strings.Clone(c.Name), Type: c.Type, Format: c.Format, Priority: c.Priority, Help: help,
 			Show: cell(strings.Clone(c.Type), strings.Clone(c.JSONPath))})
 	}
 	return out

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	apiversion "k8s.io/apimachinery/pkg/version"
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/watch"
@@ -162,11 +163,7 @@ func (d *definition) add(crd *apiextensionsv1.CustomResourceDefinition, spec *ap
 	if d.convert.asks {
 		i.Custom.Warm = v.warm
 	}
-	if spec.Deprecated {
-		if i.Custom.Deprecated = i.GVK().GroupVersion().String() + " " + i.Kind + " is deprecated"; spec.DeprecationWarning != nil {
-			i.Custom.Deprecated = *spec.DeprecationWarning
-		}
-	}
+	i.Custom.Deprecated = deprecated(crd, spec, i)
 	i.Typed = v.typed
 	i.Default, i.Prepare, i.Validate = v.defaults, v.prepare, v.validate
 	i.ToStored = func(obj api.Object) (api.Object, error) { return v.toStored(obj.(*unstructured.Unstructured)) }
@@ -192,6 +189,28 @@ func (d *definition) add(crd *apiextensionsv1.CustomResourceDefinition, spec *ap
 	if spec.Served {
 		d.infos = append(d.infos, i)
 	}
+}
+
+// deprecated is the warning that users of a version get, or "". Source: API comments of deprecationWarning; which version is
+// recommended: what Kubernetes 1.37 does.
+func deprecated(crd *apiextensionsv1.CustomResourceDefinition, spec *apiextensionsv1.CustomResourceDefinitionVersion, i *api.Info) string {
+	if !spec.Deprecated {
+		return ""
+	}
+	if spec.DeprecationWarning != nil {
+		return *spec.DeprecationWarning
+	}
+	best := spec.Name
+	for _, v := range crd.Spec.Versions {
+		if v.Served && !v.Deprecated && apiversion.CompareKubeAwareVersionStrings(v.Name, best) > 0 {
+			best = v.Name
+		}
+	}
+	text := fmt.Sprintf("%s/%s %s is deprecated", i.Group, spec.Name, i.Kind)
+	if best != spec.Name {
+		text += fmt.Sprintf("; use %s/%s %s", i.Group, best, i.Kind)
+	}
+	return text
 }
 
 // drop lets go of schemas that nobody used since then.

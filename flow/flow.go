@@ -1,5 +1,5 @@
 // Package flow is priority and fairness: FlowSchemas say of which priority level a request is and with whom it shares,
-// PriorityLevelConfigurations how many seats a level has, what of them it lends and borrows, and how those wait who
+// PriorityLevelConfigurations how many seats a level has, what of them it lends and borrows (adjust.go), and how those wait who
 // find no seat. What comes in are the attributes by which the authorizer judges and how many seats the request takes; what goes
 // out is a Ticket, or that the request is to come again later. The API server asks for each request.
 //
@@ -40,11 +40,12 @@ type Controller struct {
 	seats   int
 	seed    maphash.Seed
 	now     atomic.Pointer[rules]
-	waiting atomic.Int64 // requests, in all levels
 	metrics *metrics
 
-	mu    sync.Mutex // guards the making of rules
-	views Views
+	mu       sync.Mutex // guards the making of rules and their adjustment
+	views    Views
+	adjusted time.Time
+	fair     float64 // see share
 }
 
 // rules are what holds at present. They are never written to.
@@ -63,7 +64,7 @@ type schema struct {
 	counts *counts
 }
 
-// New follows the views until ctx ends.
+// New follows the views until ctx ends. Run must be called.
 func New(ctx context.Context, seats int, v Views) *Controller {
 	c := &Controller{seats: seats, seed: maphash.MakeSeed(), views: v, metrics: newMetrics()}
 	c.rebuild()
@@ -93,7 +94,7 @@ func (c *Controller) set(schemas []*flowcontrolv1.FlowSchema, configs []*flowcon
 	}
 	old := c.now.Load()
 	next := &rules{}
-	shares := int64(0)
+	shares, others := int64(0), false // others: levels have other seats than before
 	for _, o := range configs {
 		shares += int64(sharesOf(o))
 	}
@@ -104,17 +105,30 @@ func (c *Controller) set(schemas []*flowcontrolv1.FlowSchema, configs []*flowcon
 				l = old.levels[n]
 			}
 		}
-		if l == nil {
+		known := l != nil
+		if !known {
 			l = &level{name: o.Name}
+			l.demand.change(0, time.Now())
 		}
-		l.configure(o, c.seats, shares)
+		if l.configure(o, c.seats, shares) || l.leaving.Load() {
+			others = true
+		}
+		if !known {
+			others = true
+			l.limit.Store(l.nominal.Load()) // who asks before the limits are adjusted
+		}
 		l.leaving.Store(false)
 		next.levels = append(next.levels, l)
 	}
 	if old != nil { // a level that is gone stays for those who are in it
 		for _, l := range old.levels {
-			if !slices.Contains(next.levels, l) && l.used.Load()+l.waiting.Load() > 0 {
-				l.leaving.Store(true)
+			if slices.Contains(next.levels, l) {
+				continue
+			}
+			if !l.leaving.Swap(true) {
+				others = true
+			}
+			if l.used.Load()+l.waiting.Load() > 0 {
 				next.levels = append(next.levels, l)
 			}
 		}
@@ -139,7 +153,9 @@ func (c *Controller) set(schemas []*flowcontrolv1.FlowSchema, configs []*flowcon
 		return 1
 	})
 	c.now.Store(next)
-	c.dispatch()
+	if others {
+		c.adjust(time.Now())
+	}
 }
 
 // Ticket is what a request holds while it is served. Release must be called; more than once does no harm. The zero Ticket holds nothing.
@@ -172,7 +188,7 @@ func (c *Controller) Begin(ctx context.Context, a *authz.Attributes, width func(
 	t.width = min(int64(width()), max(1, s.level.nominal.Load()))
 	s.level.demand.change(t.width, time.Now())
 	if s.level.waiting.Load() == 0 {
-		if s.level.take(t.width, now) {
+		if s.level.take(t.width) {
 			t.of.waited[1].Observe(0)
 			t.began(t.width)
 			return t, nil
@@ -181,7 +197,7 @@ func (c *Controller) Begin(ctx context.Context, a *authz.Attributes, width func(
 	came := time.Now()
 	t.of.queued.Add(1)
 	t.of.queuedSeats.Add(t.width)
-	reason, err := c.wait(ctx, now, s, a, t.width)
+	reason, err := c.wait(ctx, s, a, t.width)
 	t.of.queued.Add(-1)
 	t.of.queuedSeats.Add(-t.width)
 	t.Waited = time.Since(came)
@@ -233,26 +249,19 @@ func (t *Ticket) Release() {
 	t.of.seats.Add(-seats)
 	t.level.demand.change(-seats, time.Now())
 	t.level.used.Add(-t.width)
+	t.level.dispatch()
 	t.level = nil
-	if t.c.waiting.Load() > 0 {
-		t.c.dispatch()
-	}
 }
 
-// dispatch seats who can be seated, in all levels: what one gives back another may borrow.
+// dispatch seats who can be seated, in all levels.
 func (c *Controller) dispatch() {
-	now := c.now.Load()
-	for _, l := range now.levels {
-		if l.waiting.Load() > 0 {
-			l.mu.Lock()
-			c.waiting.Add(-l.seat(now))
-			l.mu.Unlock()
-		}
+	for _, l := range c.now.Load().levels {
+		l.dispatch()
 	}
 }
 
 // wait queues a request and waits with it.
-func (c *Controller) wait(ctx context.Context, now *rules, s *schema, a *authz.Attributes, width int64) (reason string, err error) {
+func (c *Controller) wait(ctx context.Context, s *schema, a *authz.Attributes, width int64) (reason string, err error) {
 	l := s.level
 	var h maphash.Hash
 	h.SetSeed(c.seed)
@@ -271,8 +280,7 @@ func (c *Controller) wait(ctx context.Context, now *rules, s *schema, a *authz.A
 		l.mu.Unlock()
 		return reason, ErrBusy
 	}
-	c.waiting.Add(1)
-	c.waiting.Add(-l.seat(now)) // somebody may have gone meanwhile
+	l.seat() // somebody may have gone meanwhile
 	l.mu.Unlock()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -287,11 +295,9 @@ func (c *Controller) wait(ctx context.Context, now *rules, s *schema, a *authz.A
 	l.mu.Lock()
 	gone := l.remove(w)
 	l.mu.Unlock()
-	if gone {
-		c.waiting.Add(-1)
-	} else { // it was seated in the same moment
+	if !gone { // it was seated in the same moment
 		l.used.Add(-width)
 	}
-	c.dispatch()
+	l.dispatch()
 	return reason, err
 }

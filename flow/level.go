@@ -24,8 +24,10 @@ type level struct {
 
 	demand  demand
 	waiting atomic.Int64 // requests
-	// nominal are the level's own seats, lends how many of them others may use meanwhile, borrows how many of others' it may use.
-	nominal, lends, borrows atomic.Int64
+	// nominal are the level's own seats, lends how many of them others may use meanwhile, borrows how many of others' it may use, and
+	// limit how many it may use until the next adjustment.
+	nominal, lends, borrows, limit atomic.Int64
+	target                         float64 // at the last adjustment; guarded by the controller's lock
 
 	mu      sync.Mutex
 	rejects bool // who finds no seat does not wait
@@ -70,10 +72,15 @@ func sharesOf(o *flowcontrolv1.PriorityLevelConfiguration) int32 {
 	return 30
 }
 
-// configure makes the level what the object says. Source: flowcontrol/v1, LimitedPriorityLevelConfiguration.
-func (l *level) configure(o *flowcontrolv1.PriorityLevelConfiguration, seats int, shares int64) {
+// configure makes the level what the object says, and tells whether its seats are others now. Source: flowcontrol/v1,
+// LimitedPriorityLevelConfiguration.
+func (l *level) configure(o *flowcontrolv1.PriorityLevelConfiguration, seats int, shares int64) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	was, exempt := [...]int64{l.nominal.Load(), l.lends.Load(), l.borrows.Load()}, l.exempt.Load()
+	defer func() {
+		changed = was != [...]int64{l.nominal.Load(), l.lends.Load(), l.borrows.Load()} || exempt != l.exempt.Load()
+	}()
 	percent := func(of int64, p *int32) int64 {
 		if p == nil {
 			return 0
@@ -91,6 +98,7 @@ func (l *level) configure(o *flowcontrolv1.PriorityLevelConfiguration, seats int
 		if e := o.Spec.Exempt; e != nil {
 			l.lends.Store(percent(nominal, e.LendablePercent))
 		}
+		l.borrows.Store(int64(seats) - nominal)
 		return
 	}
 	l.lends.Store(percent(nominal, limited.LendablePercent))
@@ -101,7 +109,7 @@ func (l *level) configure(o *flowcontrolv1.PriorityLevelConfiguration, seats int
 	q := limited.LimitResponse.Queuing
 	l.rejects = limited.LimitResponse.Type == flowcontrolv1.LimitResponseTypeReject || q == nil
 	if l.rejects {
-		return // those who wait still get their seats
+		return changed // those who wait still get their seats
 	}
 	l.hand, l.longest = int(q.HandSize), int(q.QueueLengthLimit)
 	for len(l.queues) < int(q.Queues) {
@@ -111,35 +119,18 @@ func (l *level) configure(o *flowcontrolv1.PriorityLevelConfiguration, seats int
 		l.queues = l.queues[:n] // fewer, as soon as the last ones are empty
 	}
 	l.hand = min(l.hand, len(l.queues))
+	return changed
 }
 
-// take takes seats if there are as many. Where the level's own are in use, others' are that nobody uses.
-func (l *level) take(width int64, now *rules) bool {
+// take takes seats if there are as many, or if nobody has any. Seats that were borrowed come back when who has them is done: their owner need not
+// wait for that, so that for that long a few more are in use than there are.
+func (l *level) take(width int64) bool {
 	used := l.used.Add(width)
-	own := l.nominal.Load()
-	if used <= own || used == width || used <= own+l.borrowable(now) {
+	if used <= l.limit.Load() || used == width {
 		return true
 	}
 	l.used.Add(-width)
 	return false
-}
-
-// borrowable is how many of others' seats the level may use at the moment. Seats come back when those who borrowed them are done: their owner
-// need not wait for that, so that for that long a few more are in use than there are.
-func (l *level) borrowable(now *rules) int64 {
-	free := int64(0)
-	for _, other := range now.levels {
-		if other == l {
-			continue
-		}
-		used, own := other.used.Load(), other.nominal.Load()
-		if used > own {
-			free -= used - own // borrowed already
-		} else {
-			free += min(other.lends.Load(), own-used)
-		}
-	}
-	return max(0, min(free, l.borrows.Load()))
 }
 
 // enqueue puts a request into the emptiest of the queues that its flow's hand has, or tells why not.
@@ -184,30 +175,38 @@ func deal(flow uint64, queues, hand int, card func(n int)) {
 	}
 }
 
-// seat seats as many as there are seats for, fairly, and tells how many.
-func (l *level) seat(now *rules) (seated int64) {
+// seat seats as many of those who wait as there are seats for, fairly.
+func (l *level) seat() {
 	for l.waiting.Load() > 0 {
 		var next *queue
 		for n := range l.queues {
-			if q := &l.queues[n]; len(q.waiters) > 0 && (next == nil || q.begins < next.begins) {
-				next = q
+			q := &l.queues[n]
+			if len(q.waiters) > 0 && (next == nil || q.begins < next.begins || q.begins == next.begins && q.seats < next.seats) {
+				next = q // of those who are equal the one who asks for least: a flood has several queues at the same moment
 			}
 		}
 		if next == nil {
-			return seated
+			return
 		}
 		w := next.waiters[0]
-		if !l.take(w.width, now) {
-			return seated
+		if !l.take(w.width) {
+			return
 		}
 		l.now = next.begins
 		next.begins += float64(w.width)
 		next.pop(0)
 		l.waiting.Add(-1)
-		seated++
 		close(w.ready)
 	}
-	return seated
+}
+
+// dispatch seats who can be seated.
+func (l *level) dispatch() {
+	if l.waiting.Load() > 0 {
+		l.mu.Lock()
+		l.seat()
+		l.mu.Unlock()
+	}
 }
 
 // remove takes a request out that waits no longer; false: it has its seats.

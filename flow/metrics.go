@@ -2,7 +2,6 @@ package flow
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -56,9 +55,9 @@ func ofSchema(name, help string, kind prometheus.ValueType, of func(*counts) *at
 
 // seen is a level as it is when it is looked at.
 type seen struct {
-	own, lends, borrows, now       int64
-	average, stdev, peak, smoothed float64
-	all                            int64
+	own, lends, borrows, limit int64
+	target                     float64
+	past
 }
 
 func ofLevel(name, help string, of func(seen) float64) shown[seen] {
@@ -76,19 +75,22 @@ var bySchema = []shown[*counts]{
 var byLevel = []shown[seen]{
 	ofLevel("nominal_limit_seats", "Seats that a level has.", func(s seen) float64 { return float64(s.own) }),
 	ofLevel("lower_limit_seats", "Seats of a level's own that nobody may borrow.", func(s seen) float64 { return float64(s.own - s.lends) }),
-	ofLevel("upper_limit_seats", "Seats that a level may have with all that it may borrow.", func(s seen) float64 { return float64(max(s.own, min(s.own+s.borrows, s.all))) }),
-	ofLevel("current_limit_seats", "Seats that a level may have at this moment: its own, and those of others that nobody uses.", func(s seen) float64 { return float64(s.now) }),
-	ofLevel("demand_seats_average", "Seats in use and waited for, on average over the last whole ten seconds.", func(s seen) float64 { return s.average }),
+	ofLevel("upper_limit_seats", "Seats that a level may have with all that it may borrow.", func(s seen) float64 { return float64(s.own + s.borrows) }),
+	ofLevel("current_limit_seats", "Seats that a level may use until the next adjustment, with those that it borrows and without those that it lends.", func(s seen) float64 { return float64(s.limit) }),
+	ofLevel("demand_seats_average", "Seats in use and waited for, on average over the period before the last adjustment.", func(s seen) float64 { return s.average }),
 	ofLevel("demand_seats_stdev", "How much that varied: the standard deviation.", func(s seen) float64 { return s.stdev }),
-	ofLevel("demand_seats_high_watermark", "The most seats in use and waited for in the last whole ten seconds.", func(s seen) float64 { return s.peak }),
+	ofLevel("demand_seats_high_watermark", "The most seats in use and waited for in the period before the last adjustment.", func(s seen) float64 { return s.peak }),
 	ofLevel("demand_seats_smoothed", "The demand for seats, which rises at once and sinks slowly.", func(s seen) float64 { return s.smoothed }),
-	ofLevel("target_seats", "Seats that would meet the smoothed demand, at least those that nobody may borrow.", func(s seen) float64 { return max(float64(s.own-s.lends), s.smoothed) }),
+	ofLevel("target_seats", "Seats that would meet the smoothed demand, at least those that nobody may borrow.", func(s seen) float64 { return s.target }),
 }
+
+var fairFrac = prometheus.NewDesc("apiserver_flowcontrol_seat_fair_frac", "What share of their targets those levels got at the last adjustment whom no limit kept from it.", nil, nil)
 
 // Describe implements prometheus.Collector.
 func (c *Controller) Describe(to chan<- *prometheus.Desc) {
 	c.metrics.rejected.Describe(to)
 	c.metrics.waited.Describe(to)
+	to <- fairFrac
 	for _, m := range bySchema {
 		to <- m.desc
 	}
@@ -108,11 +110,9 @@ func (c *Controller) Collect(to chan<- prometheus.Metric) {
 			to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(n), n.level, n.schema)
 		}
 	}
-	now := c.now.Load()
-	for _, l := range now.levels {
-		s := seen{own: l.nominal.Load(), lends: l.lends.Load(), borrows: l.borrows.Load(), all: int64(c.seats)}
-		s.now = s.own + l.borrowable(now)
-		s.average, s.stdev, s.peak, s.smoothed = l.demand.last(time.Now())
+	to <- prometheus.MustNewConstMetric(fairFrac, prometheus.GaugeValue, c.fair)
+	for _, l := range c.now.Load().levels {
+		s := seen{own: l.nominal.Load(), lends: l.lends.Load(), borrows: l.borrows.Load(), limit: l.limit.Load(), target: l.target, past: l.demand.past()}
 		for _, m := range byLevel {
 			to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(s), l.name)
 		}

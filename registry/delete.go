@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
@@ -26,7 +27,7 @@ func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptio
 	if errs := validation.ValidateDeleteOptions(&o); len(errs) > 0 {
 		return nil, false, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
 	}
-	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil {
+	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil && !req.several {
 		req.Warn(text)
 	}
 	for {
@@ -83,6 +84,9 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 	next := req.Info.Copied(old)
 	r.mark(req.Info, next, o)
 	if finished(req.Info, next) {
+		if req.Info.Grace == nil && old.GetDeletionTimestamp() == nil {
+			next = old.DeepCopyObject().(api.Object) // which was never on its way
+		}
 		if req.DryRun {
 			return next, true, nil
 		}
@@ -117,20 +121,24 @@ func (r *Registry) mark(i *api.Info, obj api.Object, o metav1.DeleteOptions) {
 		grace = i.Grace(obj, o.GracePeriodSeconds)
 	}
 	at := metav1.NewTime(r.Now().UTC().Add(time.Duration(grace) * time.Second).Truncate(time.Second))
+	ns, isNamespace := obj.(*corev1.Namespace)
+	empties := isNamespace || i.StoreKey == api.DefinitionsKey // it ends when nothing is in it
 	if was := obj.GetDeletionGracePeriodSeconds(); obj.GetDeletionTimestamp() == nil {
 		obj.SetDeletionTimestamp(&at)
-		obj.SetDeletionGracePeriodSeconds(&grace)
+		if !empties {
+			obj.SetDeletionGracePeriodSeconds(&grace)
+		}
 		if obj.GetGeneration() > 0 {
 			obj.SetGeneration(obj.GetGeneration() + 1)
 		}
 		propagate(i, obj, o)
-		if ns, ok := obj.(*corev1.Namespace); ok {
+		if isNamespace {
 			ns.Status.Phase = corev1.NamespaceTerminating
 		}
 		if i.Deleted != nil {
 			i.Deleted(obj, metav1.NewTime(r.Now().UTC().Truncate(time.Second)))
 		}
-	} else if was == nil || o.GracePeriodSeconds != nil && grace < *was {
+	} else if !empties && (was == nil || o.GracePeriodSeconds != nil && grace < *was) {
 		if i.Grace != nil && was != nil && *was > 0 {
 			start := obj.GetDeletionTimestamp().Add(-time.Duration(*was) * time.Second)
 			at = metav1.NewTime(start.Add(time.Duration(grace) * time.Second))
@@ -189,6 +197,16 @@ func (r *Registry) remove(ctx context.Context, req Request, item *watch.Item, ob
 
 // DeleteCollection deletes each object that the filter takes, and returns them.
 func (r *Registry) DeleteCollection(ctx context.Context, req Request, f watch.Filter, o metav1.DeleteOptions) ([]api.Object, error) {
+	errs := validation.ValidateDeleteOptions(&o)
+	if Unsafe(o) && len(errs) == 0 { // Source: what Kubernetes 1.37 says
+		errs = append(errs, field.Invalid(field.NewPath("ignoreStoreReadErrorWithClusterBreakingPotential"), true, "is not allowed with DELETECOLLECTION, try again after removing the option"))
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
+	}
+	if text := req.Info.OrphansWarning; text != "" && req.Warn != nil && o.OrphanDependents == nil && o.PropagationPolicy == nil {
+		req.Warn(text)
+	}
 	if err := r.State.Now(ctx); err != nil {
 		return nil, unavailable(err)
 	}
@@ -196,7 +214,7 @@ func (r *Registry) DeleteCollection(ctx context.Context, req Request, f watch.Fi
 	var out []api.Object
 	for _, item := range items {
 		one := req
-		one.Namespace, one.Name = item.Namespace, item.Name
+		one.Namespace, one.Name, one.several = item.Namespace, item.Name, true
 		obj, _, err := r.Delete(ctx, one, o)
 		if apierrors.IsNotFound(err) {
 			continue

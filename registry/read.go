@@ -168,7 +168,7 @@ func (r *Registry) history(ctx context.Context, i *api.Info, f watch.Filter, b B
 func (r *Registry) past(err error, at uint64) error {
 	switch {
 	case errors.Is(err, store.ErrCompacted):
-		return apierrors.NewResourceExpired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
+		return apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 	case errors.Is(err, store.ErrFuture):
 		return TooLarge(at, r.State.Revision())
 	}

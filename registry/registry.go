@@ -48,12 +48,14 @@ type Request struct {
 	// FieldManager and FieldValidation are as the client said them, for those who are asked about the request.
 	FieldManager, FieldValidation string
 
+	// Sent gives the object of a PUT as the client sent it; nil: the request is none.
+	Sent func() (api.Object, error)
 	// Patched: the object is one that a patch was applied to, not one that a client sent.
 	Patched bool
 
 	system  bool // the write is the server's own doing: no manager gets its fields
 	applied bool // the object has the managedFields that the write leaves
-
+	several bool // the object is one of a collection, of which the request names none
 }
 
 // Creator answers the create of a virtual resource ("tokenreviews") or of a
@@ -115,7 +117,7 @@ func (r *Registry) Connect(ctx context.Context, req Request, with runtime.Object
 // attributes are what admission is asked about.
 func (q Request) attributes(op admission.Operation, obj, old api.Object) *admission.Attributes {
 	return &admission.Attributes{Operation: op, Info: q.Info, Namespace: q.Namespace, Name: q.Name, Subresource: q.Subresource, Object: obj, Old: old,
-		User: q.User, DryRun: q.DryRun, Warn: q.warn, FieldManager: q.FieldManager, FieldValidation: q.FieldValidation, System: q.system, Annotate: q.Annotate}
+		User: q.User, DryRun: q.DryRun, Warn: q.warn, FieldManager: q.FieldManager, FieldValidation: q.FieldValidation, OfCollection: q.several, System: q.system, Annotate: q.Annotate}
 }
 
 // Creator gives who answers creates of a subresource or virtual resource, behind admission, or nil.
@@ -218,7 +220,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (_ a
 	}
 	errs := validation.ValidateObjectMetaAccessor(api.Doubtful(obj), i.Namespaced, nameRule(i), field.NewPath("metadata"))
 	errs = append(errs, finalizers(i, obj)...)
-	if i.GenerationOf == nil {
+	if i.GenerationOf == nil || i.LateGeneration {
 		errs = append(errs, validation.ValidateNonnegativeField(asked, field.NewPath("metadata", "generation"))...)
 	}
 	errs = append(errs, i.Validate(obj, nil)...)
@@ -288,7 +290,7 @@ func (r *Registry) stamp(req Request, obj api.Object) {
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
 	obj.SetGeneration(0)
-	if req.Info.GenerationOf != nil {
+	if req.Info.GenerationOf != nil && !req.Info.LateGeneration {
 		obj.SetGeneration(1)
 	}
 }
@@ -372,7 +374,7 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			if item := r.State.Get(req.Info.Stored, obj.GetNamespace(), obj.GetName()); item != nil {
 				return nil, apierrors.NewAlreadyExists(req.Info.GroupResource(), obj.GetName())
 			}
-			return obj, nil
+			return tried(req.Info, obj, value)
 		}
 		revision, err := r.commit(ctx, req.Info, key, stored, t)
 		var conflict *store.Conflict
@@ -487,6 +489,19 @@ func finish(i *api.Info, obj, stored api.Object, revision uint64) api.Object {
 		obj.SetResourceVersion(fmt.Sprint(revision))
 	}
 	return obj
+}
+
+// tried is what a dry run leaves: the object as it would be read, if value were stored. An empty list is none then, say.
+func tried(i *api.Info, obj api.Object, value []byte) (api.Object, error) {
+	if i.Custom != nil {
+		return obj, nil
+	}
+	out, err := api.DecodeStored(i, value)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	out.SetResourceVersion(obj.GetResourceVersion())
+	return out, nil
 }
 
 func class(i *api.Info) store.Class {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -139,12 +140,24 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	if req.Subresource == "scale" { // which admission sees as what the client sent
 		a.As, a.Object, a.Old = ScaleInfo, ScaleOf(i, obj), ScaleOf(i, old)
 	}
+	if req.Sent != nil && (req.Subresource == "" || req.Subresource == "scale") {
+		a.AsSent = func() error {
+			sent, err := req.Sent()
+			if err == nil {
+				asSent(i, a.Object, sent)
+			}
+			return err
+		}
+	}
 	if err := r.Admission.Mutate(ctx, a); err != nil {
 		return nil, err
 	}
 	if scale, ok := a.Object.(*autoscalingv1.Scale); ok && a.As == ScaleInfo {
 		i.SetScale(obj, scale.Spec.Replicas)
-	} else if a.Altered { // by somebody who may not change more than the request may
+		if a.Shown {
+			a.Object = ScaleOf(i, obj)
+		}
+	} else if a.Altered || a.Shown { // by somebody who may not change more than the request may
 		owners := api.Owners(obj)
 		obj = r.carry(req, obj, old)
 		api.SetOwners(obj, owners)
@@ -181,6 +194,26 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	return r.replace(ctx, req, item, old, obj)
 }
 
+// asSent puts what the client sent into an object where it has what stays as it was.
+func asSent(i *api.Info, obj, sent api.Object) {
+	obj.SetUID(sent.GetUID())
+	obj.SetResourceVersion(sent.GetResourceVersion())
+	obj.SetCreationTimestamp(sent.GetCreationTimestamp())
+	obj.SetDeletionTimestamp(sent.GetDeletionTimestamp())
+	obj.SetDeletionGracePeriodSeconds(sent.GetDeletionGracePeriodSeconds())
+	obj.SetGeneration(sent.GetGeneration())
+	obj.SetSelfLink(sent.GetSelfLink())
+	obj.SetGenerateName(sent.GetGenerateName())
+	switch obj := obj.(type) {
+	case *autoscalingv1.Scale:
+		obj.Status = sent.(*autoscalingv1.Scale).Status
+	default:
+		if i.CopyStatus != nil {
+			i.CopyStatus(obj, sent.DeepCopyObject().(api.Object))
+		}
+	}
+}
+
 // newFinalizers checks the finalizers of an object that got others.
 func newFinalizers(i *api.Info, obj, old api.Object) field.ErrorList {
 	if slices.Equal(obj.GetFinalizers(), old.GetFinalizers()) {
@@ -194,7 +227,11 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 	if part := parts[req.Subresource]; part != nil {
 		next := req.Info.Copied(old)
 		part(next, obj)
-		attach(req, next, obj)
+		if req.Subresource != "ephemeralcontainers" { // which changes nothing else
+			attach(req, next, obj)
+		} else if req.applied {
+			api.SetOwners(next, api.Owners(obj))
+		}
 		return next
 	}
 	if req.Subresource == "status" {
@@ -264,7 +301,11 @@ var parts = map[string]func(dst, src api.Object){
 // generation rises exactly when what the record calls the spec changes.
 func (r *Registry) generation(i *api.Info, obj, old api.Object) {
 	obj.SetGeneration(old.GetGeneration())
-	if i.GenerationOf != nil && !equal.Semantic(i.GenerationOf(obj), i.GenerationOf(old)) {
+	same := equal.Semantic
+	if i.NilChanges {
+		same = reflect.DeepEqual
+	}
+	if i.GenerationOf != nil && !same(i.GenerationOf(obj), i.GenerationOf(old)) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 }
@@ -305,7 +346,7 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 		return obj, nil // nothing changed: no write, no event
 	}
 	if req.DryRun {
-		return obj, nil
+		return tried(i, obj, value)
 	}
 	t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Expect: store.Revision(item.Revision), Life: req.Info.Stored.Life})
 	revision, err := r.commit(ctx, i, key, stored, t)

@@ -12,6 +12,7 @@ import (
 	"github.com/lighter-k8s/lighter/admission/matching"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
@@ -57,6 +58,8 @@ func (s *Server) admission(infos []*api.Info, reg *registry.Registry) (admission
 		admission.Escalation(s.rbac, s.Direct.Authz),
 	}
 	s.devices(reg)
+	s.news = client.NewRecorder(s.Client("system:apiserver", pki.MastersGroup), s.Log, "apiserver", "", time.Now)
+	s.obstacles = &admission.Obstacles{Events: s.news, Log: s.Log.With("part", "admission"), Now: time.Now}
 	world := s.world(infos)
 	hooks, policies := s.webhooks(world, reg), s.policies(world, reg, infos)
 	s.measures = slices.Concat(s.measures, hooks.Metrics.All(), policies.Metrics.All())

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,9 @@ type harbour struct {
 	*httptest.Server
 	ca   *pki.Authority
 	port int32
+
+	second atomic.Bool // it serves other things than at first
+	silent atomic.Bool // it does not say where its documents are
 }
 
 // openHarbour serves boats to those whom the cluster's front proxy names.
@@ -46,15 +50,30 @@ func openHarbour(t *testing.T, p *plane, name string) *harbour {
 		t.Fatalf("how other API servers know whom to believe: %v", facts)
 	}
 	mux := http.NewServeMux()
-	answer := func(v any) http.HandlerFunc {
+	h := &harbour{ca: must(pki.NewAuthority("harbour"))(t)}
+	answer := func(v ...any) http.HandlerFunc { // at first, and then
 		return func(w http.ResponseWriter, r *http.Request) {
+			if h.silent.Load() && r.URL.Path == "/openapi/v3" {
+				http.Error(w, "not now", http.StatusInternalServerError)
+				return
+			}
+			now := v[0]
+			if h.second.Load() {
+				now = v[len(v)-1]
+			}
 			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(v)
+			_ = json.NewEncoder(w).Encode(now)
 		}
 	}
-	mux.Handle("/apis/sea.example.com/v1", answer(metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: "sea.example.com/v1",
-		APIResources: []metav1.APIResource{{Name: "boats", SingularName: "boat", Namespaced: true, Kind: "Boat", Verbs: metav1.Verbs{"get", "list"}}, {Name: "boats/status", Namespaced: true, Kind: "Boat", Verbs: metav1.Verbs{"get"}}}}))
-	mux.Handle("/openapi/v3", answer(map[string]any{"paths": map[string]any{"apis/sea.example.com/v1": map[string]string{"serverRelativeURL": "/openapi/v3/apis/sea.example.com/v1?hash=X"}}}))
+	boats := metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: "sea.example.com/v1",
+		APIResources: []metav1.APIResource{{Name: "boats", SingularName: "boat", Namespaced: true, Kind: "Boat", Verbs: metav1.Verbs{"get", "list"}}, {Name: "boats/status", Namespaced: true, Kind: "Boat", Verbs: metav1.Verbs{"get"}}}}
+	ships := boats
+	ships.APIResources = append([]metav1.APIResource{{Name: "ships", SingularName: "ship", Kind: "Ship", Verbs: metav1.Verbs{"get"}}}, boats.APIResources...)
+	mux.Handle("/apis/sea.example.com/v1", answer(boats, ships))
+	index := func(hash string) any {
+		return map[string]any{"paths": map[string]any{"apis/sea.example.com/v1": map[string]string{"serverRelativeURL": "/openapi/v3/apis/sea.example.com/v1?hash=" + hash}}}
+	}
+	mux.Handle("/openapi/v3", answer(index("X"), index("Y")))
 	mux.Handle("/openapi/v3/apis/sea.example.com/v1", answer(map[string]string{"openapi": "3.0.0", "hash": "X"}))
 	mux.Handle("/openapi/v2", answer(map[string]any{"swagger": "2.0", "info": map[string]string{"title": "sea", "version": "1"},
 		"paths": map[string]any{"/apis/sea.example.com/v1/boats": map[string]any{"get": map[string]any{"operationId": "listBoats", "responses": map[string]any{}}}}}))
@@ -63,7 +82,6 @@ func openHarbour(t *testing.T, p *plane, name string) *harbour {
 		_ = json.NewEncoder(w).Encode(map[string]any{"path": r.URL.RequestURI(), "user": r.Header.Get("X-Remote-User"), "groups": r.Header.Values("X-Remote-Group"),
 			"secret": r.Header.Get("Authorization") + r.Header.Get("Impersonate-User")})
 	})
-	h := &harbour{ca: must(pki.NewAuthority("harbour"))(t)}
 	pair := must(h.ca.Issue(pki.Spec{CommonName: name, DNSNames: []string{name}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))(t)
 	h.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, _, err := callers.Authenticate(r); err != nil || u == nil || u.Username != "front-proxy-client" {
@@ -138,6 +156,28 @@ func TestAggregation(t *testing.T) {
 	if a := admin.do(t, "GET", "/openapi/v3", ""); !strings.Contains(string(a.body), `/openapi/v3/apis/sea.example.com/v1?hash=X`) {
 		t.Errorf("OpenAPI: %s", a.body)
 	}
+	// again has the server be asked what it serves, without the wait of those who answer.
+	again := func(what, want string) {
+		t.Helper()
+		object = must(client.APIServices.Get(t.Context(), c, "", object.Name))(t).DeepCopy()
+		object.Spec.VersionPriority++
+		object = must(client.APIServices.Update(t.Context(), c, object))(t)
+		within(t, 20*time.Second, what, func() error {
+			index, groups := admin.do(t, "GET", "/openapi/v3", ""), admin.do(t, "GET", "/apis", "", "Accept: application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+			_, hash, _ := strings.Cut(string(index.body), "/openapi/v3/apis/sea.example.com/v1?hash=")
+			if got := fmt.Sprintf("%.1s %v", hash, strings.Contains(string(groups.body), `"resource":"ships"`)); got != want {
+				return fmt.Errorf("hash and ships: %s, want %s", got, want)
+			}
+			return nil
+		})
+	}
+	h.silent.Store(true)
+	h.second.Store(true)
+	again("what it serves anew is shown, and the document that nobody spoke of stays", "X true")
+	h.silent.Store(false)
+	again("the new document is shown", "Y true")
+	h.second.Store(false)
+	again("what it served at first is shown", "X false")
 	if a := admin.do(t, "GET", "/openapi/v3/apis/sea.example.com/v1?hash=X", ""); !strings.Contains(string(a.body), `"hash":"X"`) {
 		t.Errorf("OpenAPI document: HTTP %d %s", a.code, a.body)
 	}

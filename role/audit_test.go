@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -45,6 +46,7 @@ type entry struct {
 	ResponseStatus                          *metav1.Status
 	RequestObject, ResponseObject           json.RawMessage
 	Annotations                             map[string]string
+	AuthenticationMetadata                  struct{ ImpersonationConstraint string }
 }
 
 const auditPolicy = `
@@ -323,6 +325,97 @@ func TestAudit(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
+	})
+	t.Run("who may act as another for some requests alone", func(t *testing.T) {
+		const self, review = "/apis/authentication.k8s.io/v1/selfsubjectreviews", `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
+		access := "/apis/rbac.authorization.k8s.io/v1/"
+		for kind, body := range map[string]string{
+			"clusterroles": text("rbac.authorization.k8s.io/v1", "ClusterRole", "some", `"rules":[{"apiGroups":["authentication.k8s.io"],"resources":["users"],"resourceNames":["jane"],"verbs":["impersonate:user-info"]},
+				{"apiGroups":["authentication.k8s.io"],"resources":["nodes"],"verbs":["impersonate:arbitrary-node"]},
+				{"apiGroups":["authentication.k8s.io"],"resources":["selfsubjectreviews"],"verbs":["impersonate-on:user-info:create","impersonate-on:arbitrary-node:create"]}]`),
+			"clusterrolebindings": text("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "some", `"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"some"}`, `"subjects":[{"kind":"ServiceAccount","name":"default","namespace":"`+ns+`"}]`),
+		} {
+			if a := admin.do(t, "POST", access+kind, body); a.code != 201 {
+				t.Fatal(string(a.body))
+			}
+		}
+		within(t, 5*time.Second, "the role is in force", func() error {
+			if a := weak.do(t, "POST", self, review, "Impersonate-User: jane"); a.code != 201 {
+				return errors.New(string(a.body))
+			}
+			return nil
+		})
+		for n, tt := range []struct{ method, path, headers, want string }{
+			{"POST", self, "Impersonate-User: jane", "201 jane [system:authenticated] by impersonate:user-info"},
+			{"POST", self, "Impersonate-User: system:node:n1", "201 system:node:n1 [system:nodes system:authenticated] by impersonate:arbitrary-node"},
+			{"GET", "/api/v1/nodes", "Impersonate-User: jane", "403 cannot impersonate-on:user-info:list resource"},
+			{"POST", self, "Impersonate-User: joe", "403 cannot impersonate:user-info resource"},
+			{"POST", self, "Impersonate-User: jane;Impersonate-Group: system:masters", "403 cannot impersonate:user-info resource"},
+			{"POST", self, "Impersonate-User: system:node:n1;Impersonate-Group: system:masters", "403 cannot impersonate resource"},
+			{"POST", self, "Impersonate-User: system:serviceaccount:x:y", "403 cannot impersonate-on:serviceaccount:create resource"},
+		} {
+			id := fmt.Sprint("some-", n)
+			a := weak.do(t, tt.method, tt.path, review, append(strings.Split(tt.headers, ";"), "Audit-ID: "+id)...)
+			got := fmt.Sprint(a.code, " ")
+			if a.code == 201 {
+				who := into[authenticationv1.SelfSubjectReview](t, a, 201).Status.UserInfo
+				all := p.events(t, id)
+				got += fmt.Sprint(who.Username, " ", who.Groups, " by ", all[len(all)-1].AuthenticationMetadata.ImpersonationConstraint)
+			} else if _, text, ok := strings.Cut(a.status().Message, "\" cannot "); ok {
+				got += "cannot " + strings.Join(strings.Fields(text)[:2], " ")
+			}
+			if got != tt.want {
+				t.Errorf("%s %s as %s: got %s, want %s", tt.method, tt.path, tt.headers, got, tt.want)
+			}
+		}
+	})
+	t.Run("commands through the control socket", func(t *testing.T) {
+		control, stopped := role.NewProgress(role.State{}), make(chan struct{})
+		p.Control(control)
+		go func() {
+			_ = role.Control(t.Context(), p.Config.DataDir, control, sync.OnceFunc(func() { close(stopped) }), quiet)
+		}() // ends with the test
+		within(t, 5*time.Second, "the control socket", func() error { _, err := role.Ask(t.Context(), p.Config.DataDir); return err })
+		tell := func(err error, fails bool) {
+			t.Helper()
+			if (err != nil) != fails {
+				t.Errorf("got %v", err)
+			}
+		}
+		say := func(string) {}
+		tell(role.AskTo(t.Context(), p.Config.DataDir, "/certs/rotate?name=apiserver", say), false)
+		tell(role.AskTo(t.Context(), p.Config.DataDir, "/certs/rotate?name=nothing", say), true)
+		tell(role.AskTo(t.Context(), p.Config.DataDir, "/nothing", say), true)
+		tell(role.AskToUndo(t.Context(), p.Config.DataDir, role.Undo{Object: "configmap/a", Namespace: ns, At: "x"}, say), true)
+		tell(role.AskToStop(t.Context(), p.Config.DataDir), false)
+		<-stopped
+		want := []string{"post /lighter/certs/rotate?name=apiserver 200 false", "post /lighter/certs/rotate?name=nothing 500 true", "post /lighter/nothing 500 true",
+			"post /lighter/stop 200 false", "post /lighter/undo 500 true"}
+		within(t, 5*time.Second, "the audit trail", func() error { // an answer is there a moment before the last line of it
+			data, err := os.ReadFile(p.path)
+			if err != nil {
+				return err
+			}
+			var got []string
+			for line := range bytes.Lines(data) {
+				var e entry
+				if json.Unmarshal(line, &e) != nil || e.Stage != "ResponseComplete" || !strings.HasPrefix(e.RequestURI, "/lighter/") {
+					continue
+				}
+				path, what, _ := strings.Cut(e.RequestURI, "?what=")
+				if !strings.HasPrefix(e.User.Username, "system:unix:") || e.User.UID != fmt.Sprint(os.Getuid()) || fmt.Sprint(e.User.Extra["lighter-k8s.io/pid"]) != fmt.Sprintf("[%d]", os.Getpid()) {
+					t.Errorf("%s: by %+v", e.RequestURI, e.User)
+				}
+				if path == "/lighter/undo" && !strings.Contains(what, "configmap%2Fa") {
+					t.Errorf("undo: of what? %s", e.RequestURI)
+				}
+				got = append(got, fmt.Sprintf("%s %s %d %t", e.Verb, path, e.ResponseStatus.Code, e.ResponseStatus.Message != ""))
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				return fmt.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			return nil
+		})
 	})
 	t.Run("each of many requests is there once", func(t *testing.T) {
 		var all sync.WaitGroup

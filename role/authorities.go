@@ -101,8 +101,8 @@ func (s *Server) publishFacts(ctx context.Context, c client.Client) error {
 }
 
 // serveFollow answers 'lighter certs rotate --authority'.
-func (s *Server) serveFollow(w http.ResponseWriter, r *http.Request) {
-	tell(w, func(say func(string, ...any)) error {
+func (s *Server) serveFollow(w http.ResponseWriter, r *http.Request) error {
+	return tell(w, func(say func(string, ...any)) error {
 		if name := r.FormValue("forget"); name != "" {
 			return s.lines.Forget(r.Context(), name)
 		}

@@ -113,11 +113,11 @@ func fetchBackup(ctx context.Context, dataDir string, sealed []byte, w io.Writer
 }
 
 // serveBackup answers with a backup; the body is what is sealed in it.
-func (s *Server) serveBackup(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveBackup(w http.ResponseWriter, r *http.Request) error {
 	sealed, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return err
 	}
 	if len(sealed) == 0 {
 		sealed = nil
@@ -125,9 +125,10 @@ func (s *Server) serveBackup(w http.ResponseWriter, r *http.Request) {
 	sum, err := backup.Save(r.Context(), s.encryption.store.Store, w, manifest(s.Config), s.encryption.store.Keys().Named(), sealed)
 	if err != nil {
 		s.Log.Error("backup not made", "err", err)
-		panic(http.ErrAbortHandler) // the reader must not take it for whole
+		return errors.Join(err, http.ErrAbortHandler) // the reader must not take it for whole
 	}
 	s.Log.Info("backup made", "rev", sum.Revision, "n", sum.Entries)
+	return nil
 }
 
 func manifest(c *config.Config) backup.Manifest {

@@ -90,9 +90,9 @@ func renewKubeconfigs(c *config.Config, p *pki.PKI) error {
 }
 
 // serveRenewal answers 'lighter certs rotate'.
-func serveRenewal(k *pki.Keeper) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		tell(w, func(say func(string, ...any)) error { return k.Renew(r.Context(), say, r.URL.Query()["name"]...) })
+func serveRenewal(k *pki.Keeper) Task {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		return tell(w, func(say func(string, ...any)) error { return k.Renew(r.Context(), say, r.URL.Query()["name"]...) })
 	}
 }
 

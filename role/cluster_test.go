@@ -6,14 +6,20 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/lighter-k8s/lighter/apiserver"
+	"github.com/lighter-k8s/lighter/audit"
+	"github.com/lighter-k8s/lighter/authz"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/etcd"
 )
@@ -139,9 +145,29 @@ func TestMasters(t *testing.T) {
 	}
 }
 
+// joe asks with the right password, and may.
+type joe struct{}
+
+func (joe) Authenticate(r *http.Request) (*authenticationv1.UserInfo, []string, error) {
+	if name, password, _ := r.BasicAuth(); name != "joe" || password != "right" {
+		return nil, nil, errors.New("who is that?")
+	}
+	return &authenticationv1.UserInfo{Username: "joe"}, nil, nil
+}
+
+func (joe) Authorize(context.Context, authz.Attributes) (authz.Decision, string, error) {
+	return authz.Allow, "", nil
+}
+
+// TestGate: a server that falls ill ends its streams and refuses what is asked then, and who was refused stands in the audit trail.
 func TestGate(t *testing.T) {
 	w := &wellness{server: &Server{Log: slog.New(slog.DiscardHandler)}}
 	w.recover(t.Context())
+	trail := filepath.Join(t.TempDir(), "audit.log")
+	api := apiserver.New(nil, nil)
+	api.Authn, api.Authz, api.Log, api.Unfit = joe{}, joe{}, w.server.Log, w.unfit
+	api.Audit = audit.New(audit.DefaultPolicy(), time.Now, audit.NewLog(audit.LogOptions{Path: trail, Mode: audit.Blocking, Log: w.server.Log, Now: time.Now}), nil)
+	api.SetReady(nil)
 	begun := make(chan struct{})
 	web := httptest.NewServer(w.gate(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/watch" {
@@ -149,8 +175,10 @@ func TestGate(t *testing.T) {
 			<-r.Context().Done()
 			panic(http.ErrAbortHandler)
 		}
+		api.ServeHTTP(out, r)
 	})))
 	defer web.Close()
+	password := "right"
 	get := func(path string) (int, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
@@ -158,11 +186,15 @@ func TestGate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.SetBasicAuth("joe", password)
 		resp, err := web.Client().Do(r)
 		if err != nil {
 			return 0, err
 		}
 		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "1" {
+			t.Errorf("%s: headers %v", path, resp.Header)
+		}
 		if resp.StatusCode != http.StatusOK && !resp.Close {
 			t.Errorf("%s: the connection stays", path)
 		}
@@ -181,6 +213,19 @@ func TestGate(t *testing.T) {
 	for path, want := range map[string]int{"/api": 503, "/apis/apps/v1/deployments": 503, "/readyz": 200, "/metrics": 200} {
 		if code, err := get(path); code != want || err != nil {
 			t.Errorf("ill: %s: %d %v, want %d", path, code, err, want)
+		}
+	}
+	password = "not heard of yet"
+	if code, err := get("/api/v1/pods"); code != http.StatusServiceUnavailable || err != nil {
+		t.Errorf("ill: who has a password that this server does not know: %d %v", code, err)
+	}
+	password = "right"
+	written, err := os.ReadFile(trail)
+	for _, want := range []string{`"ResponseComplete","requestURI":"/apis/apps/v1/deployments","verb":"list","user":{"username":"joe"}`, `"ResponseComplete","requestURI":"/api/v1/pods","verb":"list","user":{}`} {
+		if err != nil || !slices.ContainsFunc(strings.Split(string(written), "\n"), func(line string) bool {
+			return strings.Contains(line, want) && strings.Contains(line, `"reason":"ServiceUnavailable"`) && strings.Contains(line, `"code":503`)
+		}) {
+			t.Errorf("the audit trail has no 503 of %s: %v\n%s", want, err, written)
 		}
 	}
 	w.recover(t.Context())

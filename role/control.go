@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/lighter-k8s/lighter/audit"
 )
 
 // Step is one thing that a start goes through.
@@ -40,13 +42,16 @@ type State struct {
 	Cgroup    string    `json:"cgroupParent,omitempty"`
 	Snapshot  *Snapshot `json:"snapshot,omitempty"`         // the last backup by schedule
 	Container string    `json:"containerRuntime,omitempty"` // its socket
+	Wrong     []string  `json:"wrong,omitempty"`            // what an administrator should look at
 }
 
 // Progress collects the steps of a start. Safe for concurrent use.
 type Progress struct {
 	mu    sync.Mutex
 	state State
-	tasks map[string]http.HandlerFunc
+	tasks map[string]Task
+	trail *audit.Trail // of commands; nil: nothing is written down
+	wrong func() []string
 }
 
 // Saved notes how a backup by schedule went.
@@ -56,27 +61,36 @@ func (p *Progress) Saved(s Snapshot) {
 	p.state.Snapshot = &s
 }
 
+// Watch has the state say what is wrong by then.
+func (p *Progress) Watch(wrong func() []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wrong = wrong
+}
+
 // Serve answers requests for a path of the control socket, from now on.
-func (p *Progress) Serve(path string, h http.HandlerFunc) {
+func (p *Progress) Serve(path string, t Task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.tasks == nil {
-		p.tasks = map[string]http.HandlerFunc{}
+		p.tasks = map[string]Task{}
 	}
-	p.tasks[path] = h
+	p.tasks[path] = t
 }
 
 // task runs what Serve set.
-func (p *Progress) task(w http.ResponseWriter, r *http.Request) {
+func (p *Progress) task(w http.ResponseWriter, r *http.Request) error {
 	p.mu.Lock()
-	h := p.tasks[r.URL.Path]
+	t := p.tasks[r.URL.Path]
 	p.mu.Unlock()
-	if h == nil {
-		http.Error(w, "this Lighter does not do that, or not yet; see 'lighter status'", http.StatusNotFound)
-		return
+	if t == nil {
+		http.Error(w, errNoTask.Error(), http.StatusNotFound)
+		return errNoTask
 	}
-	h(w, r)
+	return t(w, r)
 }
+
+var errNoTask = errors.New("this Lighter does not do that, or not yet; see 'lighter status'")
 
 // NewProgress begins a start.
 func NewProgress(s State) *Progress {
@@ -104,6 +118,9 @@ func (p *Progress) State() State {
 	defer p.mu.Unlock()
 	s := p.state
 	s.Steps = append([]Step(nil), s.Steps...)
+	if p.wrong != nil {
+		s.Wrong = p.wrong()
+	}
 	return s
 }
 
@@ -162,12 +179,16 @@ func Control(ctx context.Context, dataDir string, p *Progress, stop func(), log 
 			log.Debug("state not sent", "err", err)
 		}
 	})
-	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusAccepted)
-		stop()
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
+		if p.command(w, r, func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusAccepted)
+			return nil
+		}) {
+			stop()
+		}
 	})
-	mux.HandleFunc("/", p.task)
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { p.command(w, r, p.task) })
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ConnContext: withCaller}
 	done := make(chan error, 1)
 	go func() { done <- web.Serve(l) }()
 	select {
@@ -181,13 +202,14 @@ func Control(ctx context.Context, dataDir string, p *Progress, stop func(), log 
 }
 
 // reply answers with JSON, or an error's text.
-func reply(w http.ResponseWriter, v any, err error) {
+func reply(w http.ResponseWriter, v any, err error) error {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // the client is gone if it fails
+	return nil
 }
 
 // told is one line of an answer that goes on while the work does.
@@ -198,26 +220,24 @@ type told struct {
 }
 
 // tell runs work and sends what it says as it says it, and how it ended.
-func tell(w http.ResponseWriter, work func(say func(format string, args ...any)) error) {
+func tell(w http.ResponseWriter, work func(say func(format string, args ...any)) error) error {
 	out := json.NewEncoder(w)
 	send := func(t told) {
 		_ = out.Encode(t)
 		_ = http.NewResponseController(w).Flush() // as above
 	}
 	end := told{Done: true}
-	if err := work(func(format string, args ...any) { send(told{Text: fmt.Sprintf(format, args...)}) }); err != nil {
+	err := work(func(format string, args ...any) { send(told{Text: fmt.Sprintf(format, args...)}) })
+	if err != nil {
 		end.Error = err.Error()
 	}
 	send(end)
+	return err
 }
 
 // AskTo has the Lighter that runs from a data directory do something, and says what it says. Errors: ErrNotRunning.
 func AskTo(ctx context.Context, dataDir, path string, say func(string)) error {
-	return askTo(ctx, dataDir, path, nil, say)
-}
-
-func askTo(ctx context.Context, dataDir, path string, body io.Reader, say func(string)) error {
-	resp, err := callWith(ctx, dataDir, http.MethodPost, path, body)
+	resp, err := call(ctx, dataDir, http.MethodPost, path)
 	if err != nil {
 		return err
 	}

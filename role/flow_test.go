@@ -1,7 +1,11 @@
 package role_test
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +16,9 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/flow"
+	"github.com/lighter-k8s/lighter/role"
 )
 
 const flowGroup = "/apis/flowcontrol.apiserver.k8s.io/v1"
@@ -193,4 +199,105 @@ func TestFlow(t *testing.T) {
 		}
 		must(flood.do(t, "GET", "/api/v1/namespaces/"+ns+"/secrets", ""), 200)
 	})
+}
+
+// TestFlood: a client that lists all there is, on many connections at once, takes the seats of its level that others leave it and is told to
+// come again later; another client of the same level is served in its turn, and one of another level does not notice. With PROVE how long that one
+// waited is compared with a quiet time in the same run.
+func TestFlood(t *testing.T) {
+	requests, prove := 20, os.Getenv("PROVE") != ""
+	if prove {
+		requests = 300
+	}
+	p, err := start(func(c *config.Config, _ *role.Server) { c.Server.MaxRequests, c.Server.MaxMutatingRequests = 10, 5 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	admin := p.as(t, "admin")
+	var users []caller // the first one floods, the second is of its level, the third's level is workload-high
+	for n := range 3 {
+		ns := metav1.NamespaceSystem
+		if n < 2 {
+			ns = p.namespace(t)
+		} else if a := admin.do(t, "POST", "/api/v1/namespaces/kube-system/serviceaccounts", text("v1", "ServiceAccount", "default")); a.code != 201 && a.code != 409 {
+			t.Fatal(string(a.body))
+		}
+		if a := admin.do(t, "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", text("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", fmt.Sprint("flood-", n),
+			`"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"}`, fmt.Sprintf(`"subjects":[{"kind":"ServiceAccount","namespace":%q,"name":"default"}]`, ns))); a.code != 201 {
+			t.Fatal(string(a.body))
+		}
+		users = append(users, p.as(t, p.token(t, ns)))
+	}
+	for n := range 4 {
+		if a := admin.do(t, "POST", "/api/v1/namespaces/default/configmaps", text("v1", "ConfigMap", fmt.Sprint("big-", n), fmt.Sprintf(`"data":{"k":%q}`, strings.Repeat("x", 900<<10)))); a.code != 201 {
+			t.Fatal(string(a.body))
+		}
+	}
+	// others are those who must not notice: how long each of their requests took.
+	others := func(who caller, requests int) (took []time.Duration) {
+		for range requests {
+			began := time.Now()
+			if a := who.do(t, "GET", "/api/v1/namespaces/default/configmaps/none", ""); a.code != 404 {
+				t.Fatalf("somebody else: HTTP %d, %s", a.code, a.body)
+			}
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		return took
+	}
+	before := [2][]time.Duration{others(users[1], requests), others(users[2], requests)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var served, refused, odd atomic.Int64
+	var all sync.WaitGroup
+	for range 400 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				r, err := http.NewRequestWithContext(ctx, "GET", users[0].url+"/api/v1/configmaps", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r.Header.Set("Authorization", "Bearer "+users[0].token)
+				a, err := users[0].http.Do(r)
+				if err != nil {
+					continue
+				}
+				_, _ = io.Copy(io.Discard, a.Body)
+				_ = a.Body.Close()
+				switch {
+				case a.StatusCode == 200:
+					served.Add(1)
+				case a.StatusCode == 429 && a.Header.Get("Retry-After") == "1":
+					refused.Add(1)
+					select { // as it was told
+					case <-time.After(time.Second):
+					case <-ctx.Done():
+					}
+				default:
+					odd.Add(1)
+				}
+			}
+		})
+	}
+	for until := time.Now().Add(20 * time.Second); refused.Load() < 20 && time.Now().Before(until); time.Sleep(time.Millisecond) {
+	}
+	during := [2][]time.Duration{others(users[1], requests), others(users[2], requests)}
+	cancel()
+	all.Wait()
+	p99 := func(took []time.Duration) time.Duration { return took[len(took)*99/100] }
+	for n, who := range []string{"another of the same level", "one of another level"} {
+		b, d := before[n], during[n]
+		t.Logf("%s: p50 %v, p99 %v while it was quiet; %v, %v beside a flood of which %d requests were served and %d refused", who, b[len(b)/2], p99(b), d[len(d)/2], p99(d), served.Load(), refused.Load())
+		if most := 5*p99(b) + 100*time.Millisecond; prove && n == 1 && p99(d) > most { // who shares the level may wait for a list of each of the flood's queues
+			t.Errorf("%s: p99 %v, want less than %v", who, p99(d), most)
+		}
+	}
+	if served.Load() == 0 || refused.Load() < 20 || odd.Load() > 0 {
+		t.Errorf("of the flood %d were served, %d refused, %d something else", served.Load(), refused.Load(), odd.Load())
+	}
 }

@@ -94,5 +94,11 @@ func TestMetrics(t *testing.T) {
 	if n := find("apiserver_flowcontrol_dispatched_requests_total", map[string]string{"flow_schema": "service-accounts"}).GetCounter().GetValue(); n < 1 {
 		t.Error("the account's request is of no schema")
 	}
+	for _, step := range []string{"admit", "validate"} {
+		name := map[string]string{"admit": "ServiceAccount", "validate": "NamespaceLifecycle"}[step]
+		if n := find("apiserver_admission_controller_admission_duration_seconds", map[string]string{"name": name, "type": step, "operation": "CREATE", "rejected": "false"}).GetHistogram().GetSampleCount(); n < 1 {
+			t.Errorf("%s: nothing is measured", name)
+		}
+	}
 	find("apiserver_requested_deprecated_apis", map[string]string{"resource": "endpoints", "version": "v1"})
 }

@@ -203,7 +203,9 @@ func (s *Server) env(f fence) func(name string) controller.Env {
 }
 
 func (s *Server) envOf(f fence, user, component string, groups ...string) controller.Env {
-	return newEnv(f(s.Client(user, groups...)), s.Log, component)
+	env := newEnv(f(s.Client(user, groups...)), s.Log, component)
+	env.Queues = &s.queues
+	return env
 }
 
 func newEnv(c client.Client, log *slog.Logger, component string) controller.Env {

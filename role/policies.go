@@ -124,7 +124,7 @@ func (s *Server) policies(world matching.World, reg *registry.Registry, infos []
 	reg.Also("mutatingadmissionpolicies", policy.CheckMutating)
 	return &policy.Policies{Validating: view(s, client.ValidatingAdmissionPolicies), ValidatingBindings: view(s, client.ValidatingAdmissionPolicyBindings),
 		Mutating: view(s, client.MutatingAdmissionPolicies), MutatingBindings: view(s, client.MutatingAdmissionPolicyBindings),
-		World: world, Authz: s.Direct.Authz, Log: s.Log.With("part", "admission"), Now: time.Now, Metrics: policy.NewMetrics(),
+		World: world, Authz: s.Direct.Authz, Obstacles: s.obstacles, Log: s.Log.With("part", "admission"), Now: time.Now, Metrics: policy.NewMetrics(),
 		Kind: s.kind(infos),
 		Params: func(i *api.Info, namespace string) (out []api.Object) {
 			items, _ := s.state.List(i.Stored, watch.Filter{Namespace: namespace})

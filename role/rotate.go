@@ -256,8 +256,8 @@ func (e *encryption) forget(ctx context.Context, name string) error {
 }
 
 // serveRotate answers 'lighter certs rotate-encryption-key'.
-func (e *encryption) serveRotate(w http.ResponseWriter, r *http.Request) {
-	tell(w, func(say func(string, ...any)) error {
+func (e *encryption) serveRotate(w http.ResponseWriter, r *http.Request) error {
+	return tell(w, func(say func(string, ...any)) error {
 		if name := r.FormValue("forget"); name != "" {
 			if err := e.forget(r.Context(), name); err != nil {
 				return err

@@ -52,6 +52,7 @@ func TestSame(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
+	t.Run("all", func(t *testing.T) { holdAll(t, server) })
 	t.Run("files", func(t *testing.T) {
 		for _, name := range files {
 			t.Run(strings.TrimSuffix(strings.TrimPrefix(name, "testdata/same/"), ".yaml"), func(t *testing.T) {

@@ -39,6 +39,7 @@ import (
 	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/client/direct"
 	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/controller"
 	"github.com/lighter-k8s/lighter/flow"
 	"github.com/lighter-k8s/lighter/network"
 	"github.com/lighter-k8s/lighter/pki"
@@ -89,6 +90,8 @@ type Server struct {
 	builtin       builtin.Choice
 	callout       callout.Named                 // the ways to webhooks of admission and conversion
 	news          *client.Recorder              // of what happens to admission itself
+	queues        controller.Queues             // of the controllers in this process
+	obstacles     *admission.Obstacles          // webhooks and policies that stand in the cluster's way
 	measures      []prometheus.Collector        // of parts that are made before the API
 	runs          []func(context.Context) error // what follows files for as long as the server runs
 }
@@ -182,7 +185,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API = apiserver.New(s.builtin.Served, groups)
 	s.API.Audit = s.audit
 	s.API.Flow = flow.New(ctx, c.Server.MaxRequests+c.Server.MaxMutatingRequests, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
-	s.API.Measure(s.API.Flow, steps, buildInfo(s.Version))
+	s.API.Measure(s.API.Flow, steps, buildInfo(s.Version), &s.queues, celMetrics{}, storeSize(c))
 	s.API.Measure(s.audit.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.judges.Metrics.Measured(s.judges), log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
@@ -270,7 +273,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	handler := http.Handler(s.API)
 	if s.several() {
 		s.wellness.recover(context.WithoutCancel(ctx))
-		handler = s.wellness.gate(s.API)
+		handler, s.API.Unfit = s.wellness.gate(s.API), s.wellness.unfit
 	}
 	web := &http.Server{Handler: handler, ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 90 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
@@ -303,6 +306,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.compact(ctx) })
 	g.Go(func() error { return s.expire(ctx) })
 	g.Go(func() error { return s.encryption.run(ctx, s.state) })
+	g.Go(func() error { return s.API.Flow.Run(ctx) })
 	g.Go(func() error { return s.news.Run(admission.Exempt(ctx)) })
 	g.Go(func() error { return s.snapshots.run(ctx) })
 	g.Go(func() error { return s.timeline.run(ctx, s.state.Revision) })
@@ -507,9 +511,10 @@ func openStore(ctx context.Context, c *config.Config, dir string, log *slog.Logg
 
 // Control makes the server answer the commands that work on a running one.
 func (s *Server) Control(p *Progress) {
-	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) {
+	p.audited(s.audit)
+	p.Serve("/encryption", func(w http.ResponseWriter, r *http.Request) error {
 		status, err := s.encryption.status(r.Context())
-		reply(w, status, err)
+		return reply(w, status, err)
 	})
 	p.Serve("/encryption/rotate", s.encryption.serveRotate)
 	p.Serve("/certs/rotate", serveRenewal(&s.keeper))
@@ -517,6 +522,7 @@ func (s *Server) Control(p *Progress) {
 	p.Serve("/backup", s.serveBackup)
 	p.Serve("/undo", s.serveUndo)
 	s.snapshots.tell = p.Saved
+	p.Watch(s.obstacles.Recent)
 }
 
 // KubeconfigPath is where the administrator's kubeconfig lies in a data directory.

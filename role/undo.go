@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -38,20 +39,20 @@ type Undo struct {
 
 // AskToUndo has the server that runs from a data directory do it. Errors: ErrNotRunning.
 func AskToUndo(ctx context.Context, dataDir string, u Undo, say func(string)) error {
-	body, err := json.Marshal(u)
+	what, err := json.Marshal(u)
 	if err != nil {
 		return err
 	}
-	return askTo(ctx, dataDir, "/undo", strings.NewReader(string(body)), say)
+	return AskTo(ctx, dataDir, "/undo?"+url.Values{"what": {string(what)}}.Encode(), say) // not as a body: the audit trail has the URI
 }
 
-func (s *Server) serveUndo(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveUndo(w http.ResponseWriter, r *http.Request) error {
 	var u Undo
-	if err := json.NewDecoder(r.Body).Decode(&u); err != nil {
+	if err := json.Unmarshal([]byte(r.FormValue("what")), &u); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return err
 	}
-	tell(w, func(say func(string, ...any)) error { return s.undo(r.Context(), u, say) })
+	return tell(w, func(say func(string, ...any)) error { return s.undo(r.Context(), u, say) })
 }
 
 // past is an object as it was.

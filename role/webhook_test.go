@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +21,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -28,6 +30,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
+
+	"github.com/lighter-k8s/lighter/role"
 )
 
 // hookServer is a webhook over TLS on this machine. It answers what its function says and remembers what it was asked.
@@ -680,6 +684,53 @@ func TestWebhookInItsOwnWay(t *testing.T) {
 	if _, err := p.typed.CoreV1().Pods(ns).Create(ctx, mine, metav1.CreateOptions{}); !apierrors.IsInternalError(err) {
 		t.Errorf("after the bypass: %v", err)
 	}
+}
+
+// TestBlocksNodes: a policy or a webhook that refuses the heartbeats of nodes is said, as an event and in what 'lighter status' shows.
+func TestBlocksNodes(t *testing.T) {
+	p := api(t)
+	beat := func(name string) error {
+		_, err := p.typed.CoordinationV1().Leases(corev1.NamespaceNodeLease).Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{DryRun: []string{"All"}})
+		return err
+	}
+	said := func(by string) {
+		t.Helper()
+		within(t, 5*time.Second, "an event about "+by, func() error {
+			all, err := p.typed.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=BlocksNodes,involvedObject.name=" + by})
+			if err == nil && len(all.Items) == 0 {
+				err = errors.New("there is none")
+			}
+			return err
+		})
+		control := role.NewProgress(role.State{})
+		p.Control(control)
+		if wrong := strings.Join(control.State().Wrong, "\n"); !strings.Contains(wrong, "lighter admission bypass "+by+" --for 10m") {
+			t.Errorf("the status says %q", wrong)
+		}
+	}
+	leases := rule("*", "leases")
+	leases.APIGroups = []string{"coordination.k8s.io"}
+	name, _ := p.bind(t, corev1.NamespaceNodeLease, admissionregistrationv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: leases}}},
+		Validations:      []admissionregistrationv1.Validation{{Expression: "object.metadata.name != 'one'"}}}, admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{})
+	within(t, 5*time.Second, "the policy refuses", func() error {
+		if beat("one") == nil {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	said(name)
+	hook := newHook(t, func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		return &admissionv1.AdmissionResponse{Result: &metav1.Status{Message: "no"}}
+	})
+	c := p.validating(t, corev1.NamespaceNodeLease, hook, []admissionregistrationv1.RuleWithOperations{leases})
+	within(t, 5*time.Second, "the webhook refuses", func() error {
+		if beat("two") == nil {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	said(c.Name)
 }
 
 // TestWebhooksSeeGeneratedNames: a webhook that validates sees the name that the server made, in the object and as the request's. Source: what a

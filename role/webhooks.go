@@ -19,15 +19,13 @@ import (
 	"github.com/lighter-k8s/lighter/admission/webhook"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/client"
-	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/registry"
 )
 
 // webhooks makes what asks the webhooks that users add to admission.
 func (s *Server) webhooks(world matching.World, reg *registry.Registry) *webhook.Webhooks {
-	s.news = client.NewRecorder(s.Client("system:apiserver", pki.MastersGroup), s.Log, "apiserver", "", time.Now)
 	w := &webhook.Webhooks{Mutating: view(s, client.MutatingWebhookConfigurations), Validating: view(s, client.ValidatingWebhookConfigurations),
-		Services: view(s, client.Services), Pods: view(s, client.Pods), World: world, Authz: s.Direct.Authz, Events: s.news, Log: s.Log.With("part", "admission"), Now: time.Now,
+		Services: view(s, client.Services), Pods: view(s, client.Pods), World: world, Authz: s.Direct.Authz, Obstacles: s.obstacles, Log: s.Log.With("part", "admission"), Now: time.Now,
 		Metrics: webhook.NewMetrics(), Callout: &s.callout}
 	conditions := func(of func(api.Object) [][]admissionv1.MatchCondition) registry.Check {
 		return func(obj, old api.Object) (errs field.ErrorList) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lighter-k8s/lighter/apiserver"
@@ -126,20 +127,13 @@ func (w *wellness) watch(ctx context.Context) error {
 	}
 }
 
-// gate serves next while the server is well. When it falls ill, what is under way ends and its connections close,
-// so that clients turn to other servers instead of waiting here, where nothing comes any more.
+// gate ends what is under way when the server falls ill, and closes connections as long as it is, so that clients turn to other servers
+// instead of waiting here, where nothing comes any more. What asks then is refused by unfit.
 func (w *wellness) gate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		spell := w.well.Load()
 		if spell == nil {
 			out.Header().Set("Connection", "close") // for HTTP/2: GOAWAY
-			if !about(r.URL.Path) {
-				out.Header().Set("Retry-After", "1")
-				out.Header().Set("Content-Type", "application/json")
-				out.WriteHeader(http.StatusServiceUnavailable)
-				_, _ = out.Write([]byte(unwell))
-				return
-			}
 			next.ServeHTTP(out, r)
 			return
 		}
@@ -150,7 +144,16 @@ func (w *wellness) gate(next http.Handler) http.Handler {
 	})
 }
 
-const unwell = `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"this server's store does not answer; ask another server","reason":"ServiceUnavailable","code":503}` + "\n"
+// unfit refuses requests while the server is ill, but for those about the server itself. The API server asks it, so that who was refused
+// stands in the audit trail and the metrics.
+func (w *wellness) unfit(r *http.Request) error {
+	if w.well.Load() != nil || about(r.URL.Path) {
+		return nil
+	}
+	err := apierrors.NewServiceUnavailable("this server's store does not answer; ask another server")
+	err.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	return err
+}
 
 // about reports whether a path is about the server itself.
 func about(path string) bool {

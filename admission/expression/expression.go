@@ -100,7 +100,7 @@ func Attributes(a *admission.Attributes, v matching.View) *upstream.VersionedAtt
 		kind = v.Kind
 	}
 	// The record takes objects of the requested version; nobody asks it for them, since the versioned ones are set here.
-	record := upstream.NewAttributesRecord(v.Object, v.Old, kind, Namespace(a), a.Name, gvr, a.Subresource, upstream.Operation(a.Operation), a.Options(), a.DryRun, User(a.User))
+	record := upstream.NewAttributesRecord(v.Object, v.Old, kind, Namespace(a), a.Named(), gvr, a.Subresource, upstream.Operation(a.Operation), a.Options(), a.DryRun, User(a.User))
 	return &upstream.VersionedAttributes{Attributes: record, VersionedKind: v.Kind,
 		VersionedObject: upstream.NewLazyObject(v.Object), VersionedOldObject: upstream.NewLazyObject(v.Old)}
 }

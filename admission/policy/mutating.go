@@ -78,6 +78,9 @@ func (p *Policies) mutate(ctx context.Context, a *admission.Attributes) error {
 	if !ok {
 		return nil
 	}
+	if err := a.Show(); err != nil {
+		return err
+	}
 	asked := false
 	for _, o := range bindings {
 		b := o.(*admissionv1.MutatingAdmissionPolicyBinding)

@@ -43,11 +43,12 @@ type Policies struct {
 	World              matching.World
 	Authz              authz.Authorizer
 	// Kind is the record of a kind of params, or nil; Params lists its objects ("" is all namespaces).
-	Kind    func(schema.GroupVersionKind) *api.Info
-	Params  func(i *api.Info, namespace string) []api.Object
-	Log     *slog.Logger
-	Now     func() time.Time
-	Metrics *Metrics
+	Kind      func(schema.GroupVersionKind) *api.Info
+	Params    func(i *api.Info, namespace string) []api.Object
+	Obstacles *admission.Obstacles
+	Log       *slog.Logger
+	Now       func() time.Time
+	Metrics   *Metrics
 
 	compiled sync.Map // made of policies and bindings, by UID
 }

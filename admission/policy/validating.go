@@ -142,6 +142,9 @@ func (p *Policies) validate(ctx context.Context, a *admission.Attributes) error 
 		a.Note(key, strings.Join(slices.Compact(notes[key]), ", "))
 	}
 	for _, f := range verdicts {
+		if o, ok := p.Validating.Get("", f.policy); ok && slices.Contains(f.actions, admissionv1.Deny) {
+			p.Obstacles.Refused(o, admissionv1.SchemeGroupVersion.WithKind("ValidatingAdmissionPolicy"), "ValidatingAdmissionPolicy "+f.policy, a, deny(a, f))
+		}
 		for _, action := range f.actions {
 			p.Metrics.decided(f.policy, f.binding, string(action), f.err, f.took)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lighter-k8s/lighter/admission"
@@ -111,6 +111,9 @@ func (w *Webhooks) settle(ctx context.Context, h *hook, index int, a *admission.
 	var f *failure
 	if !errors.As(err, &f) {
 		w.Metrics.asked(h, a, took, err, err == nil)
+		if err != nil {
+			w.Obstacles.Refused(h.configuration, h.reference(), fmt.Sprintf("webhook %q", h.name), a, err)
+		}
 		return err
 	}
 	if h.ignore && (ctx.Err() == nil || !errors.Is(ctx.Err(), context.Canceled)) {
@@ -126,6 +129,7 @@ func (w *Webhooks) settle(ctx context.Context, h *hook, index int, a *admission.
 	w.Metrics.failedClosed(h, a, took)
 	w.Log.Warn("webhook could not be asked, the request is refused", "object", h.configuration.GetName(), "webhook", h.name, "err", f.err)
 	w.own(h, a, f)
+	w.Obstacles.Refused(h.configuration, h.reference(), fmt.Sprintf("webhook %q, which could not be asked,", h.name), a, f)
 	return apierrors.NewInternalError(f)
 }
 
@@ -142,8 +146,8 @@ func heed(h *hook, a *admission.Attributes, got answer) {
 }
 
 // reference names the configuration's kind for events.
-func (h *hook) reference() (gvk metav1.GroupVersionKind) {
-	return metav1.GroupVersionKind{Group: admissionregistrationv1.GroupName, Version: "v1", Kind: h.kind}
+func (h *hook) reference() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: admissionregistrationv1.GroupName, Version: "v1", Kind: h.kind}
 }
 
 // code is how metrics show what a client was answered.

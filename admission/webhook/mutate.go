@@ -26,6 +26,9 @@ func (w *Webhooks) mutate(ctx context.Context, a *admission.Attributes) error {
 	if !ok {
 		return nil
 	}
+	if err := a.Show(); err != nil {
+		return err
+	}
 	index := 0
 	for _, h := range hooks {
 		if round.Skips(a, h) {

@@ -2,21 +2,17 @@ package webhook
 
 import (
 	"fmt"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/admission"
 	"github.com/lighter-k8s/lighter/api"
 )
-
-// sayEvery is how often at most it is said of a webhook that it stands in its own way.
-const sayEvery = time.Minute
 
 // own says, on the webhook's configuration and in the log, that a webhook which could not be asked just refused what its own Service
 // needs in order to answer: it will not come back by itself.
@@ -29,20 +25,12 @@ func (w *Webhooks) own(h *hook, a *admission.Attributes, f *failure) {
 	if !ok || len(service.Spec.Selector) == 0 || !needs(service, a, w.pod) {
 		return
 	}
-	now := w.Now()
-	if last, told := w.told.Swap(h.configuration.GetUID(), now); told && now.Sub(last.(time.Time)) < sayEvery {
-		w.told.Store(h.configuration.GetUID(), last)
-		return
-	}
 	what := fmt.Sprintf("%s %s/%s", a.Resource(), a.Namespace, a.Name)
 	text := fmt.Sprintf("webhook %q could not be asked and so refused %s of %s, which its own Service %s/%s needs to answer: it stands in its own way. "+
 		"To let requests pass without it for a while: lighter admission bypass %s --for 10m. The error: %v",
 		h.name, a.Operation, what, s.Namespace, s.Name, h.configuration.GetName(), f.err)
-	w.Metrics.blocked(h)
-	w.Log.Error("webhook stands in its own way", "object", h.configuration.GetName(), "webhook", h.name, "refused", what)
-	if w.Events != nil {
-		k := h.reference()
-		w.Events.Event(schema.GroupVersionKind(k), h.configuration, corev1.EventTypeWarning, "WebhookBlocksItself", text)
+	if w.Obstacles.Say(h.configuration, h.reference(), "WebhookBlocksItself", text) {
+		w.Metrics.blocked(h)
 	}
 }
 
@@ -52,7 +40,8 @@ func (w *Webhooks) pod(namespace, name string) *corev1.Pod {
 	return p
 }
 
-// needs tells whether a Service has no endpoints without the write: its pods, what makes them, and the slices that list them.
+// needs tells whether a Service has no endpoints without the write: its pods, the tokens that they are given, what makes them, and the slices
+// that list them.
 func needs(s *corev1.Service, a *admission.Attributes, pod func(namespace, name string) *corev1.Pod) bool {
 	selects := labels.SelectorFromSet(s.Spec.Selector)
 	o := a.Object
@@ -61,6 +50,14 @@ func needs(s *corev1.Service, a *admission.Attributes, pod func(namespace, name 
 	}
 	if a.Info.Group == "" && a.Info.Resource == "pods" && (o == nil || a.As != nil) { // a Binding knows no labels
 		p := pod(a.Namespace, a.Name)
+		return p != nil && selects.Matches(labels.Set(p.Labels))
+	}
+	if a.Info.Group == "" && a.Info.Resource == "serviceaccounts" && a.Subresource == "token" {
+		t, ok := a.Object.(*authenticationv1.TokenRequest)
+		if !ok || t.Spec.BoundObjectRef == nil || t.Spec.BoundObjectRef.Kind != "Pod" {
+			return false
+		}
+		p := pod(a.Namespace, t.Spec.BoundObjectRef.Name)
 		return p != nil && selects.Matches(labels.Set(p.Labels))
 	}
 	if o == nil {

@@ -45,7 +45,7 @@ func question(version string, uid types.UID, a *admission.Attributes, s *seen) (
 	}
 	asked, requested := expression.GVK(kind), expression.GVR(a.Info.GroupVersionResource)
 	r := &admissionv1.AdmissionRequest{UID: uid, Kind: expression.GVK(s.Kind), Resource: expression.GVR(s.Info.GroupVersionResource), SubResource: a.Subresource,
-		RequestKind: &asked, RequestResource: &requested, RequestSubResource: a.Subresource, Name: a.Name, Namespace: expression.Namespace(a),
+		RequestKind: &asked, RequestResource: &requested, RequestSubResource: a.Subresource, Name: a.Named(), Namespace: expression.Namespace(a),
 		Operation: admissionv1.Operation(a.Operation), UserInfo: a.User, DryRun: &a.DryRun,
 		Object: runtime.RawExtension{Raw: s.object}, OldObject: runtime.RawExtension{Raw: s.old}}
 	if o := a.Options(); o != nil {

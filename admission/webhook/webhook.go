@@ -36,13 +36,12 @@ type Webhooks struct {
 	World      matching.World
 	Authz      authz.Authorizer
 	Callout    *callout.Named
-	Events     *client.Recorder // nil: none are written
+	Obstacles  *admission.Obstacles
 	Log        *slog.Logger
 	Now        func() time.Time
 	Metrics    *Metrics
 
 	mutating, validating set
-	told                 sync.Map // of own: when it was last said of a webhook that it stands in its own way
 }
 
 // hook is one webhook of a configuration, ready to be asked.

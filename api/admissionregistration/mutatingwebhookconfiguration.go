@@ -11,7 +11,7 @@ var MutatingWebhookConfiguration = api.Define(api.Resource[*admissionv1.Mutating
 	Group: group, Version: version, Plural: "mutatingwebhookconfigurations", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default:      defaultMutatingWebhooks,
 	Validate:     validateMutatingWebhooks,
-	GenerationOf: func(c *admissionv1.MutatingWebhookConfiguration) any { return &c.Webhooks },
+	GenerationOf: func(c *admissionv1.MutatingWebhookConfiguration) any { return &c.Webhooks }, NilChanges: true,
 	Columns: []api.Column[*admissionv1.MutatingWebhookConfiguration]{
 		{Name: "Webhooks", Type: "integer", Help: "Webhooks indicates the number of webhooks registered in this configuration",
 			Show: func(c *admissionv1.MutatingWebhookConfiguration) any { return int64(len(c.Webhooks)) }},

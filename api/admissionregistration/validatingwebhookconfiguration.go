@@ -11,7 +11,7 @@ var ValidatingWebhookConfiguration = api.Define(api.Resource[*admissionv1.Valida
 	Group: group, Version: version, Plural: "validatingwebhookconfigurations", Categories: categories, Scope: api.Cluster, AnyFinalizer: true,
 	Default:      defaultValidatingWebhooks,
 	Validate:     validateValidatingWebhooks,
-	GenerationOf: func(c *admissionv1.ValidatingWebhookConfiguration) any { return &c.Webhooks },
+	GenerationOf: func(c *admissionv1.ValidatingWebhookConfiguration) any { return &c.Webhooks }, NilChanges: true,
 	Columns: []api.Column[*admissionv1.ValidatingWebhookConfiguration]{
 		{Name: "Webhooks", Type: "integer", Help: "Webhooks indicates the number of webhooks registered in this configuration",
 			Show: func(c *admissionv1.ValidatingWebhookConfiguration) any { return int64(len(c.Webhooks)) }},

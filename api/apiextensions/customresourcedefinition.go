@@ -61,10 +61,10 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 		{Name: "Versions", Help: "Served versions", Show: servedVersions},
 		{Name: "Created At", Type: "date", Help: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"],
 			Show: func(d *definition) any { return d.CreationTimestamp.UTC().Format(time.RFC3339) }},
-		{Name: "Group", Wide: true, Help: "API group", Show: func(d *definition) any { return d.Spec.Group }},
-		{Name: "Kind", Wide: true, Help: "CustomResource kind", Show: func(d *definition) any { return d.Spec.Names.Kind }},
-		{Name: "ShortNames", Wide: true, Help: "Short names", Show: func(d *definition) any { return strings.Join(d.Spec.Names.ShortNames, ",") }},
-		{Name: "Established", Type: "boolean", Wide: true, Help: "Established status", Show: func(d *definition) any {
+		{Name: "Group", Priority: 1, Help: "API group", Show: func(d *definition) any { return d.Spec.Group }},
+		{Name: "Kind", Priority: 1, Help: "CustomResource kind", Show: func(d *definition) any { return d.Spec.Names.Kind }},
+		{Name: "ShortNames", Priority: 1, Help: "Short names", Show: func(d *definition) any { return strings.Join(d.Spec.Names.ShortNames, ",") }},
+		{Name: "Established", Type: "boolean", Priority: 1, Help: "Established status", Show: func(d *definition) any {
 			return slices.ContainsFunc(d.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
 				return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
 			})

@@ -39,6 +39,7 @@ var APIService = api.Define(api.Resource[*apiregistrationv1.APIService]{
 	ValidateName: func(string, bool) []string { return nil }, // it is made of others, which are checked
 	Validate:     validate,
 	Status: &api.Status[*apiregistrationv1.APIService]{
+		Alone:    true,
 		Copy:     func(dst, src *apiregistrationv1.APIService) { dst.Status = src.Status },
 		Validate: func(s, _ *apiregistrationv1.APIService) field.ErrorList { return validateStatus(s) },
 	},

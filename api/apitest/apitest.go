@@ -80,7 +80,7 @@ func row(i *api.Info, cell func(api.Column[api.Object]) string) string {
 	var words []string
 	for _, c := range i.Table() {
 		word := cell(c)
-		if c.Wide {
+		if c.Priority > 0 {
 			word = "[" + word + "]"
 		}
 		words = append(words, word)

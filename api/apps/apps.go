@@ -42,7 +42,7 @@ func isZero(v *intstr.IntOrString) bool {
 // none tells of a percentage that is zero or cannot be read, which counts as zero.
 func none(v intstr.IntOrString) bool {
 	n, err := strconv.Atoi(strings.TrimSuffix(v.StrVal, "%"))
-	return err != nil || n == 0
+	return err != nil || n <= 0
 }
 
 // collisions checks the count of hashes that were taken.

@@ -195,6 +195,7 @@ func validateStatefulSetStatus(set, _ *appsv1.StatefulSet) (errs field.ErrorList
 	s, path := set.Status, field.NewPath("status")
 	errs = counts(path, named{"replicas", int64(s.Replicas)}, named{"readyReplicas", int64(s.ReadyReplicas)}, named{"currentReplicas", int64(s.CurrentReplicas)},
 		named{"updatedReplicas", int64(s.UpdatedReplicas)}, named{"availableReplicas", int64(s.AvailableReplicas)}, named{"observedGeneration", s.ObservedGeneration})
+	errs = append(errs, collisions(s.CollisionCount)...)
 	errs = append(errs, atMost(path.Child("readyReplicas"), s.ReadyReplicas, s.Replicas, "status.replicas")...)
 	errs = append(errs, atMost(path.Child("currentReplicas"), s.CurrentReplicas, s.Replicas, "status.replicas")...)
 	errs = append(errs, atMost(path.Child("updatedReplicas"), s.UpdatedReplicas, s.Replicas, "status.replicas")...)

@@ -31,7 +31,7 @@ var HorizontalPodAutoscaler = api.Define(api.Resource[*autoscalingv2.HorizontalP
 	},
 	Validate:     validate,
 	GenerationOf: func(h *autoscalingv2.HorizontalPodAutoscaler) any { return &h.Spec },
-	Status:       &api.Status[*autoscalingv2.HorizontalPodAutoscaler]{Copy: func(dst, src *autoscalingv2.HorizontalPodAutoscaler) { dst.Status = src.Status }},
+	Status:       &api.Status[*autoscalingv2.HorizontalPodAutoscaler]{Copy: func(dst, src *autoscalingv2.HorizontalPodAutoscaler) { dst.Status = src.Status }, Validate: validateStatus},
 	Columns:      columns(func(h *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler { return h }),
 })
 

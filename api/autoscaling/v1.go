@@ -44,7 +44,14 @@ var HorizontalPodAutoscalerV1 = api.Define(api.Resource[*autoscalingv1.Horizonta
 			Metrics, Behavior string
 		}{&h.Spec, h.Annotations[metricsKey], h.Annotations[behaviorKey]}
 	},
-	Status: &api.Status[*autoscalingv1.HorizontalPodAutoscaler]{Copy: func(dst, src *autoscalingv1.HorizontalPodAutoscaler) { dst.Status = src.Status }},
+	Status: &api.Status[*autoscalingv1.HorizontalPodAutoscaler]{Copy: func(dst, src *autoscalingv1.HorizontalPodAutoscaler) { dst.Status = src.Status },
+		Validate: func(h, _ *autoscalingv1.HorizontalPodAutoscaler) field.ErrorList {
+			v2, err := toV2(h)
+			if err != nil {
+				return field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations"), field.OmitValueType{}, err.Error())}
+			}
+			return validateStatus(v2, nil)
+		}},
 	Columns: columns(func(h *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler {
 		v2, err := toV2(h)
 		if err != nil { // the annotation is broken: the rest still shows

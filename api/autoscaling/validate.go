@@ -144,7 +144,7 @@ func validateMetric(m *autoscalingv2.MetricSpec, at *field.Path) (errs field.Err
 		}},
 		{"pods", autoscalingv2.PodsMetricSourceType, m.Pods != nil, func(at *field.Path) field.ErrorList {
 			errs := append(identifier(&m.Pods.Metric, at.Child("metric")), target(&m.Pods.Target, at.Child("target"))...)
-			if v := m.Pods.Target.AverageValue; v == nil || v.Sign() != 1 {
+			if m.Pods.Target.AverageValue == nil {
 				errs = append(errs, field.Required(at.Child("target").Child("averageValue"), "must specify a positive target averageValue"))
 			}
 			return errs
@@ -196,6 +196,19 @@ func resourceMetric(name string, t *autoscalingv2.MetricTarget, at *field.Path) 
 		errs = append(errs, field.Required(at.Child("target").Child("averageUtilization"), "must set either a target raw value or a target utilization"))
 	case t.AverageUtilization != nil && t.AverageValue != nil:
 		errs = append(errs, field.Forbidden(at.Child("target").Child("averageValue"), "may not set both a target raw value and a target utilization"))
+	}
+	return errs
+}
+
+func validateStatus(h, _ *autoscalingv2.HorizontalPodAutoscaler) (errs field.ErrorList) {
+	at := field.NewPath("status")
+	notNegative := func(n int64, at *field.Path) { errs = append(errs, core.NonNegative(n, at)...) }
+	notNegative(int64(h.Status.CurrentReplicas), at.Child("currentReplicas"))
+	notNegative(int64(h.Status.DesiredReplicas), at.Child("desiredReplicas"))
+	for i, c := range h.Status.Conditions {
+		if g := c.ObservedGeneration; g != nil {
+			notNegative(*g, at.Child("conditions").Index(i).Child("observedGeneration"))
+		}
 	}
 	return errs
 }

@@ -32,6 +32,7 @@ func validateJob(j, old *batchv1.Job) (errs field.ErrorList) {
 	errs = append(errs, validateSpec(s, spec)...)
 	if s.Selector == nil {
 		errs = append(errs, field.Required(spec.Child("selector"), ""))
+		errs = append(errs, field.Invalid(spec.Child("template", "metadata", "labels"), s.Template.Labels, "`selector` does not match template `labels`")) // which nothing matches
 	} else {
 		errs = append(errs, metavalidation.ValidateLabelSelector(s.Selector, metavalidation.LabelSelectorValidationOptions{}, spec.Child("selector"))...)
 		if selector, err := metav1.LabelSelectorAsSelector(s.Selector); err == nil && !selector.Matches(labels.Set(s.Template.Labels)) {
@@ -253,6 +254,9 @@ func validateJobStatus(j, old *batchv1.Job) (errs field.ErrorList) {
 	if j.Status.Terminating != nil {
 		errs = append(errs, core.NonNegative(*j.Status.Terminating, status.Child("terminating"))...)
 	}
+	if old != nil && j.Status.Ready != nil && *j.Status.Ready > j.Status.Active {
+		errs = append(errs, field.Invalid(status.Child("ready"), *j.Status.Ready, "cannot set more ready pods than active"))
+	}
 	if u := j.Status.UncountedTerminatedPods; u != nil {
 		errs = append(errs, validateUncounted(u, status.Child("uncountedTerminatedPods"))...)
 	}
@@ -267,6 +271,12 @@ func validateJobStatus(j, old *batchv1.Job) (errs field.ErrorList) {
 				errs = append(errs, field.Invalid(status.Child("failedIndexes"), *list, "error parsing failedIndexes: "+err.Error()))
 			}
 		}
+	}
+	if old != nil && j.Status.Failed < old.Status.Failed {
+		errs = append(errs, field.Invalid(status.Child("failed"), j.Status.Failed, "cannot decrease the failed counter"))
+	}
+	if old != nil && j.Status.Succeeded < old.Status.Succeeded {
+		errs = append(errs, field.Invalid(status.Child("succeeded"), j.Status.Succeeded, "cannot decrease the succeeded counter"))
 	}
 	if is(j, batchv1.JobComplete) && is(j, batchv1.JobFailed) {
 		errs = append(errs, field.Invalid(status.Child("conditions"), field.OmitValueType{}, "cannot set Complete=True and Failed=true conditions"))

@@ -59,7 +59,7 @@ func TestColumns(t *testing.T) {
 				if cell == age {
 					cell = "*"
 				}
-				if cell = c.Name + "=" + cell; c.Wide {
+				if cell = c.Name + "=" + cell; c.Priority > 0 {
 					cell = "[" + cell + "]"
 				}
 				got = append(got, cell)

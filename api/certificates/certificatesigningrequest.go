@@ -5,6 +5,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
@@ -16,7 +17,7 @@ import (
 var CertificateSigningRequest = api.Define(api.Resource[*certificatesv1.CertificateSigningRequest]{
 	Group: group, Version: version, Plural: "certificatesigningrequests", Short: []string{"csr"}, Scope: api.Cluster,
 	Prepare:  prepareRequest,
-	Validate: validateRequest,
+	Validate: validateRequest, ValidateName: path.ValidatePathSegmentName,
 	Status: &api.Status[*certificatesv1.CertificateSigningRequest]{
 		Copy:     CopyStatus,
 		Validate: validateRequestStatus,

@@ -140,6 +140,9 @@ func validateConditions(list []certificatesv1.CertificateSigningRequestCondition
 	seen := map[certificatesv1.RequestConditionType]bool{}
 	for i, c := range list {
 		at := path.Index(i)
+		if c.Type == "" {
+			errs = append(errs, field.Required(at.Child("type"), ""))
+		}
 		decision := c.Type == certificatesv1.CertificateApproved || c.Type == certificatesv1.CertificateDenied || c.Type == certificatesv1.CertificateFailed
 		switch {
 		case c.Status == "":
@@ -149,9 +152,6 @@ func validateConditions(list []certificatesv1.CertificateSigningRequestCondition
 		case c.Status != corev1.ConditionTrue && c.Status != corev1.ConditionFalse && c.Status != corev1.ConditionUnknown:
 			errs = append(errs, field.NotSupported(at.Child("status"), c.Status,
 				[]corev1.ConditionStatus{corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown}))
-		}
-		if c.Type == "" {
-			errs = append(errs, field.Required(at.Child("type"), ""))
 		}
 		if seen[c.Type] {
 			errs = append(errs, field.Duplicate(at.Child("type"), c.Type))

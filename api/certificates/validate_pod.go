@@ -57,17 +57,17 @@ func validatePodRequest(r, old *certificatesv1.PodCertificateRequest) (errs fiel
 		}
 	}
 	errs = append(errs, validatePodExpiration(&r.Spec, at.Child("maxExpirationSeconds"))...)
-	if len(r.Spec.StubPKCS10Request) == 0 {
-		errs = append(errs, field.Invalid(at, field.OmitValueType{}, "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"))
-	} else {
-		errs = append(errs, validateStub(r.Spec.StubPKCS10Request, at.Child("stubPKCS10Request"))...)
-	}
 	annotations := at.Child("unverifiedUserAnnotations")
 	for _, key := range slices.Sorted(maps.Keys(r.Spec.UnverifiedUserAnnotations)) {
 		errs = append(errs, validation.IsDomainPrefixedKey(annotations, strings.ToLower(key))...)
 	}
 	if err := apivalidation.ValidateAnnotationsSize(r.Spec.UnverifiedUserAnnotations); err != nil {
 		errs = append(errs, field.TooLong(annotations, "", apivalidation.TotalAnnotationSizeLimitB))
+	}
+	if len(r.Spec.StubPKCS10Request) == 0 {
+		errs = append(errs, field.Invalid(at, field.OmitValueType{}, "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"))
+	} else {
+		errs = append(errs, validateStub(r.Spec.StubPKCS10Request, at.Child("stubPKCS10Request"))...)
 	}
 	return errs
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -13,7 +14,7 @@ import (
 // Event tells what happened to an object. It is also served as events.k8s.io/v1.
 var Event = api.Define(api.Resource[*corev1.Event]{
 	Version: "v1", Plural: "events", Short: []string{"ev"}, Scope: api.Namespaced, AnyFinalizer: true, Relaxed: true, Life: time.Hour,
-	Validate: validateEvent,
+	Validate: validateEvent, ValidateName: path.ValidatePathSegmentName,
 	Fields: map[string]func(*corev1.Event) string{
 		"involvedObject.kind":            func(e *corev1.Event) string { return e.InvolvedObject.Kind },
 		"involvedObject.namespace":       func(e *corev1.Event) string { return e.InvolvedObject.Namespace },
@@ -38,8 +39,8 @@ var Event = api.Define(api.Resource[*corev1.Event]{
 			}
 			return kind + "/" + e.InvolvedObject.Name
 		}},
-		{Name: "Subobject", Wide: true, Help: corev1.ObjectReference{}.SwaggerDoc()["fieldPath"], Show: func(e *corev1.Event) any { return e.InvolvedObject.FieldPath }},
-		{Name: "Source", Wide: true, Help: corev1.Event{}.SwaggerDoc()["source"], Show: func(e *corev1.Event) any {
+		{Name: "Subobject", Priority: 1, Help: corev1.ObjectReference{}.SwaggerDoc()["fieldPath"], Show: func(e *corev1.Event) any { return e.InvolvedObject.FieldPath }},
+		{Name: "Source", Priority: 1, Help: corev1.Event{}.SwaggerDoc()["source"], Show: func(e *corev1.Event) any {
 			name, host := eventSourceName(e), e.Source.Host
 			OrSet(&host, e.ReportingInstance)
 			if host == "" {
@@ -48,8 +49,8 @@ var Event = api.Define(api.Resource[*corev1.Event]{
 			return name + ", " + host
 		}},
 		{Name: "Message", Help: corev1.Event{}.SwaggerDoc()["message"], Show: func(e *corev1.Event) any { return strings.TrimSpace(e.Message) }},
-		{Name: "First Seen", Wide: true, Help: corev1.Event{}.SwaggerDoc()["firstTimestamp"], Show: func(e *corev1.Event) any { return firstSeen(e) }},
-		{Name: "Count", Wide: true, Help: corev1.Event{}.SwaggerDoc()["count"], Show: func(e *corev1.Event) any {
+		{Name: "First Seen", Priority: 1, Help: corev1.Event{}.SwaggerDoc()["firstTimestamp"], Show: func(e *corev1.Event) any { return firstSeen(e) }},
+		{Name: "Count", Priority: 1, Help: corev1.Event{}.SwaggerDoc()["count"], Show: func(e *corev1.Event) any {
 			switch {
 			case e.Series != nil:
 				return int64(e.Series.Count)
@@ -58,7 +59,7 @@ var Event = api.Define(api.Resource[*corev1.Event]{
 			}
 			return int64(e.Count)
 		}},
-		{Name: "Name", Wide: true},
+		{Name: "Name", Priority: 1},
 	},
 })
 

@@ -38,7 +38,10 @@ var Namespace = api.Define(api.Resource[*corev1.Namespace]{
 	Validate:     validateNamespace,
 	ValidateName: apivalidation.ValidateNamespaceName,
 	Status: &api.Status[*corev1.Namespace]{
-		Copy: func(dst, src *corev1.Namespace) { dst.Status = src.Status },
+		Copy: func(dst, src *corev1.Namespace) {
+			dst.Status = src.Status
+			OrSet(&dst.Status.Phase, corev1.NamespaceActive)
+		},
 		Validate: func(n, _ *corev1.Namespace) (errs field.ErrorList) {
 			phase := field.NewPath("status", "Phase") // upstream's capital
 			switch {

@@ -40,7 +40,10 @@ var Node = api.Define(api.Resource[*corev1.Node]{
 		}
 		return list
 	},
-	Status: &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) { dst.Status = src.Status }, Validate: validateNodeStatus},
+	Status: &api.Status[*corev1.Node]{Copy: func(dst, src *corev1.Node) {
+		dst.Status = src.Status
+		dst.Status.Config = nil // removed in 1.24
+	}, Validate: validateNodeStatus},
 	Subresources: []api.Subresource{
 		{Name: "proxy", Kind: "NodeProxyOptions", Verbs: proxy}},
 	Fields: map[string]func(*corev1.Node) string{"spec.unschedulable": func(n *corev1.Node) string {
@@ -54,11 +57,17 @@ var Node = api.Define(api.Resource[*corev1.Node]{
 		{Name: "Roles", Help: "The roles of the node", Show: func(n *corev1.Node) any { return nodeRoles(n) }},
 		{Name: "Age"},
 		{Name: "Version", Help: corev1.NodeSystemInfo{}.SwaggerDoc()["kubeletVersion"], Show: func(n *corev1.Node) any { return n.Status.NodeInfo.KubeletVersion }},
-		{Name: "Internal-IP", Wide: true, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Show: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeInternalIP) }},
-		{Name: "External-IP", Wide: true, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Show: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeExternalIP) }},
-		{Name: "OS-Image", Wide: true, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["osImage"], Show: func(n *corev1.Node) any { return orWord(n.Status.NodeInfo.OSImage, "<unknown>") }},
-		{Name: "Kernel-Version", Wide: true, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["kernelVersion"], Show: func(n *corev1.Node) any { return orWord(n.Status.NodeInfo.KernelVersion, "<unknown>") }},
-		{Name: "Container-Runtime", Wide: true, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["containerRuntimeVersion"], Show: func(n *corev1.Node) any {
+		{Name: "Internal-IP", Priority: 1, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Show: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeInternalIP) }},
+		{Name: "External-IP", Priority: 1, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Show: func(n *corev1.Node) any { return nodeAddress(n, corev1.NodeExternalIP) }},
+		{Name: "OS-Image", Priority: 1, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["osImage"], Show: func(n *corev1.Node) any { return orWord(n.Status.NodeInfo.OSImage, "<unknown>") }},
+		{Name: "Kernel-Version", Priority: 1, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["kernelVersion"], Show: func(n *corev1.Node) any {
+			kernel := orWord(n.Status.NodeInfo.KernelVersion, "<unknown>")
+			if arch := n.Status.NodeInfo.Architecture; arch != "" {
+				kernel += " (" + arch + ")"
+			}
+			return kernel
+		}},
+		{Name: "Container-Runtime", Priority: 1, Help: corev1.NodeSystemInfo{}.SwaggerDoc()["containerRuntimeVersion"], Show: func(n *corev1.Node) any {
 			return orWord(n.Status.NodeInfo.ContainerRuntimeVersion, "<unknown>")
 		}},
 	},

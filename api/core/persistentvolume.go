@@ -32,7 +32,7 @@ var PersistentVolume = api.Define(api.Resource[*corev1.PersistentVolume]{
 	Status: &api.Status[*corev1.PersistentVolume]{Copy: func(dst, src *corev1.PersistentVolume) {
 		was := dst.Status
 		dst.Status = src.Status
-		if was.Phase != dst.Status.Phase && equalTime(was.LastPhaseTransitionTime, dst.Status.LastPhaseTransitionTime) {
+		if dst.Status.LastPhaseTransitionTime == nil || was.Phase != dst.Status.Phase && equalTime(was.LastPhaseTransitionTime, dst.Status.LastPhaseTransitionTime) {
 			now := metav1.Now()
 			dst.Status.LastPhaseTransitionTime = &now
 		}
@@ -65,7 +65,7 @@ var PersistentVolume = api.Define(api.Resource[*corev1.PersistentVolume]{
 		}},
 		{Name: "Reason", Help: corev1.PersistentVolumeStatus{}.SwaggerDoc()["reason"], Show: func(v *corev1.PersistentVolume) any { return v.Status.Reason }},
 		{Name: "Age"},
-		{Name: "VolumeMode", Wide: true, Help: corev1.PersistentVolumeSpec{}.SwaggerDoc()["volumeMode"], Show: func(v *corev1.PersistentVolume) any {
+		{Name: "VolumeMode", Priority: 1, Help: corev1.PersistentVolumeSpec{}.SwaggerDoc()["volumeMode"], Show: func(v *corev1.PersistentVolume) any {
 			return orUnset(v.Spec.VolumeMode)
 		}},
 	},

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -13,11 +15,14 @@ var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClai
 	Prepare: func(c, old *corev1.PersistentVolumeClaim) {
 		if old != nil {
 			c.Status = old.Status
-			return
+		} else {
+			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 		}
-		c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
-		// dataSource and dataSourceRef are one thing in two fields; a ref to another namespace is in the second alone.
+		// dataSource and dataSourceRef are one thing in two fields.
 		s := &c.Spec
+		if r := s.DataSourceRef; old == nil && r != nil && r.Namespace != nil && *r.Namespace != "" {
+			s.DataSourceRef = nil // CrossNamespaceVolumeDataSource is off
+		}
 		switch {
 		case s.DataSource != nil && s.DataSourceRef == nil:
 			s.DataSourceRef = &corev1.TypedObjectReference{APIGroup: s.DataSource.APIGroup, Kind: s.DataSource.Kind, Name: s.DataSource.Name}
@@ -26,6 +31,12 @@ var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClai
 		}
 	},
 	Validate: validateClaim,
+	Warnings: func(c, _ *corev1.PersistentVolumeClaim) (list []string) {
+		if size, ok := c.Spec.Resources.Requests[corev1.ResourceStorage]; ok && fractional(size) {
+			list = append(list, fmt.Sprintf("spec.resources.requests[%s]: fractional byte value %q is invalid, must be an integer", corev1.ResourceStorage, size.String()))
+		}
+		return list
+	},
 	Status: &api.Status[*corev1.PersistentVolumeClaim]{
 		Copy: func(dst, src *corev1.PersistentVolumeClaim) {
 			dst.Status = src.Status
@@ -63,7 +74,7 @@ var PersistentVolumeClaim = api.Define(api.Resource[*corev1.PersistentVolumeClai
 			return orUnset(c.Spec.VolumeAttributesClassName)
 		}},
 		{Name: "Age"},
-		{Name: "VolumeMode", Wide: true, Help: corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeMode"], Show: func(c *corev1.PersistentVolumeClaim) any {
+		{Name: "VolumeMode", Priority: 1, Help: corev1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeMode"], Show: func(c *corev1.PersistentVolumeClaim) any {
 			return orUnset(c.Spec.VolumeMode)
 		}},
 	},

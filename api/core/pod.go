@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -17,6 +18,15 @@ var Pod = api.Define(api.Resource[*corev1.Pod]{
 	Default:  defaultPod,
 	Prepare:  preparePod,
 	Validate: validatePod,
+	Completed: func(p *corev1.Pod) (reason, message string) {
+		switch p.Status.Phase {
+		case corev1.PodSucceeded:
+			return string(corev1.PodSucceeded), "The pod has completed successfully."
+		case corev1.PodFailed:
+			return string(corev1.PodFailed), "The pod failed."
+		}
+		return "", ""
+	},
 	Warnings: func(p, old *corev1.Pod) []string {
 		list := Warnings(&p.Spec, field.NewPath("spec"))
 		if old == nil {
@@ -87,7 +97,7 @@ func preparePod(p, old *corev1.Pod) {
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOS(&p.Spec)}
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{
-			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
+			LastTransitionTime: metav1.Now(), Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
 			Message: "Scheduling is blocked due to non-empty scheduling gates",
 		}}
 	}

@@ -15,12 +15,12 @@ var podColumns = []api.Column[*corev1.Pod]{
 	{Name: "Restarts", Help: "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
 		Show: func(p *corev1.Pod) any { return summarize(p).restarts() }},
 	{Name: "Age"},
-	{Name: "IP", Wide: true, Help: corev1.PodStatus{}.SwaggerDoc()["podIP"], Show: func(p *corev1.Pod) any { return orWord(firstPodIP(p), "<none>") }},
-	{Name: "Node", Wide: true, Help: corev1.PodSpec{}.SwaggerDoc()["nodeName"], Show: func(p *corev1.Pod) any { return orWord(p.Spec.NodeName, "<none>") }},
-	{Name: "Nominated Node", Wide: true, Help: corev1.PodStatus{}.SwaggerDoc()["nominatedNodeName"], Show: func(p *corev1.Pod) any {
+	{Name: "IP", Priority: 1, Help: corev1.PodStatus{}.SwaggerDoc()["podIP"], Show: func(p *corev1.Pod) any { return orWord(firstPodIP(p), "<none>") }},
+	{Name: "Node", Priority: 1, Help: corev1.PodSpec{}.SwaggerDoc()["nodeName"], Show: func(p *corev1.Pod) any { return orWord(p.Spec.NodeName, "<none>") }},
+	{Name: "Nominated Node", Priority: 1, Help: corev1.PodStatus{}.SwaggerDoc()["nominatedNodeName"], Show: func(p *corev1.Pod) any {
 		return orWord(p.Status.NominatedNodeName, "<none>")
 	}},
-	{Name: "Readiness Gates", Wide: true, Help: corev1.PodSpec{}.SwaggerDoc()["readinessGates"], Show: readinessGates},
+	{Name: "Readiness Gates", Priority: 1, Help: corev1.PodSpec{}.SwaggerDoc()["readinessGates"], Show: readinessGates},
 }
 
 func readinessGates(p *corev1.Pod) any {

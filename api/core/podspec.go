@@ -101,7 +101,8 @@ func pullPolicy(image string) corev1.PullPolicy {
 	repository, tag, tagged := strings.Cut(last, ":")
 	switch {
 	case tag == "latest", !tagged && !digest:
-		if whole := strings.TrimSuffix(name, last) + repository; imagePath.MatchString(whole) && !imageID.MatchString(whole) {
+		whole := strings.TrimSuffix(name, last) + repository
+		if imagePath.MatchString(whole) && !imageID.MatchString(whole) && len("library/"+whole) <= 255 { // Source: OCI distribution specification
 			return corev1.PullAlways
 		}
 	}

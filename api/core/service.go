@@ -22,6 +22,12 @@ var Service = api.Define(api.Resource[*corev1.Service]{
 	Prepare:      prepareService,
 	Validate:     validateService,
 	ValidateName: apivalidation.NameIsDNSLabel,
+	Warnings: func(s, _ *corev1.Service) []string {
+		if s.Spec.ExternalName != "" && s.Spec.Type != corev1.ServiceTypeExternalName {
+			return []string{`spec.externalName is ignored when spec.type is not "ExternalName"`}
+		}
+		return nil
+	},
 	Status: &api.Status[*corev1.Service]{
 		Copy: func(dst, src *corev1.Service) { dst.Status = *src.Status.DeepCopy() }, Validate: validateServiceStatus}, // Default writes to it
 	Subresources: []api.Subresource{{Name: "proxy", Kind: "ServiceProxyOptions", Verbs: proxy}},
@@ -40,7 +46,7 @@ var Service = api.Define(api.Resource[*corev1.Service]{
 		{Name: "External-IP", Help: corev1.ServiceSpec{}.SwaggerDoc()["externalIPs"], Show: func(s *corev1.Service) any { return externalIP(s) }},
 		{Name: "Port(s)", Help: corev1.ServiceSpec{}.SwaggerDoc()["ports"], Show: func(s *corev1.Service) any { return servicePorts(s.Spec.Ports) }},
 		{Name: "Age"},
-		{Name: "Selector", Wide: true, Help: corev1.ServiceSpec{}.SwaggerDoc()["selector"], Show: func(s *corev1.Service) any { return labels.FormatLabels(s.Spec.Selector) }},
+		{Name: "Selector", Priority: 1, Help: corev1.ServiceSpec{}.SwaggerDoc()["selector"], Show: func(s *corev1.Service) any { return labels.FormatLabels(s.Spec.Selector) }},
 	},
 })
 

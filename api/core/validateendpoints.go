@@ -37,7 +37,9 @@ func validateEndpoints(e, old *corev1.Endpoints) (errs field.ErrorList) {
 				if a.NodeName != nil {
 					errs = append(errs, each(at.Child("nodeName"), *a.NodeName, apivalidation.NameIsDNSSubdomain(*a.NodeName, false))...)
 				}
-				if len(bad) == 0 {
+				if len(bad) > 0 {
+					errs = append(errs, field.Invalid(at.Child("ip"), a.IP, "must be a valid IP address"))
+				} else {
 					errs = append(errs, validateOutsideIP(a.IP, at.Child("ip"))...)
 				}
 			}

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -68,7 +69,7 @@ func validateNode(n, old *corev1.Node) (errs field.ErrorList) {
 	if old.Spec.ProviderID != "" && n.Spec.ProviderID == "" {
 		errs = append(errs, field.Invalid(spec.Child("providerID"), nil, "field cannot be cleared once set"))
 	} else if old.Spec.ProviderID != "" && old.Spec.ProviderID != n.Spec.ProviderID {
-		errs = append(errs, field.Forbidden(spec.Child("providerID"), `node updates may not change providerID except from "" to valid`))
+		errs = append(errs, field.Invalid(spec.Child("providerID"), nil, "field cannot be modified once set"))
 	}
 	if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
 		errs = append(errs, field.Forbidden(spec.Child("externalID"), "may not be updated"))
@@ -105,6 +106,11 @@ func taintEffect(e corev1.TaintEffect, mayBeEmpty bool, path *field.Path) field.
 	return OneOf(e, path, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
 }
 
+// feature is the name of one that a node declares.
+var feature = regexp.MustCompile(`^[A-Z][a-zA-Z0-9]*(/[a-zA-Z0-9]+)*$`)
+
+const featureForm = "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+
 func validateNodeStatus(n, _ *corev1.Node) (errs field.ErrorList) {
 	status := field.NewPath("status")
 	seen := sets.New[corev1.NodeAddress]()
@@ -119,7 +125,12 @@ func validateNodeStatus(n, _ *corev1.Node) (errs field.ErrorList) {
 		of   corev1.ResourceList
 	}{{"capacity", n.Status.Capacity}, {"allocatable", n.Status.Allocatable}} {
 		for _, name := range SortedKeys(list.of) {
-			errs = append(errs, resourceValue(name, list.of[name], status.Child(list.name).Key(string(name)))...)
+			errs = append(errs, plainAmount(name, list.of[name], status.Child(list.name, string(name)))...)
+		}
+	}
+	for i, f := range n.Status.DeclaredFeatures {
+		if !feature.MatchString(f) {
+			errs = append(errs, field.Invalid(status.Child("declaredFeatures").Index(i), f, fmt.Sprintf("invalid feature name %q: %s", f, featureForm)))
 		}
 	}
 	return errs

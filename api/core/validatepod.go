@@ -86,7 +86,7 @@ func ValidatePodSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList)
 	if s.Resources != nil {
 		errs = append(errs, validatePodResources(s, path.Child("resources"))...)
 	}
-	errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: s.Overhead}, path.Child("overhead"))...)
+	errs = append(errs, ValidateOverhead(s.Overhead, path.Child("overhead"))...)
 	return errs
 }
 

@@ -228,7 +228,7 @@ func validateAppArmor(p *corev1.AppArmorProfile, path *field.Path) (errs field.E
 		return errs
 	case corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined:
 	case "":
-		errs = append(errs, field.Required(path.Child("type"), "type is required when appArmorProfile is set"))
+		return append(errs, field.Required(path.Child("type"), "type is required when appArmorProfile is set"))
 	default:
 		errs = append(errs, OneOf(p.Type, path.Child("type"), corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)...)
 	}

@@ -102,16 +102,21 @@ func validateQuotaStatus(q, _ *corev1.ResourceQuota) field.ErrorList {
 	return append(quotaList(q.Status.Hard, status.Child("hard")), quotaList(q.Status.Used, status.Child("used"))...)
 }
 
-// resourceValue checks an amount: not negative, and whole where parts make no sense.
+// resourceValue checks an amount: whole pages, not negative, and whole where parts make no sense.
 func resourceValue(name corev1.ResourceName, q resource.Quantity, path *field.Path) field.ErrorList {
-	if q.Sign() < 0 {
-		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
-	}
 	if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
 		// An amount of huge pages is a number of such pages; nodes without any say 0.
-		if page, err := resource.ParseQuantity(size); err == nil && page.Sign() > 0 && q.Value()%page.Value() != 0 {
+		if page, err := resource.ParseQuantity(size); err == nil && page.Sign() > 0 && q.Sign() >= 0 && q.Value()%page.Value() != 0 {
 			return field.ErrorList{field.Invalid(path, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), name))}
 		}
+	}
+	return plainAmount(name, q, path)
+}
+
+// plainAmount is what a node and a quota may say too, who do not count in pages.
+func plainAmount(name corev1.ResourceName, q resource.Quantity, path *field.Path) field.ErrorList {
+	if q.Sign() < 0 {
+		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
 	}
 	if whole := q.DeepCopy(); wholeResource(name) && !whole.RoundUp(0) {
 		return field.ErrorList{field.Invalid(path, &q, "must be an integer")}

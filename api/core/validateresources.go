@@ -20,6 +20,11 @@ func validateResources(r *corev1.ResourceRequirements, path *field.Path) field.E
 }
 
 // validateAmounts checks limits and requests; known says which resources there may be.
+// ValidateOverhead checks what a pod of a class takes beside its containers.
+func ValidateOverhead(list corev1.ResourceList, path *field.Path) field.ErrorList {
+	return validateResources(&corev1.ResourceRequirements{Limits: list}, path)
+}
+
 func validateAmounts(r *corev1.ResourceRequirements, known func(corev1.ResourceName, *field.Path) field.ErrorList, path *field.Path) (errs field.ErrorList) {
 	cpuOrMemory, huge := false, false
 	list := func(l corev1.ResourceList, child string) {

@@ -30,7 +30,8 @@ func validateService(svc, old *corev1.Service) (errs field.ErrorList) {
 		errs = append(errs, metavalidation.ValidateLabels(s.Selector, spec.Child("selector"))...)
 	}
 	errs = append(errs, validateAffinity(s, spec)...)
-	errs = append(errs, validateClusterIPs(s, was.ClusterIPs, spec)...)
+	bad := validateClusterIPs(s, was.ClusterIPs, spec)
+	errs = append(errs, bad...)
 	for i, ip := range s.ExternalIPs {
 		path := spec.Child("externalIPs").Index(i)
 		if msgs := validation.IsValidIPForLegacyField(path, ip, true, was.ExternalIPs); len(msgs) > 0 {
@@ -39,9 +40,12 @@ func validateService(svc, old *corev1.Service) (errs field.ErrorList) {
 		}
 		errs = append(errs, validateOutsideIP(ip, path)...)
 	}
+	if old != nil && s.Type == corev1.ServiceTypeLoadBalancer && was.Type == corev1.ServiceTypeLoadBalancer && !equalPtr(s.LoadBalancerClass, was.LoadBalancerClass) {
+		errs = append(errs, field.Invalid(spec.Child("loadBalancerClass"), s.LoadBalancerClass, "may not change once set"))
+	}
 	errs = append(errs, validateBalancer(s, was.LoadBalancerSourceRanges, spec)...)
 	errs = append(errs, validateTraffic(s, spec)...)
-	if old != nil {
+	if old != nil && len(bad) == 0 {
 		errs = append(errs, validateServiceUpdate(svc, old)...)
 	}
 	return errs
@@ -289,9 +293,6 @@ func validateServiceUpdate(svc, old *corev1.Service) (errs field.ErrorList) {
 			errs = append(errs, field.Invalid(spec.Child("ipFamilies").Index(0), s.IPFamilies, "may not change once set"))
 		}
 	}
-	if s.Type == corev1.ServiceTypeLoadBalancer && o.Type == corev1.ServiceTypeLoadBalancer && !equalPtr(s.LoadBalancerClass, o.LoadBalancerClass) {
-		errs = append(errs, field.Invalid(spec.Child("loadBalancerClass"), s.LoadBalancerClass, "may not change once set"))
-	}
 	return errs
 }
 
@@ -318,9 +319,10 @@ func validateServiceStatus(svc, old *corev1.Service) (errs field.ErrorList) {
 			}
 		}
 		if m := in.IPMode; m != nil {
-			errs = append(errs, OneOf(*m, path.Index(i).Child("ipMode"), corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)...)
 			if in.IP == "" {
 				errs = append(errs, field.Forbidden(path.Index(i).Child("ipMode"), "may not be specified when `ip` is not set"))
+			} else {
+				errs = append(errs, OneOf(*m, path.Index(i).Child("ipMode"), corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)...)
 			}
 		}
 	}

@@ -119,11 +119,11 @@ func validateClaim(c, old *corev1.PersistentVolumeClaim) (errs field.ErrorList) 
 	}
 	size := func(l corev1.ResourceList) resource.Quantity { return l[corev1.ResourceStorage] }
 	newSize, oldSize, has := size(c.Spec.Resources.Requests), size(old.Spec.Resources.Requests), size(old.Status.Capacity)
-	if newSize.Cmp(oldSize) < 0 && newSize.Cmp(has) <= 0 && old.Status.Phase == corev1.ClaimBound {
+	if newSize.Cmp(oldSize) < 0 && newSize.Cmp(has) <= 0 {
 		errs = append(errs, field.Forbidden(spec.Child("resources", "requests", "storage"), "field can not be less than status.capacity"))
 	}
 	if !same(c.Spec.VolumeMode, old.Spec.VolumeMode) {
-		errs = append(errs, Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, spec.Child("volumeMode"))...)
+		errs = append(errs, Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 	}
 	return errs
 }
@@ -146,7 +146,7 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) (errs field.ErrorLi
 		at := status.Child("allocatedResourceStatuses")
 		known(name, at)
 		states := []corev1.ClaimResourceStatus{corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
-			corev1.PersistentVolumeClaimNodeResizePending, corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible}
+			corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending}
 		if !slices.Contains(states, c.Status.AllocatedResourceStatuses[name]) {
 			errs = append(errs, field.NotSupported(at, name, states))
 		}

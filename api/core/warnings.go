@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -60,7 +62,37 @@ func Warnings(s *corev1.PodSpec, path *field.Path) (list []string) {
 		}
 		secrets[r.Name] = true
 	}
+	for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+		if q, ok := s.Overhead[name]; ok && fractional(q) {
+			warn(path.Child("overhead").Key(string(name)), "fractional byte value %q is invalid, must be an integer", q.String())
+		}
+	}
+	labels := func(l *metav1.LabelSelector, at *field.Path) {
+		if l == nil {
+			warn(at.Child("labelSelector"), "a null labelSelector results in matching no pod")
+		}
+	}
+	for i, c := range s.TopologySpreadConstraints {
+		labels(c.LabelSelector, path.Child("topologySpreadConstraints").Index(i))
+	}
+	terms := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm, at *field.Path) {
+		for i, t := range required {
+			labels(t.LabelSelector, at.Child("requiredDuringSchedulingIgnoredDuringExecution").Index(i))
+		}
+		for i, t := range preferred {
+			labels(t.PodAffinityTerm.LabelSelector, at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i).Child("podAffinityTerm"))
+		}
+	}
+	if a := s.Affinity; a != nil && a.PodAffinity != nil {
+		terms(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution, path.Child("affinity", "podAffinity"))
+	}
+	if a := s.Affinity; a != nil && a.PodAntiAffinity != nil {
+		terms(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution, a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution, path.Child("affinity", "podAntiAffinity"))
+	}
 	for i, v := range s.Volumes {
+		if v.Projected != nil && len(v.Projected.Sources) == 0 {
+			list = append(list, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
+		}
 		if v.GitRepo != nil {
 			warn(path.Child("volumes").Index(i).Child("gitRepo"), "deprecated in v1.11, and disabled by default in v1.33+")
 		}
@@ -79,6 +111,11 @@ func Warnings(s *corev1.PodSpec, path *field.Path) (list []string) {
 	return list
 }
 
+// fractional tells of a number of bytes that is none.
+func fractional(q resource.Quantity) bool {
+	return q.MilliValue()%1000 != 0 && strings.HasSuffix(q.String(), "m")
+}
+
 func containerWarnings(c *corev1.Container, path *field.Path, warn func(*field.Path, string, ...any)) {
 	// Memory and storage come in whole bytes.
 	for _, list := range []struct {
@@ -86,7 +123,7 @@ func containerWarnings(c *corev1.Container, path *field.Path, warn func(*field.P
 		of   corev1.ResourceList
 	}{{"limits", c.Resources.Limits}, {"requests", c.Resources.Requests}} {
 		for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-			if q, ok := list.of[name]; ok && q.MilliValue()%1000 != 0 && strings.HasSuffix(q.String(), "m") {
+			if q, ok := list.of[name]; ok && fractional(q) {
 				warn(path.Child("resources", list.name).Key(string(name)), "fractional byte value %q is invalid, must be an integer", q.String())
 			}
 		}
@@ -111,5 +148,13 @@ func containerWarnings(c *corev1.Container, path *field.Path, warn func(*field.P
 			continue
 		}
 		ports[key] = i
+		if p.HostIP != "" && p.HostPort == 0 {
+			warn(path.Child("ports").Index(i), "hostIP set without hostPort: %+v", struct {
+				Name                    string
+				HostPort, ContainerPort int32
+				Protocol                corev1.Protocol
+				HostIP                  string
+			}{p.Name, p.HostPort, p.ContainerPort, p.Protocol, p.HostIP})
+		}
 	}
 }

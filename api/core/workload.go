@@ -13,15 +13,15 @@ import (
 // end with; selector may be nil; help is what its column says.
 func TemplateColumns[T api.Object](spec func(T) *corev1.PodSpec, selector func(T) string, help string) []api.Column[T] {
 	cols := []api.Column[T]{
-		{Name: "Containers", Wide: true, Help: "Names of each container in the template.", Show: func(o T) any {
+		{Name: "Containers", Priority: 1, Help: "Names of each container in the template.", Show: func(o T) any {
 			return joinContainers(spec(o), func(c corev1.Container) string { return c.Name })
 		}},
-		{Name: "Images", Wide: true, Help: "Images referenced by each container in the template.", Show: func(o T) any {
+		{Name: "Images", Priority: 1, Help: "Images referenced by each container in the template.", Show: func(o T) any {
 			return joinContainers(spec(o), func(c corev1.Container) string { return c.Image })
 		}},
 	}
 	if selector != nil {
-		cols = append(cols, api.Column[T]{Name: "Selector", Wide: true, Help: help, Show: func(o T) any { return selector(o) }})
+		cols = append(cols, api.Column[T]{Name: "Selector", Priority: 1, Help: help, Show: func(o T) any { return selector(o) }})
 	}
 	return cols
 }

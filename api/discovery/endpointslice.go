@@ -3,6 +3,7 @@ package discovery
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,15 @@ var All = []*api.Info{EndpointSlice}
 // EndpointSlice lists some of the addresses and ports behind a Service.
 var EndpointSlice = api.Define(api.Resource[*discoveryv1.EndpointSlice]{
 	Group: discoveryv1.GroupName, Version: "v1", Plural: "endpointslices", Scope: api.Namespaced,
-	Default:  defaultEndpointSlice,
+	Default: defaultEndpointSlice,
+	Prepare: func(s, old *discoveryv1.EndpointSlice) { // what v1beta1 had stays where it is
+		had := func(e discoveryv1.Endpoint) bool { return len(e.DeprecatedTopology) > 0 }
+		for i := range s.Endpoints {
+			if old == nil || !slices.ContainsFunc(old.Endpoints, had) {
+				s.Endpoints[i].DeprecatedTopology = nil
+			}
+		}
+	},
 	Validate: validateEndpointSlice,
 	Warnings: addressWarnings,
 	// Generation tells a proxy that something it programs changed; labels name the Service.

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -19,7 +18,6 @@ const (
 	maxEndpoints = 1000
 	maxAddresses = 100
 	maxPorts     = 20000
-	maxTopology  = 16
 	maxZoneHints = 8
 	maxNodeHints = 8
 )
@@ -86,11 +84,6 @@ func validateEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType, at 
 			errs = append(errs, field.Invalid(at.Child("nodeName"), *e.NodeName, msg))
 		}
 	}
-	topology := at.Child("deprecatedTopology")
-	if len(e.DeprecatedTopology) > maxTopology {
-		errs = append(errs, field.TooMany(topology, len(e.DeprecatedTopology), maxTopology))
-	}
-	errs = append(errs, metav1validation.ValidateLabels(e.DeprecatedTopology, topology)...)
 	if e.Hostname != nil {
 		for _, msg := range validation.IsDNS1123Label(*e.Hostname) {
 			errs = append(errs, field.Invalid(at.Child("hostname"), *e.Hostname, msg))

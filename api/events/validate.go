@@ -52,7 +52,7 @@ func validateEvent(e, old *eventsv1.Event) (errs field.ErrorList) {
 	if len(e.Note) > maxNote {
 		errs = append(errs, field.Invalid(field.NewPath("note"), "", fmt.Sprintf("can have at most %v characters", maxNote)))
 	}
-	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
+	if old == nil && e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
 		errs = append(errs, field.Invalid(field.NewPath("type"), "", fmt.Sprintf("has invalid value: %v", e.Type)))
 	}
 	return append(errs, validateNotDeprecated(e, old)...)
@@ -73,16 +73,13 @@ func bounded(s string, most int, at *field.Path) field.ErrorList {
 	return errs
 }
 
-// validateNamespace wants the event in the namespace of what it is about; for a
-// cluster-scoped object that is the default one or the system's.
+// validateNamespace wants the event about a cluster-scoped object in the default namespace or the system's.
 func validateNamespace(e *eventsv1.Event) (errs field.ErrorList) {
 	at := field.NewPath("involvedObject", "namespace")
 	if e.Regarding.Namespace == "" {
 		if e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
 			errs = append(errs, field.Invalid(at, e.Regarding.Namespace, "does not match event.namespace"))
 		}
-	} else if e.Namespace != e.Regarding.Namespace {
-		errs = append(errs, field.Invalid(at, e.Regarding.Namespace, "does not match event.namespace"))
 	}
 	for _, msg := range validation.IsDNS1123Subdomain(e.Namespace) {
 		errs = append(errs, field.Invalid(field.NewPath("namespace"), e.Namespace, msg))

@@ -258,10 +258,10 @@ func validatePriorityLevel(l, _ *flowcontrolv1.PriorityLevelConfiguration) (errs
 			errs = append(errs, validateLimited(spec.Limited, at.Child("limited"))...)
 		}
 	case "":
-		errs = append(errs, field.Required(at.Child("type"), ""))
 		if spec.Limited != nil {
 			errs = append(errs, field.Forbidden(at.Child("limited"), ""))
 		}
+		errs = append(errs, field.Required(at.Child("type"), ""))
 	default:
 		if spec.Limited != nil {
 			defer func() { errs = append(errs, field.Forbidden(at.Child("limited"), "")) }()
@@ -328,14 +328,15 @@ func validateLimited(l *flowcontrolv1.LimitedPriorityLevelConfiguration, at *fie
 		}
 		errs = append(errs, validateQueuing(l.LimitResponse.Queuing, at.Child("queuing"))...)
 	default:
-		if l.LimitResponse.Type == "" {
-			errs = append(errs, field.Required(at.Child("type"), ""))
-		} else {
+		if l.LimitResponse.Type != "" {
 			errs = append(errs, field.NotSupported(at.Child("type"), l.LimitResponse.Type,
 				[]flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject}))
 		}
 		if l.LimitResponse.Queuing != nil {
 			errs = append(errs, field.Forbidden(at.Child("queuing"), ""))
+		}
+		if l.LimitResponse.Type == "" {
+			errs = append(errs, field.Required(at.Child("type"), ""))
 		}
 	}
 	return errs

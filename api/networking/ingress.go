@@ -2,6 +2,7 @@ package networking
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -72,7 +73,8 @@ func ingressAddress(i *networkingv1.Ingress) any {
 			all = append(all, a.Hostname)
 		}
 	}
-	return strings.Join(all, ",")
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ",")
 }
 
 // annotationIngressClass named the class before spec.ingressClassName did.

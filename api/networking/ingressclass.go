@@ -60,8 +60,8 @@ func validateIngressClass(c, old *networkingv1.IngressClass) (errs field.ErrorLi
 			errs = append(errs, field.Invalid(at.Child("apiGroup"), *p.APIGroup, msg))
 		}
 	}
-	errs = append(errs, validateSegment(p.Kind, "kind is required", at.Child("kind"))...)
-	errs = append(errs, validateSegment(p.Name, "name is required", at.Child("name"))...)
+	errs = append(errs, validateSegment(p.Kind, "", at.Child("kind"))...)
+	errs = append(errs, validateSegment(p.Name, "", at.Child("name"))...)
 	return append(errs, validateParameterScope(p, at)...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -52,13 +53,18 @@ func validateIPAddressName(name string, _ bool) []string {
 
 func validateIPAddress(a, old *networkingv1.IPAddress) (errs field.ErrorList) {
 	at := field.NewPath("spec", "parentRef")
-	if old != nil {
-		errs = append(errs, apivalidation.ValidateImmutableField(a.Spec.ParentRef, old.Spec.ParentRef, at)...)
+	if p := a.Spec.ParentRef; p == nil {
+		errs = append(errs, field.Required(at, ""))
+	} else {
+		errs = append(errs, validateParent(p, at)...)
 	}
-	p := a.Spec.ParentRef
-	if p == nil {
-		return append(errs, field.Required(at, ""))
+	if old != nil && !equality.Semantic.DeepEqual(a.Spec.ParentRef, old.Spec.ParentRef) {
+		errs = append(errs, field.Invalid(at, nil, apivalidation.FieldImmutableErrorMsg))
 	}
+	return errs
+}
+
+func validateParent(p *networkingv1.ParentReference, at *field.Path) (errs field.ErrorList) {
 	if p.Group != "" {
 		for _, msg := range validation.IsDNS1123Subdomain(p.Group) {
 			errs = append(errs, field.Invalid(at.Child("group"), p.Group, msg))

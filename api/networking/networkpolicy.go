@@ -20,7 +20,7 @@ var NetworkPolicy = api.Define(api.Resource[*networkingv1.NetworkPolicy]{
 	Default:      defaultNetworkPolicy,
 	Validate:     validateNetworkPolicy,
 	Warnings:     policyWarnings,
-	GenerationOf: func(p *networkingv1.NetworkPolicy) any { return &p.Spec },
+	GenerationOf: func(p *networkingv1.NetworkPolicy) any { return &p.Spec }, NilChanges: true,
 	Columns: []api.Column[*networkingv1.NetworkPolicy]{{Name: "Pod-Selector", Help: networkingv1.NetworkPolicySpec{}.SwaggerDoc()["podSelector"],
 		Show: func(p *networkingv1.NetworkPolicy) any { return metav1.FormatLabelSelector(&p.Spec.PodSelector) }}},
 })

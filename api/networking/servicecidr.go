@@ -34,6 +34,9 @@ func validateServiceCIDR(c, old *networkingv1.ServiceCIDR) (errs field.ErrorList
 			return nil
 		}
 		if len(old.Spec.CIDRs) != 1 || len(list) != 2 || list[0] != old.Spec.CIDRs[0] {
+			if len(list) > 0 && len(old.Spec.CIDRs) > 0 && list[0] != old.Spec.CIDRs[0] {
+				return append(errs, field.Invalid(at.Index(0), list[0], "field is immutable"))
+			}
 			return append(errs, field.Invalid(at, list, "field is immutable"))
 		}
 	}

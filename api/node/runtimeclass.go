@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
+	"github.com/lighter-k8s/lighter/api/core"
 )
 
 // All lists the group's resources.
@@ -16,7 +17,6 @@ var All = []*api.Info{RuntimeClass}
 // RuntimeClass names a way in which the nodes' container runtime can run pods.
 var RuntimeClass = api.Define(api.Resource[*nodev1.RuntimeClass]{
 	Group: nodev1.GroupName, Version: "v1", Plural: "runtimeclasses", Scope: api.Cluster, AnyFinalizer: true,
-	Default:  defaultRuntimeClass,
 	Validate: validateRuntimeClass,
 	Columns: []api.Column[*nodev1.RuntimeClass]{{Name: "Handler",
 		Show: func(c *nodev1.RuntimeClass) any { return c.Handler }}},
@@ -24,20 +24,23 @@ var RuntimeClass = api.Define(api.Resource[*nodev1.RuntimeClass]{
 
 func validateRuntimeClass(c, old *nodev1.RuntimeClass) (errs field.ErrorList) {
 	handler := field.NewPath("handler")
-	if c.Handler == "" {
-		errs = append(errs, field.Required(handler, ""))
-	} else {
-		for _, msg := range apivalidation.NameIsDNSLabel(c.Handler, false) {
+	msgs := api.DNSLabel(c.Handler)
+	if old != nil {
+		msgs = apivalidation.NameIsDNSLabel(c.Handler, false)
+	}
+	for _, msg := range msgs {
+		if c.Handler != "" {
 			errs = append(errs, field.Invalid(handler, c.Handler, msg))
 		}
 	}
-	if old != nil {
-		if c.Handler != old.Handler {
-			errs = append(errs, field.Invalid(handler, nil, apivalidation.FieldImmutableErrorMsg))
-		}
+	if old != nil && c.Handler != old.Handler {
+		errs = append(errs, field.Invalid(handler, nil, apivalidation.FieldImmutableErrorMsg))
+	}
+	if c.Handler == "" {
+		errs = append(errs, field.Required(handler, ""))
 	}
 	if c.Overhead != nil {
-		errs = append(errs, validateOverhead(c.Overhead.PodFixed, field.NewPath("overhead"))...)
+		errs = append(errs, core.ValidateOverhead(c.Overhead.PodFixed, field.NewPath("overhead"))...)
 	}
 	if s := c.Scheduling; s != nil {
 		errs = append(errs, metav1validation.ValidateLabels(s.NodeSelector, field.NewPath("scheduling", "nodeSelector"))...)

@@ -2,37 +2,10 @@ package node
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	nodev1 "k8s.io/api/node/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// defaultRuntimeClass rounds overhead up to milli-units, as every resource list is.
-func defaultRuntimeClass(c *nodev1.RuntimeClass) {
-	if c.Overhead == nil {
-		return
-	}
-	for name, q := range c.Overhead.PodFixed {
-		q.RoundUp(-3)
-		c.Overhead.PodFixed[name] = q
-	}
-}
-
-// validateOverhead checks the amounts that are added to each pod of the class.
-func validateOverhead(list corev1.ResourceList, path *field.Path) (errs field.ErrorList) {
-	for name, q := range list {
-		at := path.Child("limits").Key(string(name))
-		for _, msg := range validation.IsQualifiedName(string(name)) {
-			errs = append(errs, field.Invalid(at, string(name), msg))
-		}
-		if q.Sign() < 0 {
-			errs = append(errs, field.Invalid(at, q.String(), apivalidation.IsNegativeErrorMsg))
-		}
-	}
-	return errs
-}
 
 // validateTolerations checks tolerations as a pod's are checked, and that none is there twice.
 func validateTolerations(list []corev1.Toleration, path *field.Path) (errs field.ErrorList) {

@@ -29,7 +29,11 @@ func validateClusterRole(r, _ *rbacv1.ClusterRole) field.ErrorList {
 			errs = append(errs, field.Required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
 		}
 		for i := range a.ClusterRoleSelectors {
-			errs = append(errs, metav1validation.ValidateLabelSelector(&a.ClusterRoleSelectors[i], metav1validation.LabelSelectorValidationOptions{}, path.Index(i))...)
+			bad := metav1validation.ValidateLabelSelector(&a.ClusterRoleSelectors[i], metav1validation.LabelSelectorValidationOptions{}, path.Index(i))
+			errs = append(errs, bad...)
+			if _, err := metav1.LabelSelectorAsSelector(&a.ClusterRoleSelectors[i]); err != nil {
+				errs = append(errs, field.Invalid(path.Index(i), nil, "invalid label selector."))
+			}
 		}
 	}
 	return errs

@@ -14,23 +14,24 @@ import (
 func validateRules(rules []rbacv1.PolicyRule, namespaced bool, path *field.Path) (errs field.ErrorList) {
 	for i, r := range rules {
 		at := path.Index(i)
-		if len(r.Verbs) == 0 {
-			errs = append(errs, field.Required(at.Child("verbs"), ""))
-		}
-		if len(r.NonResourceURLs) > 0 {
+		switch {
+		case len(r.NonResourceURLs) > 0:
 			if namespaced {
 				errs = append(errs, field.Invalid(at.Child("nonResourceURLs"), r.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs"))
 			}
 			if len(r.APIGroups) > 0 || len(r.Resources) > 0 || len(r.ResourceNames) > 0 {
 				errs = append(errs, field.Invalid(at.Child("nonResourceURLs"), r.NonResourceURLs, "rules cannot apply to both regular resources and non-resource URLs"))
 			}
-			continue
+		default:
+			if len(r.APIGroups) == 0 {
+				errs = append(errs, field.Required(at.Child("apiGroups"), "resource rules must supply at least one api group"))
+			}
+			if len(r.Resources) == 0 {
+				errs = append(errs, field.Required(at.Child("resources"), "resource rules must supply at least one resource"))
+			}
 		}
-		if len(r.APIGroups) == 0 {
-			errs = append(errs, field.Required(at.Child("apiGroups"), "resource rules must supply at least one api group"))
-		}
-		if len(r.Resources) == 0 {
-			errs = append(errs, field.Required(at.Child("resources"), "resource rules must supply at least one resource"))
+		if len(r.Verbs) == 0 {
+			errs = append(errs, field.Required(at.Child("verbs"), ""))
 		}
 	}
 	return errs
@@ -135,8 +136,8 @@ func bindingColumns[T api.Object](kind, role string, parts func(T) (rbacv1.RoleR
 			ref, _ := parts(o)
 			return ref.Kind + "/" + ref.Name
 		}},
-		{Name: "Users", Wide: true, Help: "Users in the " + kind, Show: who(rbacv1.UserKind)},
-		{Name: "Groups", Wide: true, Help: "Groups in the " + kind, Show: who(rbacv1.GroupKind)},
-		{Name: "ServiceAccounts", Wide: true, Help: "ServiceAccounts in the " + kind, Show: who(rbacv1.ServiceAccountKind)},
+		{Name: "Users", Priority: 1, Help: "Users in the " + kind, Show: who(rbacv1.UserKind)},
+		{Name: "Groups", Priority: 1, Help: "Groups in the " + kind, Show: who(rbacv1.GroupKind)},
+		{Name: "ServiceAccounts", Priority: 1, Help: "ServiceAccounts in the " + kind, Show: who(rbacv1.ServiceAccountKind)},
 	}
 }

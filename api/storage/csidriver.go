@@ -24,15 +24,10 @@ var CSIDriver = api.Define(api.Resource[*storagev1.CSIDriver]{
 			d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 		}
 	},
-	// The generation counts changes only: that of a new driver is none.
-	Prepare: func(d, old *storagev1.CSIDriver) {
-		if old != nil && !equality.Semantic.DeepEqual(d.Spec, old.Spec) {
-			d.Generation++
-		}
-	},
+	GenerationOf: func(d *storagev1.CSIDriver) any { return &d.Spec }, LateGeneration: true,
 	Validate: validateCSIDriver,
 	Warnings: func(d, old *storagev1.CSIDriver) (list []string) {
-		if old == nil && len(d.Spec.TokenRequests) > 0 && d.Spec.ServiceAccountTokenInSecrets == nil {
+		if (old == nil || !equality.Semantic.DeepEqual(d.Spec.TokenRequests, old.Spec.TokenRequests)) && len(d.Spec.TokenRequests) > 0 && d.Spec.ServiceAccountTokenInSecrets == nil {
 			list = append(list, "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes")
 		}
 		return list

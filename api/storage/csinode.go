@@ -17,7 +17,7 @@ var CSINode = api.Define(api.Resource[*storagev1.CSINode]{
 		}
 	},
 	// What a status could say is of a feature that is off, and dropped.
-	Status: &api.Status[*storagev1.CSINode]{Copy: func(dst, _ *storagev1.CSINode) { dst.Status = storagev1.CSINodeStatus{} }},
+	Status: &api.Status[*storagev1.CSINode]{Alone: true, Copy: func(dst, _ *storagev1.CSINode) { dst.Status = storagev1.CSINodeStatus{} }},
 	Columns: []api.Column[*storagev1.CSINode]{{Name: "Drivers", Type: "integer", Help: "Drivers indicates the number of CSI drivers registered on the node",
 		Show: func(n *storagev1.CSINode) any { return int64(len(n.Spec.Drivers)) }}},
 })

@@ -18,7 +18,7 @@ const (
 	maxParameters     = 512
 	maxParameterBytes = 256 * 1024
 	maxDriverName     = 63
-	maxNodeID         = 192
+	maxNodeID         = 256
 	maxMetadataBytes  = 256 * 1024
 	maxErrorMessage   = 1024
 )
@@ -33,7 +33,7 @@ func validateStorageClass(c, old *storagev1.StorageClass) (errs field.ErrorList)
 		}
 	}
 	errs = append(errs, validateParameters(c.Parameters, true, field.NewPath("parameters"))...)
-	if p := c.ReclaimPolicy; p != nil && *p != corev1.PersistentVolumeReclaimDelete && *p != corev1.PersistentVolumeReclaimRetain {
+	if p := c.ReclaimPolicy; p != nil && *p != "" && *p != corev1.PersistentVolumeReclaimDelete && *p != corev1.PersistentVolumeReclaimRetain {
 		errs = append(errs, field.NotSupported(field.NewPath("reclaimPolicy"), *p,
 			[]corev1.PersistentVolumeReclaimPolicy{corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain}))
 	}
@@ -162,6 +162,9 @@ func validateVolumeAttachment(a, old *storagev1.VolumeAttachment) (errs field.Er
 		if e.ErrorCode != nil && *e.ErrorCode < 0 {
 			errs = append(errs, field.Invalid(status.Child("attachError", "errorCode"), *e.ErrorCode, validation.InclusiveRangeError(0, 1<<31-1)))
 		}
+	}
+	if e := a.Status.DetachError; e != nil && e.ErrorCode != nil && *e.ErrorCode < 0 {
+		errs = append(errs, field.Invalid(status.Child("detachError", "errorCode"), *e.ErrorCode, validation.InclusiveRangeError(0, 1<<31-1)))
 	}
 	if e := a.Status.DetachError; e != nil && len(e.Message) > maxErrorMessage {
 		errs = append(errs, field.TooLong(status.Child("detachError", "message"), e.Message, maxErrorMessage))

@@ -15,12 +15,8 @@ import (
 
 func validateCSIDriver(d, old *storagev1.CSIDriver) (errs field.ErrorList) {
 	spec, at := &d.Spec, field.NewPath("spec")
-	if len(d.Name) > maxDriverName {
-		errs = append(errs, field.TooLong(field.NewPath("name"), d.Name, maxDriverName))
-	}
 	if old != nil {
 		errs = append(errs, apivalidation.ValidateImmutableField(spec.AttachRequired, old.Spec.AttachRequired, at.Child("attachedRequired"))...)
-		errs = append(errs, apivalidation.ValidateImmutableField(spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, at.Child("volumeLifecycleModes"))...)
 	}
 	for _, f := range []struct {
 		name string
@@ -57,6 +53,9 @@ func validateCSIDriver(d, old *storagev1.CSIDriver) (errs field.ErrorList) {
 			errs = append(errs, field.NotSupported(at.Child("volumeLifecycleModes"), m,
 				[]storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral}))
 		}
+	}
+	if old != nil {
+		errs = append(errs, apivalidation.ValidateImmutableField(spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, at.Child("volumeLifecycleModes"))...)
 	}
 	if spec.ServiceAccountTokenInSecrets != nil && len(spec.TokenRequests) == 0 {
 		errs = append(errs, field.Invalid(at.Child("serviceAccountTokenInSecrets"), *spec.ServiceAccountTokenInSecrets, "serviceAccountTokenInSecrets may not be set without tokenRequests"))
@@ -122,7 +121,6 @@ func validateCSIStorageCapacity(c, old *storagev1.CSIStorageCapacity) (errs fiel
 		errs = append(errs, metav1validation.ValidateLabelSelector(c.NodeTopology, metav1validation.LabelSelectorValidationOptions{}, field.NewPath("nodeTopology"))...)
 	}
 	errs = append(errs, notNegative(c.Capacity, field.NewPath("capacity"))...)
-	errs = append(errs, notNegative(c.MaximumVolumeSize, field.NewPath("maximumVolumeSize"))...)
 	if old != nil {
 		errs = append(errs, apivalidation.ValidateImmutableField(c.NodeTopology, old.NodeTopology, field.NewPath("nodeTopology"))...)
 		errs = append(errs, apivalidation.ValidateImmutableField(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName"))...)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"mime"
 	"net/http"
 	"reflect"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	openapi3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -50,8 +52,12 @@ const (
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name := strings.Trim(strings.TrimPrefix(r.URL.Path, "/openapi/"), "/")
-	wantsProto := strings.Contains(r.Header.Get("Accept"), "protobuf")
+	name := strings.TrimPrefix(r.URL.Path, "/openapi/")
+	wantsProto, ok := accepts(strings.Join(r.Header.Values("Accept"), ","))
+	if !ok && name != "v3" { // Source: what Kubernetes 1.37 does
+		w.WriteHeader(http.StatusNotAcceptable)
+		return
+	}
 	d, err := h.document(name, wantsProto)
 	if name == "v2" && err == nil {
 		d, err = h.withOthers(r.Context(), d, wantsProto)
@@ -88,6 +94,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = w.Write(body) // the client is gone if it fails
+}
+
+// accepts tells whether the first form in an Accept header that a document has is protobuf; ok: there is one.
+func accepts(header string) (proto, ok bool) {
+	for part := range strings.SplitSeq(header, ",") {
+		part = strings.TrimSpace(part)
+		media, _, err := mime.ParseMediaType(part)
+		switch {
+		case strings.HasPrefix(part, "application/com.github.proto-openapi.spec."): // "v2@v1.0" is none to mime
+			return true, true
+		case err == nil && (media == "application/json" || media == "application/*" || media == "*/*"):
+			return false, true
+		}
+	}
+	return false, header == ""
 }
 
 // document makes or finds a document; nil when there is none of that name.
@@ -184,14 +205,18 @@ func (h *Handler) v3(infos []*api.Info) any {
 	}
 	if infos[0].Custom == nil {
 		list = append(list, discovery(infos[0].Group, infos[0].Version))
+		return h.of3(list)
 	}
-	return h.of3(list)
+	out := h.of3(list)
+	out["info"] = doc{"title": "Kubernetes CRD Swagger", "version": "v0.1.0"} // Source: what Kubernetes 1.37 says
+	delete(out["components"].(doc), "securitySchemes")
+	return out
 }
 
-func (h *Handler) of3(list []path) any {
+func (h *Handler) of3(list []path) doc {
 	m := newModels(true)
 	if gvk := list[0].ops[0].gvk; gvk != nil {
-		m.of = gvk.GroupVersion()
+		m.of, m.custom = gvk.GroupVersion(), list[0].ops[0].custom
 	}
 	all := doc{}
 	for _, p := range list {
@@ -240,7 +265,7 @@ func (m *models) operation3(op operation) doc {
 
 // sent are the media types of a body.
 func (op operation) sent() []string {
-	if op.body.custom != nil {
+	if op.custom {
 		return op.media
 	}
 	return anyMedia
@@ -294,9 +319,15 @@ func (m *models) kindsOf() {
 		if err != nil {
 			continue
 		}
+		if (!m.v3 || m.custom) && len(kinds) > 3 {
+			for _, gv := range unserved() {
+				kinds = append(kinds, gv.WithKind(kinds[0].Kind))
+			}
+		}
 		var list []doc
 		for _, k := range kinds {
-			if m.v3 && len(kinds) > 3 && k.Group != "" && k.GroupVersion() != m.of { // it is every group's
+			every := len(kinds) > 3 // groups have it
+			if every && m.v3 && !m.custom && k.Group != "" && k.GroupVersion() != m.of || every && m.custom && slices.Contains(apart, k.Group) {
 				continue
 			}
 			list = append(list, doc{"group": k.Group, "version": k.Version, "kind": k.Kind})
@@ -306,4 +337,20 @@ func (m *models) kindsOf() {
 		})
 		m.schemas[n].(doc)["x-kubernetes-group-version-kind"] = list
 	}
+}
+
+// apart are groups of which documents of custom resources do not tell.
+var apart = []string{"admission.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "imagepolicy.k8s.io"}
+
+// unserved are the versions that Kubernetes 1.37 knows, and serves nothing of: what is every group's is theirs too.
+func unserved() (out []schema.GroupVersion) {
+	for at := range strings.FieldsSeq(`admission.k8s.io/v1 admission.k8s.io/v1beta1 apiextensions.k8s.io/v1beta1 apiregistration.k8s.io/v1beta1 apps/v1beta1 apps/v1beta2
+		authentication.k8s.io/v1alpha1 authentication.k8s.io/v1beta1 authorization.k8s.io/v1beta1 batch/v1beta1 certificates.k8s.io/v1alpha1 discovery.k8s.io/v1beta1
+		events.k8s.io/v1beta1 extensions/v1beta1 flowcontrol.apiserver.k8s.io/v1beta1 flowcontrol.apiserver.k8s.io/v1beta2 flowcontrol.apiserver.k8s.io/v1beta3
+		imagepolicy.k8s.io/v1alpha1 lifecycle.k8s.io/v1alpha1 networking.k8s.io/v1beta1 node.k8s.io/v1alpha1 node.k8s.io/v1beta1 policy/v1beta1
+		rbac.authorization.k8s.io/v1alpha1 rbac.authorization.k8s.io/v1beta1 scheduling.k8s.io/v1alpha3 scheduling.k8s.io/v1beta1 storage.k8s.io/v1alpha1 storage.k8s.io/v1beta1`) {
+		group, version, _ := strings.Cut(at, "/")
+		out = append(out, schema.GroupVersion{Group: group, Version: version})
+	}
+	return out
 }

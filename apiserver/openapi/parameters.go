@@ -18,12 +18,12 @@ func (p parameter) compare(q parameter) int {
 }
 
 // query are the parameters of each kind of operation.
-type query struct{ list, create, update, patch, delete, deleteAll []parameter }
+type query struct{ get, list, create, update, patch, delete, deleteAll []parameter }
 
 // queries are read off the types that the parameters become.
 var queries = sync.OnceValue(func() query {
 	q := query{list: options(reflect.TypeFor[metav1.ListOptions]()), create: options(reflect.TypeFor[metav1.CreateOptions]()), update: options(reflect.TypeFor[metav1.UpdateOptions]()),
-		patch: options(reflect.TypeFor[metav1.PatchOptions]()), delete: options(reflect.TypeFor[metav1.DeleteOptions]())}
+		patch: options(reflect.TypeFor[metav1.PatchOptions]()), delete: options(reflect.TypeFor[metav1.DeleteOptions]()), get: options(reflect.TypeFor[metav1.GetOptions]())}
 	one := slices.DeleteFunc(slices.Clone(q.list), func(p parameter) bool { return p.name == "watch" || p.name == "allowWatchBookmarks" })
 	q.deleteAll = slices.Concat(q.delete, one)
 	slices.SortFunc(q.deleteAll, parameter.compare)

@@ -34,6 +34,7 @@ type operation struct {
 	codes                         []string                 // further ones than 200
 	query                         []parameter
 	media                         []string
+	custom                        bool // it is about a custom resource
 }
 
 var (
@@ -56,7 +57,7 @@ func wordsOf(group string) string {
 		group = "core"
 	}
 	var b strings.Builder
-	for part := range strings.SplitSeq(strings.TrimSuffix(group, ".k8s.io"), ".") {
+	for part := range strings.FieldsFuncSeq(strings.TrimSuffix(group, ".k8s.io"), func(r rune) bool { return r == '.' || r == '-' }) {
 		b.WriteString(title(part))
 	}
 	return b.String()
@@ -110,7 +111,11 @@ func paths(i *api.Info) []path {
 		if o.media == nil {
 			o.media = objects
 		}
-		if i.Custom != nil {
+		if o.custom = i.Custom != nil; o.custom { // Kubernetes 1.37 says less of these
+			o.codes = slices.DeleteFunc(slices.Clone(o.codes), func(string) bool { return action == "patch" })
+			if action == "get" {
+				o.query = queries().get
+			}
 			o.media = slices.DeleteFunc(slices.Clone(o.media), func(m string) bool { return strings.Contains(m, "protobuf") || strings.Contains(m, "stream") })
 		}
 		return o
@@ -128,7 +133,7 @@ func paths(i *api.Info) []path {
 	all, one := path{url: base + "/" + i.Resource, pretty: true}, path{url: base + "/" + i.Resource + "/{name}", pretty: true}
 	listing := operation{query: queries().list, media: streams}
 	lists := "list objects of kind " + kindName
-	if has("watch") {
+	if has("watch") && i.Custom == nil {
 		lists = "list or watch objects of kind " + kindName
 	}
 	if has("list") {
@@ -138,7 +143,10 @@ func paths(i *api.Info) []path {
 	if has("create") {
 		all.ops = append(all.ops, op("post", "post", "create"+gv+scope+kindName, "create "+a(kindName), operation{body: object, answer: object, query: queries().create, codes: []string{"201", "202"}}))
 	}
-	if has("deletecollection") {
+	if has("deletecollection") && i.Custom != nil {
+		all.ops = append(all.ops, op("delete", "deletecollection", "delete"+gv+"Collection"+scope+kindName, "delete collection of "+kindName,
+			operation{answer: status, query: queries().list}))
+	} else if has("deletecollection") {
 		all.ops = append(all.ops, op("delete", "deletecollection", "delete"+gv+"Collection"+scope+kindName, "delete collection of "+kindName,
 			operation{body: options, may: true, answer: status, query: queries().deleteAll}))
 	}
@@ -250,7 +258,10 @@ func (s part) paths(i *api.Info, base, scope string, op func(method, action, id,
 			continue
 		}
 		o.gvk = &schema.GroupVersionKind{Group: i.Group, Version: i.Version, Kind: s.Kind}
-		if s.Version != "" {
+		switch {
+		case i.Custom != nil:
+			o.gvk.Kind = i.Kind // as Kubernetes 1.37 says it
+		case s.Version != "":
 			o.gvk.Group, o.gvk.Version = s.Group, s.Version
 		}
 		p.ops = append(p.ops, o)

@@ -26,6 +26,7 @@ type models struct {
 	schemas doc
 	types   map[string]reflect.Type    // of those that have one
 	of      runtimeschema.GroupVersion // whose document it is
+	custom  bool                       // it is of custom resources
 }
 
 type named interface{ OpenAPIModelName() string }

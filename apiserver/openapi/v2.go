@@ -48,7 +48,7 @@ func (h *Handler) v2() (any, error) {
 				}
 				params, out["consumes"] = append(params, body), op.sent()
 			case op.action == "" && op.answer.none(): // what is text to clients says nothing
-			case op.action == "", op.method != "get" || slices.Equal(op.media, anyMedia):
+			case op.action == "", op.custom, op.method != "get" || slices.Equal(op.media, anyMedia):
 				out["consumes"] = op.media
 			default:
 				out["consumes"] = anyMedia

@@ -220,6 +220,7 @@ func (c *Client) Update(ctx context.Context, r client.Resource, subresource stri
 		return nil, err
 	}
 	e.object(q.Info, obj)
+	q.Sent = func() (api.Object, error) { return obj, nil }
 	return c.change(ctx, q, registry.Replace(q.Info, obj))
 }
 

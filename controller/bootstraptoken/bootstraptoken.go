@@ -36,7 +36,7 @@ func Decide(v View) []controller.Action {
 // Run deletes expired tokens until ctx ends.
 func Run(ctx context.Context, env controller.Env) error {
 	secrets := client.Secrets.View(ctx, env.Client, client.Selection{Namespace: metav1.NamespaceSystem})
-	q := controller.NewQueue()
+	q := env.Queue("token_cleaner")
 	controller.Feed(ctx, q, secrets, func(_, new *corev1.Secret) []string {
 		if new != nil && new.Type == secretType {
 			return []string{controller.KeyOf(new)}

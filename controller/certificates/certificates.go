@@ -51,7 +51,7 @@ type View struct {
 func Run(ctx context.Context, env controller.Env, s Signer) error {
 	all := client.CertificateSigningRequests.View(ctx, env.Client, client.Selection{})
 	nodes := client.Nodes.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("certificate")
 	controller.FeedSelf(ctx, q, all)
 	controller.Feed(ctx, q, nodes, func(old, n *corev1.Node) []string { return waiting(all.List(""), old, n) })
 	look := func(name string) (View, bool) {

@@ -22,7 +22,7 @@ var kind = batchv1.SchemeGroupVersion.WithKind("CronJob")
 func Run(ctx context.Context, env controller.Env) error {
 	crons := client.CronJobs.View(ctx, env.Client, client.Selection{})
 	jobs := client.Jobs.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("cronjob")
 	controller.FeedSelf(ctx, q, crons)
 	children := controller.FeedChildren(ctx, q, jobs, kind.Kind, func(*batchv1.Job) []string { return nil }) // it adopts none
 	look := func(key string) (View, bool) {

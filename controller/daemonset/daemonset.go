@@ -31,7 +31,7 @@ func Run(ctx context.Context, env controller.Env) error {
 	all := client.Pods.View(ctx, env.Client, client.Selection{})
 	nodes := client.Nodes.View(ctx, env.Client, client.Selection{})
 	history := client.ControllerRevisions.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("daemonset")
 	q.Pace = pace
 	controller.FeedSelf(ctx, q, sets)
 	children := controller.FeedChildren(ctx, q, all, kind.Kind, pods.Adopters[*corev1.Pod](sets, selector))

@@ -30,7 +30,7 @@ func Run(ctx context.Context, env controller.Env) error {
 	deployments := client.Deployments.View(ctx, env.Client, client.Selection{})
 	sets := client.ReplicaSets.View(ctx, env.Client, client.Selection{})
 	all := client.Pods.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("deployment")
 	q.Pace = pace
 	controller.FeedSelf(ctx, q, deployments)
 	children := controller.FeedChildren(ctx, q, sets, kind.Kind, pods.Adopters[*appsv1.ReplicaSet](deployments, selector))

@@ -80,7 +80,7 @@ func Run(ctx context.Context, env controller.Env) error {
 	podView := client.Pods.View(ctx, env.Client, all)
 	w := owners{client.ReplicaSets.View(ctx, env.Client, all), client.Deployments.View(ctx, env.Client, all),
 		client.StatefulSets.View(ctx, env.Client, all), client.ReplicationControllers.View(ctx, env.Client, all)}
-	q := controller.NewQueue()
+	q := env.Queue("disruption")
 	q.Pace = Pace
 	controller.FeedSelf(ctx, q, budgets)
 	controller.Feed(ctx, q, podView, func(old, new *corev1.Pod) (keys []string) {

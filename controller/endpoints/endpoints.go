@@ -29,7 +29,7 @@ func Run(ctx context.Context, env controller.Env) error {
 	all := client.Services.View(ctx, env.Client, client.Selection{})
 	pods := client.Pods.View(ctx, env.Client, client.Selection{})
 	written := client.Endpoints.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("endpoint")
 	q.Pace = Pace
 	services.Feed(ctx, q, all, pods)
 	controller.FeedSelf(ctx, q, written)

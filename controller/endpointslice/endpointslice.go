@@ -36,7 +36,7 @@ func Run(ctx context.Context, env controller.Env) error {
 	pods := client.Pods.View(ctx, env.Client, client.Selection{})
 	nodes := client.Nodes.View(ctx, env.Client, client.Selection{})
 	written := client.EndpointSlices.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("endpoint_slice")
 	q.Pace = Pace
 	index := services.Feed(ctx, q, all, pods)
 	controller.Feed(ctx, q, nodes, func(old, new *corev1.Node) (keys []string) {

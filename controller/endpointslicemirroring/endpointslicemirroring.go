@@ -35,7 +35,7 @@ func Run(ctx context.Context, env controller.Env) error {
 	all := client.Endpoints.View(ctx, env.Client, client.Selection{})
 	services := client.Services.View(ctx, env.Client, client.Selection{})
 	written := client.EndpointSlices.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("endpoint_slice_mirroring")
 	q.Pace = Pace
 	controller.FeedSelf(ctx, q, all)
 	controller.FeedSelf(ctx, q, services)

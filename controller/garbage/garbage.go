@@ -48,7 +48,7 @@ type kind struct {
 // Run collects until ctx ends. resources are all that are served beside custom ones and that may be watched, each once (in one
 // version); owners of other kinds count as being there. Events are left out: they have no owners.
 func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
-	c := &collector{env: env, queue: controller.NewQueue(), graph: newGraph(), unknown: map[schema.GroupKind]map[string]bool{}}
+	c := &collector{env: env, queue: env.Queue("garbage_collector_attempt_to_delete"), graph: newGraph(), unknown: map[schema.GroupKind]map[string]bool{}}
 	for _, r := range resources {
 		if r.GroupVersionResource.Resource != "events" {
 			c.follow(ctx, r)

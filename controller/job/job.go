@@ -35,7 +35,7 @@ const pace = 20 * time.Millisecond
 func Run(ctx context.Context, env controller.Env) error {
 	jobs := client.Jobs.View(ctx, env.Client, client.Selection{})
 	all := client.Pods.View(ctx, env.Client, client.Selection{})
-	q, lost := controller.NewQueue(), controller.NewQueue()
+	q, lost := env.Queue("job"), env.Queue("job_orphan_pod")
 	q.Pace = pace
 	controller.FeedSelf(ctx, q, jobs)
 	children := controller.FeedChildren(ctx, q, all, kind.Kind, pods.Adopters[*corev1.Pod](jobs, selector))

@@ -33,7 +33,7 @@ type Content struct {
 func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
 	namespaces := client.Namespaces.View(ctx, env.Client, client.Selection{})
 	pods := client.Pods.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("namespace")
 	leaving := func(name string) bool {
 		ns, ok := namespaces.Get("", name)
 		return ok && ns.DeletionTimestamp != nil

@@ -135,7 +135,7 @@ func runCIDR(ctx context.Context, env controller.Env, nodes client.TypedView[*co
 	if !cluster.Addr().Is4() || size < cluster.Bits() || size > 30 {
 		return fmt.Errorf("pod addresses %s cannot be parted into /%d", cluster, size)
 	}
-	r, q := newRanges(cluster, size), controller.NewQueue()
+	r, q := newRanges(cluster, size), env.Queue("node_ipam")
 	if err := nodes.WaitSynced(ctx); err != nil {
 		return nil // ctx ended
 	}

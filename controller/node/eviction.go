@@ -154,7 +154,7 @@ func decideEviction(v evictView) []controller.Action {
 
 func runEviction(ctx context.Context, env controller.Env, nodes client.TypedView[*corev1.Node], all client.TypedView[*corev1.Pod]) error {
 	t := &tainted{start: env.Now(), nodes: map[string][]since{}, marked: map[string]bool{}}
-	q := controller.NewQueue()
+	q := env.Queue("taint_eviction_controller")
 	controller.Feed(ctx, q, nodes, func(old, new *corev1.Node) (keys []string) {
 		name, list := "", []corev1.Taint(nil)
 		if new != nil {

@@ -134,7 +134,7 @@ func sameForUs(a, b *corev1.Node) bool {
 func runLifecycle(ctx context.Context, env controller.Env, nodes client.TypedView[*corev1.Node], all client.TypedView[*corev1.Pod],
 	leases client.TypedView[*coordinationv1.Lease], grace time.Duration) error {
 	start := env.Now()
-	p, z, q, said := newPulse(grace, env.Now), newZones(), controller.NewQueue(), &news{of: map[string][]controller.Event{}}
+	p, z, q, said := newPulse(grace, env.Now), newZones(), env.Queue("node_lifecycle_controller"), &news{of: map[string][]controller.Event{}}
 	if nodes.WaitSynced(ctx) != nil {
 		return nil // ctx ended
 	}

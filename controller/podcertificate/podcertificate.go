@@ -35,7 +35,7 @@ func Decide(v View) []controller.Action {
 // Run deletes requests until ctx ends.
 func Run(ctx context.Context, env controller.Env) error {
 	requests := client.PodCertificateRequests.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("podcertificaterequest_cleaner")
 	controller.Feed(ctx, q, requests, func(old, new *certificatesv1.PodCertificateRequest) []string {
 		if new != nil && old == nil {
 			return []string{controller.KeyOf(new)}

@@ -121,7 +121,7 @@ func Run(ctx context.Context, env controller.Env, threshold int) error {
 	if nodes.WaitSynced(ctx) != nil {
 		return nil // ctx ended
 	}
-	q, many, lost := controller.NewQueue(), controller.NewQueue(), &missing{since: map[string]time.Time{}}
+	q, many, lost := env.Queue("orphaned_pods_nodes"), env.Queue("terminated_pods"), &missing{since: map[string]time.Time{}}
 	controller.Feed(ctx, q, nodes, func(old, new *corev1.Node) (keys []string) {
 		if new == nil || old == nil || out(new) && !out(old) {
 			o := new

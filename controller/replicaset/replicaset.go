@@ -27,7 +27,7 @@ const Pace = 20 * time.Millisecond
 func Run(ctx context.Context, env controller.Env) error {
 	sets := client.ReplicaSets.View(ctx, env.Client, client.Selection{})
 	all := client.Pods.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("replicaset")
 	q.Pace = Pace
 	controller.FeedSelf(ctx, q, sets)
 	children := controller.FeedChildren(ctx, q, all, Kind.Kind, pods.Adopters[*corev1.Pod](sets, selector))

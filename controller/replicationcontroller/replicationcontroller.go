@@ -24,7 +24,7 @@ var kind = corev1.SchemeGroupVersion.WithKind("ReplicationController")
 func Run(ctx context.Context, env controller.Env) error {
 	sets := client.ReplicationControllers.View(ctx, env.Client, client.Selection{})
 	all := client.Pods.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("replicationmanager")
 	q.Pace = replicaset.Pace
 	controller.FeedSelf(ctx, q, sets)
 	children := controller.FeedChildren(ctx, q, all, kind.Kind, pods.Adopters[*corev1.Pod](sets, selector))

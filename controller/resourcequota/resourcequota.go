@@ -32,7 +32,7 @@ const again = 10 * time.Second
 // Run keeps the status of quotas until ctx ends. resources are all that is served beside custom ones: a quota may count any of them.
 func Run(ctx context.Context, env controller.Env, resources []client.Resource) error {
 	quotas := client.ResourceQuotas.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("resourcequota_primary")
 	controller.FeedSelf(ctx, q, quotas)
 	watched := map[schema.GroupResource]client.View{}
 	all := []client.View{quotas.View}

@@ -58,7 +58,7 @@ func Decide(v View) []controller.Action {
 func Run(ctx context.Context, env controller.Env, ca *pki.Trust) error {
 	namespaces := client.Namespaces.View(ctx, env.Client, client.Selection{})
 	configMaps := client.ConfigMaps.View(ctx, env.Client, client.Selection{Fields: "metadata.name=" + Name})
-	q := controller.NewQueue()
+	q := env.Queue("root_ca_cert_publisher")
 	controller.FeedSelf(ctx, q, namespaces)
 	configMaps.View.Subscribe(ctx, func(c client.Change) {
 		if c.Object().GetName() == Name {

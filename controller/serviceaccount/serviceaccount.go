@@ -35,7 +35,7 @@ func Decide(v View) []controller.Action {
 func Run(ctx context.Context, env controller.Env) error {
 	namespaces := client.Namespaces.View(ctx, env.Client, client.Selection{})
 	accounts := client.ServiceAccounts.View(ctx, env.Client, client.Selection{Fields: "metadata.name=" + Name})
-	q := controller.NewQueue()
+	q := env.Queue("serviceaccount")
 	controller.FeedSelf(ctx, q, namespaces)
 	controller.Feed(ctx, q, accounts, func(old, new *corev1.ServiceAccount) []string {
 		if new == nil && old.Name == Name {

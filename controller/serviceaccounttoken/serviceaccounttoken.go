@@ -88,7 +88,7 @@ func isToken(s *corev1.Secret) bool { return s.Type == corev1.SecretTypeServiceA
 func Run(ctx context.Context, env controller.Env, ca *pki.Trust, issue func(account *corev1.ServiceAccount, secret string) (string, error)) error {
 	secrets := client.Secrets.View(ctx, env.Client, client.Selection{Fields: "type=" + string(corev1.SecretTypeServiceAccountToken)})
 	accounts := client.ServiceAccounts.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("serviceaccount_tokens_service")
 	controller.Feed(ctx, q, secrets, func(old, new *corev1.Secret) []string {
 		if s := newer(old, new); isToken(s) {
 			return []string{controller.Key(s.Namespace, s.Name)}

@@ -30,7 +30,7 @@ func Run(ctx context.Context, env controller.Env) error {
 	sets := client.StatefulSets.View(ctx, env.Client, client.Selection{})
 	all := client.Pods.View(ctx, env.Client, client.Selection{})
 	history := client.ControllerRevisions.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("statefulset")
 	controller.FeedSelf(ctx, q, sets)
 	children := controller.FeedChildren(ctx, q, all, kind.Kind, pods.Adopters[*corev1.Pod](sets, selector))
 	past := controller.FeedChildren(ctx, q, history, kind.Kind, pods.Adopters[*appsv1.ControllerRevision](sets, selector))

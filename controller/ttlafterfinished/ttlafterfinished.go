@@ -18,7 +18,7 @@ import (
 // Run deletes Jobs until ctx ends.
 func Run(ctx context.Context, env controller.Env) error {
 	jobs := client.Jobs.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("ttl_jobs_to_delete")
 	controller.Feed(ctx, q, jobs, func(_, job *batchv1.Job) []string {
 		if job == nil || job.Spec.TTLSecondsAfterFinished == nil || finished(job) == nil {
 			return nil

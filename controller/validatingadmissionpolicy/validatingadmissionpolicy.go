@@ -46,7 +46,7 @@ func Decide(v View) []controller.Action {
 // Run checks policies until ctx ends: each when it changes, and those whose types change.
 func Run(ctx context.Context, env controller.Env, types Types) error {
 	policies := client.ValidatingAdmissionPolicies.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("validatingadmissionpolicy-status")
 	controller.Feed(ctx, q, policies, func(old, p *policy) []string {
 		if p == nil || old != nil && checked(p) { // at the beginning all are looked at: types may have changed meanwhile
 			return nil

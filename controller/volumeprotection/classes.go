@@ -25,7 +25,7 @@ func RunClasses(ctx context.Context, env controller.Env) error {
 	classes := client.VolumeAttributesClasses.View(ctx, env.Client, client.Selection{})
 	claims := client.PersistentVolumeClaims.View(ctx, env.Client, client.Selection{})
 	volumes := client.PersistentVolumes.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("vacprotection")
 	controller.FeedSelf(ctx, q, classes)
 	// Only what no longer has a class can let it go.
 	controller.Feed(ctx, q, claims, func(old, new *corev1.PersistentVolumeClaim) []string {

@@ -29,7 +29,7 @@ type ClaimView struct {
 func RunClaims(ctx context.Context, env controller.Env) error {
 	claims := client.PersistentVolumeClaims.View(ctx, env.Client, client.Selection{})
 	pods := client.Pods.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("pvcprotection")
 	controller.FeedSelf(ctx, q, claims)
 	controller.Feed(ctx, q, pods, func(old, new *corev1.Pod) (keys []string) {
 		pod := old
@@ -89,7 +89,7 @@ func claimsOf(pod *corev1.Pod) (names []string) {
 // RunVolumes lets volumes go, until ctx ends.
 func RunVolumes(ctx context.Context, env controller.Env) error {
 	volumes := client.PersistentVolumes.View(ctx, env.Client, client.Selection{})
-	q := controller.NewQueue()
+	q := env.Queue("pvprotection")
 	controller.FeedSelf(ctx, q, volumes)
 	look := func(key string) (*corev1.PersistentVolume, bool) {
 		volume, ok := volumes.Get(controller.SplitKey(key))

@@ -73,7 +73,7 @@ func TestWordsCurrent(t *testing.T) {
 			packages[in] = append(packages[in], file)
 		}
 		for path, files := range packages {
-			lines = append(lines, wordsOf(path, files)...)
+			lines = append(lines, wordsOf(path, files, packages)...)
 		}
 	}
 	slices.Sort(lines)
@@ -95,7 +95,8 @@ func TestWordsCurrent(t *testing.T) {
 // constant is one string of a package.
 type constant struct{ name, of, value, doc string }
 
-func wordsOf(path string, files []*ast.File) (lines []string) {
+// wordsOf are a package's; packages are those of its module.
+func wordsOf(path string, files []*ast.File, packages map[string][]*ast.File) (lines []string) {
 	var constants []constant
 	var types []*ast.TypeSpec
 	for _, file := range files {
@@ -138,6 +139,10 @@ func wordsOf(path string, files []*ast.File) (lines []string) {
 			}
 		}
 		st, ok := s.Type.(*ast.StructType)
+		if of := named(s.Type); of != "" && told { // a type with another version's fields, and none of its methods
+			version, name, _ := strings.Cut(of, ".")
+			st, ok = structOf(packages[filepath.Dir(path)+"/"+version], name)
+		}
 		if !ok {
 			continue
 		}
@@ -175,6 +180,19 @@ func wordsOf(path string, files []*ast.File) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// structOf is the struct type of that name.
+func structOf(files []*ast.File, name string) (*ast.StructType, bool) {
+	for _, file := range files {
+		if o := file.Scope.Lookup(name); o != nil {
+			if s, ok := o.Decl.(*ast.TypeSpec); ok {
+				st, ok := s.Type.(*ast.StructType)
+				return st, ok
+			}
+		}
+	}
+	return nil, false
 }
 
 func constantsOf(g *ast.GenDecl, s *ast.ValueSpec) (out []constant) {

@@ -1,0 +1,54 @@
+package role_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestPutBack: what was created once can be put there again as it was written, although the server filled in what was left out.
+func TestPutBack(t *testing.T) {
+	p := api(t)
+	ns, admin := p.namespace(t), p.as(t, "admin")
+	claim := text("v1", "PersistentVolumeClaim", "c",
+		`"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"dataSource":{"kind":"PersistentVolumeClaim","name":"b"}}`)
+	all := "/api/v1/namespaces/" + ns + "/persistentvolumeclaims"
+	into[map[string]any](t, admin.do(t, "POST", all, claim), http.StatusCreated)
+	into[map[string]any](t, admin.do(t, "PUT", all+"/c", claim), http.StatusOK)
+}
+
+// TestTriedAsStored: a dry run answers with what would be read from the store.
+func TestTriedAsStored(t *testing.T) {
+	p := api(t)
+	ns, admin := p.namespace(t), p.as(t, "admin")
+	for _, tried := range []string{"?dryRun=All", ""} {
+		a := admin.do(t, "POST", "/api/v1/namespaces/"+ns+"/limitranges"+tried, text("v1", "LimitRange", "l", `"spec":{"limits":[]}`))
+		if a.code != http.StatusCreated || !strings.Contains(string(a.body), `"limits":null`) {
+			t.Errorf("%q: %d %s", tried, a.code, a.body)
+		}
+	}
+}
+
+// TestDeletionsAnswer: what the answer to a deletion is, and what of it is marked. Source: what Kubernetes 1.37.2 answers.
+func TestDeletionsAnswer(t *testing.T) {
+	p := api(t)
+	ns, admin := p.namespace(t), p.as(t, "admin")
+	kind := func(path, body string) map[string]any {
+		t.Helper()
+		into[map[string]any](t, admin.do(t, "POST", path, body), http.StatusCreated)
+		name, _, _ := strings.Cut(body[strings.Index(body, `"name":"`)+8:], `"`)
+		return into[map[string]any](t, admin.do(t, "DELETE", path+"/"+name, ""), http.StatusOK)
+	}
+	template := kind("/api/v1/namespaces/"+ns+"/podtemplates", text("v1", "PodTemplate", "t", `"template":{"spec":{"containers":[{"name":"a","image":"a"}]}}`))
+	meta, _ := template["metadata"].(map[string]any)
+	if template["kind"] != "PodTemplate" || meta["deletionTimestamp"] != nil || meta["deletionGracePeriodSeconds"] != nil || meta["generation"] != 1.0 {
+		t.Errorf("of a template, which goes at once: %v", template)
+	}
+	if class := kind("/apis/resource.k8s.io/v1/deviceclasses", text("resource.k8s.io/v1", "DeviceClass", "of-"+ns)); class["kind"] != "DeviceClass" {
+		t.Errorf("of a class: %v", class)
+	}
+	space := kind("/api/v1/namespaces", text("v1", "Namespace", "ends-"+ns))
+	if meta, _ = space["metadata"].(map[string]any); meta["deletionTimestamp"] == nil || meta["deletionGracePeriodSeconds"] != nil {
+		t.Errorf("of a namespace, which ends when it is empty: %v", space)
+	}
+}
