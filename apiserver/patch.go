@@ -58,85 +58,22 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		return err
 	}
 	auditPatch(w, data)
-	if kind != types.ApplyYAMLPatchType {
-		if err := crowdedPatch(data); err != nil {
-			return err
-		}
-	}
 	i := t.info
 	if t.subresource == "scale" {
 		i = registry.ScaleInfo
 	}
-	var apply func(doc []byte) ([]byte, error)
-	var twice []error            // fields that the patch has twice
-	var strategic map[string]any // the patch, if it is one
-	switch kind {
-	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType:
-		if !json.Valid(data) {
-			return apierrors.NewBadRequest("invalid JSON patch")
-		}
-	}
-	switch kind {
-	case types.ApplyYAMLPatchType:
+	if kind == types.ApplyYAMLPatchType {
 		return s.apply(w, r, t, q, f, data, level)
-	case types.JSONPatchType:
-		p, err := jsonpatch.DecodePatch(data)
-		if err != nil {
-			text := strings.NewReplacer("jsonpatch.Patch", "[]handlers.jsonPatchOp", "jsonpatch.Operation", "handlers.jsonPatchOp").Replace(err.Error()) // as upstream calls them
-			return apierrors.NewBadRequest("error decoding patch: " + text)
-		}
-		if len(p) > maxOperations {
-			return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
-		}
-		apply = func(doc []byte) ([]byte, error) {
-			if err := shifting(p, doc); err != nil {
-				return nil, err
-			}
-			out, err := p.Apply(doc)
-			if err != nil {
-				return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
-			}
-			return out, nil
-		}
-	case types.MergePatchType:
-		var want map[string]any
-		if twice, err = kjson.UnmarshalStrict(data, &want); err != nil {
-			return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
-		}
-		apply = func(doc []byte) ([]byte, error) {
-			out, err := jsonpatch.MergePatch(doc, data)
-			if err != nil {
-				return nil, apierrors.NewBadRequest(err.Error())
-			}
-			return out, nil
-		}
-	case types.StrategicMergePatchType:
-		if twice, err = kjson.UnmarshalStrict(data, &strategic); err != nil {
-			return apierrors.NewBadRequest(err.Error())
-		}
-		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
-		if err != nil || i.Custom != nil {
-			return unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
-		}
-		apply = func(doc []byte) ([]byte, error) {
-			if err := comparing(data, doc); err != nil {
-				return nil, err
-			}
-			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, fields)
-			if err != nil {
-				return nil, apierrors.NewBadRequest(err.Error())
-			}
-			return out, nil
-		}
-	default:
-		return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
-			Message: "415: Unsupported Media Type", Details: &metav1.StatusDetails{}}}
+	}
+	p, err := patching(i, kind, data)
+	if err != nil {
+		return err
 	}
 	// What is wrong is shown in what came of the patch, or in a strategic one. Source: what Kubernetes 1.37 does.
 	invalid := func(out []byte, err error) error {
 		shown := string(out)
-		if strategic != nil {
-			shown = fmt.Sprint(strategic)
+		if p.strategic != nil {
+			shown = fmt.Sprint(p.strategic)
 		}
 		return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
 	}
@@ -146,7 +83,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}
-		out, err := apply(doc)
+		out, err := p.apply(doc)
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +92,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		}
 		obj := i.New()
 		strict, err := read(i, obj, out)
-		if err != nil && strategic != nil {
+		if err != nil && p.strategic != nil {
 			err = restored(i, out, err)
 		}
 		if err != nil {
@@ -165,7 +102,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		case gvk == i.GVK():
 		case i.Custom != nil: // Source: what Kubernetes 1.37 does
 			return nil, apierrors.NewInvalid(gvk.GroupKind(), q.Name, becomes(gvk, i.GVK()))
-		case strategic != nil: // the kind is the resource's
+		case p.strategic != nil: // the kind is the resource's
 		case gvk.Kind != "" && gvk.Kind != i.Kind || gvk.Version != "" && gvk.GroupVersion() != i.GVK().GroupVersion():
 			if gvk.Kind == "" {
 				gvk.Kind = i.Kind
@@ -173,7 +110,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 			return nil, invalid(out, fmt.Errorf("no kind %q is registered for version %q", gvk.Kind, gvk.GroupVersion()))
 		}
 		obj.GetObjectKind().SetGroupVersionKind(i.GVK())
-		strict = slices.Concat(twice, strict)
+		strict = slices.Concat(p.twice, strict)
 		if len(strict) > 0 && level == metav1.FieldValidationStrict {
 			return nil, invalid(out, runtime.NewStrictDecodingError(strict))
 		}
@@ -187,6 +124,81 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 		// one that it was applied to, and is applied again on a conflict.
 		return obj, nil
 	})
+}
+
+// patched is a patch that was read.
+type patched struct {
+	apply     func(doc []byte) ([]byte, error) // what it does to an object in JSON
+	twice     []error                          // fields that it has twice
+	strategic map[string]any                   // itself, if it is a strategic merge patch
+}
+
+// patching reads a patch of an object of i.
+func patching(i *api.Info, kind types.PatchType, data []byte) (pt patched, err error) {
+	if err := crowdedPatch(data); err != nil {
+		return pt, err
+	}
+	switch kind {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType:
+		if !json.Valid(data) {
+			return pt, apierrors.NewBadRequest("invalid JSON patch")
+		}
+	}
+	switch kind {
+	case types.JSONPatchType:
+		p, err := jsonpatch.DecodePatch(data)
+		if err != nil {
+			text := strings.NewReplacer("jsonpatch.Patch", "[]handlers.jsonPatchOp", "jsonpatch.Operation", "handlers.jsonPatchOp").Replace(err.Error()) // as upstream calls them
+			return pt, apierrors.NewBadRequest("error decoding patch: " + text)
+		}
+		if len(p) > maxOperations {
+			return pt, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
+		}
+		pt.apply = func(doc []byte) ([]byte, error) {
+			if err := shifting(p, doc); err != nil {
+				return nil, err
+			}
+			out, err := p.Apply(doc)
+			if err != nil {
+				return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+			}
+			return out, nil
+		}
+	case types.MergePatchType:
+		var want map[string]any
+		if pt.twice, err = kjson.UnmarshalStrict(data, &want); err != nil {
+			return pt, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		pt.apply = func(doc []byte) ([]byte, error) {
+			out, err := jsonpatch.MergePatch(doc, data)
+			if err != nil {
+				return nil, apierrors.NewBadRequest(err.Error())
+			}
+			return out, nil
+		}
+	case types.StrategicMergePatchType:
+		if pt.twice, err = kjson.UnmarshalStrict(data, &pt.strategic); err != nil {
+			return pt, apierrors.NewBadRequest(err.Error())
+		}
+		fields, err := strategicpatch.NewPatchMetaFromStruct(i.New())
+		if err != nil || i.Custom != nil {
+			return pt, unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
+		}
+		pt.apply = func(doc []byte) ([]byte, error) {
+			if err := comparing(data, doc); err != nil {
+				return nil, err
+			}
+			out, err := strategicpatch.StrategicMergePatchUsingLookupPatchMeta(doc, data, fields)
+			if err != nil {
+				return nil, apierrors.NewBadRequest(err.Error())
+			}
+			return out, nil
+		}
+	default:
+		return pt, &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+			Message: "415: Unsupported Media Type", Details: &metav1.StatusDetails{}}}
+	}
+	return pt, nil
 }
 
 // restored is what upstream says of what came of a strategic patch that cannot be read.

@@ -18,7 +18,7 @@ import (
 // TestCostly: no request takes more than 32 MiB or 24 times its bytes, client included, whatever is in it.
 func TestCostly(t *testing.T) {
 	p := api(t)
-	ns, admin := p.namespace(t), p.as(t, "admin")
+	ns, admin, nobody := p.namespace(t), p.as(t, "admin"), p.as(t, "anonymous")
 	core := "/api/v1/namespaces/" + ns
 	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", core+"/configmaps", text("v1", "ConfigMap", "c", `"data":{"k":"v"}`)), 201)
 	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", core+"/pods", text("v1", "Pod", "p", podSpec)), 201)
@@ -74,6 +74,9 @@ func TestCostly(t *testing.T) {
 		selector := `{"cel":{"expression":"` + strings.Repeat(`device.attributes[\"a\"].b.matches(\"a+\") || `, 200) + `true"}}`
 		return `{"metadata":{"name":"x"},"spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"c","selectors":[` + ops(n, selector) + `]}}]}}}`
 	}
+	managed := func(fields string) string {
+		return `{"metadata":{"name":"x","managedFields":[{"manager":"a","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{` + fields + `}}]},"data":{"a":"b"}}`
+	}
 	const claims = "/apis/resource.k8s.io/v1/namespaces/"
 	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", claims+ns+"/resourceclaims?dryRun=All", claim(1)), 201) // which makes the compiler
 	for name, tt := range map[string]struct {
@@ -128,6 +131,14 @@ func TestCostly(t *testing.T) {
 		"rules of a definition, of many fields":      {"POST", definitions, json, definition("c", many(`"f%d":{"type":"string","maxLength":10,"x-kubernetes-validations":[{"rule":"self != 'a'"}]}`, 900000)), 422},
 		"default of a definition":                    {"POST", definitions, json, definition("e", `"f":{"type":"object","x-kubernetes-preserve-unknown-fields":true,"default":{"fieldsV1":{`+many(`"k%d":{}`, 2000000)+`}}}`), 413},
 		"default of a definition in protobuf":        {"POST", definitions, pb, inProtobuf(t, &apiextensionsv1.CustomResourceDefinition{}, definition("e", `"f":{"type":"object","x-kubernetes-preserve-unknown-fields":true,"default":{"fieldsV1":{`+many(`"k%d":{}`, 2000000)+`}}}`)), 413},
+		"CBOR":                                       {"POST", maps, "Content-Type: application/cbor", "\xd9\xd9\xf7" + strings.Repeat("\x81", 2000000), 415},
+		"bearer token":                               {"GET", maps, "Authorization: Bearer " + strings.Repeat("e30.", 200000), "", 401},
+		"bearer token of large parts":                {"GET", maps, "Authorization: Bearer " + encoded(`{"alg":"RS256","x":[`+many("{}", 300000)+`]}`) + "." + encoded(`{"iss":"x","x":[`+many("{}", 300000)+`]}`) + ".AA", "", 401},
+		"field paths of managers":                    {"POST", maps + "?dryRun=All", json, managed(`"f:data":{` + many(`"f:k%06d":{}`, 400000) + `}`), 201},
+		"field paths of managers, values":            {"POST", maps + "?dryRun=All", json, managed(`"f:metadata":{"f:finalizers":{` + many(`"v:\"a/b%05d\"":{}`, 400000) + `}}`), 201},
+		"field paths of managers, keys":              {"POST", maps + "?dryRun=All", json, managed(`"f:metadata":{"f:ownerReferences":{` + many(`"k:{\"uid\":\"%05d\"}":{}`, 400000) + `}}`), 201},
+		"JSON patch, a deep path":                    {"PATCH", patches, js, `[{"op":"add","path":"` + strings.Repeat("/a", 700000) + `","value":0}]`, 422},
+		"JSON, deep":                                 {"POST", maps + "?dryRun=All", json, `{"metadata":{"name":"x"},"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}", 0},
 		"request for a certificate":                  {"POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json, request(1500000), 422},
 		"request for a certificate, near":            {"POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json, request(250000), 422},
 		"selectors of devices":                       {"POST", claims + ns + "/resourceclaims", json, claim(32), 422},
@@ -140,7 +151,11 @@ func TestCostly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
-			a, spent := costing(func() answer { return admin.do(t, tt.method, tt.path, tt.body, tt.kind) })
+			who := admin
+			if strings.HasPrefix(tt.kind, "Authorization: ") {
+				who = nobody
+			}
+			a, spent := costing(func() answer { return who.do(t, tt.method, tt.path, tt.body, tt.kind) })
 			t.Logf("COST HTTP %d, %d bytes, %.1f MiB, %s: %.150s", a.code, len(tt.body)+len(tt.path), float64(spent)/(1<<20), time.Since(began).Round(time.Millisecond), a.body)
 			if tt.code != 0 && a.code != tt.code {
 				t.Errorf("HTTP %d, want %d: %.300s", a.code, tt.code, a.body)

@@ -245,3 +245,30 @@ func FuzzTree(f *testing.F) {
 		sameAsLibrary(t, typed.DeducedParseableType, before, after)
 	})
 }
+
+// FuzzFields: FieldsV1 is refused or read as the library reads it, and written in its one form.
+func FuzzFields(f *testing.F) {
+	for _, raw := range []string{`{"f:a":{".":{},"k:{\"name\":\"x\",\"port\":1}":{"f:b":{}},"v:\"y\"":{}},"i:3":{}}`, `{"f:b":{},"f:a":{}}`, `{}`, `{".":{}}`, `{"f:\u00e9\"":{}}`, `{"k:{\"b\":1,\"a\":2}":{}}`, `{"x":{}}`} {
+		f.Add([]byte(raw))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, err := parse(append([]byte(nil), raw...))
+		if err != nil {
+			return
+		}
+		out := s.encode().GetRawBytes()
+		if theirs, ok := byLibraryForm(raw); s.plain() && (!ok || string(theirs.GetRawBytes()) != string(out)) {
+			t.Errorf("%q is written as %q, by the library as %q, %v", raw, out, theirs.GetRawBytes(), ok)
+		}
+		again, err := parse(out)
+		if err != nil || string(again.encode().GetRawBytes()) != string(out) {
+			t.Errorf("%q is written as %q, which is %v: %v", raw, out, again, err)
+		}
+		if union := s.union(again); string(union.encode().GetRawBytes()) != string(out) {
+			t.Errorf("%q and itself are %q", out, union.encode().GetRawBytes())
+		}
+		if less, _ := s.subtract(again); !less.empty() {
+			t.Errorf("%q without itself is %q", out, less.encode().GetRawBytes())
+		}
+	})
+}

@@ -1,0 +1,199 @@
+package role_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/metrics"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+)
+
+// The line that no request may cross, whatever is in it.
+const (
+	lineBytes = 32 << 20 // that may always be allocated
+	lineTimes = 24       // or so many times what was sent
+	lineCPU   = time.Second
+)
+
+// processor is what this process has used.
+func processor(t testing.TB) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// lined does a request and holds what it took, with all that follows from it meanwhile and the client, against the line. The time of
+// the processor counts where PROVE is set: elsewhere others' tests may be in it.
+func lined(t *testing.T, sent, ceiling int, do func() answer) answer {
+	t.Helper()
+	calm(t)
+	began := processor(t)
+	a, spent := costing(do)
+	took := processor(t) - began
+	t.Logf("COST HTTP %d, %d bytes, %.1f MiB (%.0f times), %s: %.150s", a.code, sent, float64(spent)/(1<<20), float64(spent)/float64(sent), took.Round(time.Millisecond), a.body)
+	if spent > max(lineBytes, uint64(lineTimes*sent), uint64(ceiling)<<20) {
+		t.Errorf("%d MiB for %d bytes", spent>>20, sent)
+	}
+	if took > lineCPU && ceiling == 0 && os.Getenv("PROVE") != "" {
+		t.Errorf("%s of the processor", took)
+	}
+	return a
+}
+
+// calm waits until nothing is done any more of what came before.
+func calm(t *testing.T) {
+	t.Helper()
+	metric := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	read := func() uint64 { metrics.Read(metric); return metric[0].Value.Uint64() }
+	for last, until := read(), time.Now().Add(5*time.Second); time.Now().Before(until); {
+		time.Sleep(20 * time.Millisecond)
+		now := read()
+		if now-last < 256<<10 {
+			return
+		}
+		last = now
+	}
+}
+
+// numbered repeats a text with a number in it, with commas between, up to about so many bytes.
+func numbered(format string, bytes int) string {
+	var b strings.Builder
+	for n := 0; b.Len() < bytes-len(format)-5; n++ {
+		if n > 0 {
+			b.WriteByte(',')
+		}
+		if strings.Contains(format, "%") {
+			fmt.Fprintf(&b, format, n)
+		} else {
+			b.WriteString(format)
+		}
+	}
+	return b.String()
+}
+
+// TestCostlyObjects: what objects cost that are as large as any in use, and as any that can be, in every way to write them. Where that is more than
+// the line allows the ceiling says how much: no more than that.
+func TestCostlyObjects(t *testing.T) {
+	p := api(t)
+	ns, admin := p.namespace(t), p.as(t, "admin")
+	definition := func(name, schema string) string {
+		return `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"` + name + `s.large.example.com"},"spec":{"group":"large.example.com","scope":"Namespaced","names":{"plural":"` + name + `s","singular":"` + name + `","kind":"` + strings.ToUpper(name) +
+			`","listKind":"` + strings.ToUpper(name) + `List"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":` + schema + `}}]}}`
+	}
+	object := func(properties string) string {
+		return `{"type":"object","properties":{"spec":{"type":"object","properties":{` + properties + `}}}}`
+	}
+	const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	for _, d := range []struct{ name, schema string }{
+		{"free", `{"type":"object","x-kubernetes-preserve-unknown-fields":true}`},
+		{"map", object(`"m":{"type":"object","additionalProperties":{"type":"string"}},"l":{"type":"array","items":{"type":"integer"}},"o":{"type":"array","items":{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"integer"}}}},` +
+			`"k":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["a"],"items":{"type":"object","required":["a"],"properties":{"a":{"type":"string"},"b":{"type":"integer"}}}}`)},
+	} {
+		into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", definitions, definition(d.name, d.schema)), 201)
+	}
+	free, maps := "/apis/large.example.com/v1/namespaces/"+ns+"/frees", "/apis/large.example.com/v1/namespaces/"+ns+"/maps"
+	custom := func(kind, content string) string {
+		return `{"apiVersion":"large.example.com/v1","kind":"` + kind + `","metadata":{"name":"NAME"},` + content + `}`
+	}
+	const property = `"f%05d":{"description":"what it is","type":"string"}`
+	const routine = `"f%05d":{"description":"It says what it is for, and what happens where it is left out: the default.","type":"string"}`
+	for _, tt := range []struct {
+		name, path, body string
+		empty            message // of a type that has a protobuf form
+		ceiling          int     // MiB that the costliest way to write it takes, where the line is not held yet; 0: it is
+	}{
+		{"definition of 1 MB, 20,000 properties", definitions, definition("NAME", object(numbered(property, 20000*53))), &apiextensionsv1.CustomResourceDefinition{}, 180},
+		{"definition of 1.4 MB, described", definitions, definition("NAME", object(numbered(routine, 1400000))), &apiextensionsv1.CustomResourceDefinition{}, 100},
+		{"definition of 1.5 MB, dense", definitions, definition("NAME", object(numbered(`"f%05d":{"type":"string"}`, 1400000))), &apiextensionsv1.CustomResourceDefinition{}, 0},
+		{"definition of 2.6 MB", definitions, definition("NAME", object(numbered(routine, 2600000))), &apiextensionsv1.CustomResourceDefinition{}, 95},
+		{"config map of 1 MB, 25,000 keys", "/api/v1/namespaces/" + ns + "/configmaps", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NAME"},"data":{` + numbered(`"k%05d":"`+strings.Repeat("v", 28)+`"`, 40*25000) + `}}`, &corev1.ConfigMap{}, 70},
+		{"config map of 100,000 keys", "/api/v1/namespaces/" + ns + "/configmaps", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NAME"},"data":{` + numbered(`"k%05d":""`, 11*99000) + `}}`, &corev1.ConfigMap{}, 70},
+		{"custom resource of 1 MB, 25,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":"`+strings.Repeat("v", 28)+`"`, 40*25000)+`}`), nil, 80},
+		{"custom resource of 25,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":"v"`, 13*25000)+`}`), nil, 70},
+		{"custom resource of 25,000 keys", maps, custom("MAP", `"spec":{"m":{`+numbered(`"k%05d":"v"`, 13*25000)+`}}`), nil, 75},
+		{"custom resource of 99,000 numbers", maps, custom("MAP", `"spec":{"l":[`+numbered(`0`, 2*99000)+`]}`), nil, 100},
+		{"custom resource of 20,000 items", maps, custom("MAP", `"spec":{"o":[`+numbered(`{"a":"k%05d","b":7}`, 20*20000)+`]}`), nil, 160},
+		{"custom resource of 20,000 named items", maps, custom("MAP", `"spec":{"k":[`+numbered(`{"a":"k%05d","b":7}`, 20*20000)+`]}`), nil, 240},
+		{"custom resource of 99,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":0`, 10*99000)+`}`), nil, 280},
+	} {
+		if os.Getenv("PROVE") == "" && tt.name != "custom resource of 25,000 keys" && tt.name != "custom resource of 99,000 numbers" {
+			continue
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			made := 0
+			named := func() (name, body string) {
+				made++
+				name = fmt.Sprintf("n%c", 'a'+made)
+				body = strings.ReplaceAll(tt.body, "NAME", name)
+				if tt.path == definitions {
+					name += "s.large.example.com"
+				}
+				return name, body
+			}
+			gone := func(name string) { admin.do(t, "DELETE", tt.path+"/"+name, "") }
+			step := func(what, method, path, kind, body string) {
+				t.Run(what, func(t *testing.T) {
+					lined(t, len(body)+len(path), tt.ceiling, func() answer { return admin.do(t, method, path, body, "Content-Type: "+kind) })
+				})
+			}
+			name, body := named()
+			step("create", "POST", tt.path, "application/json", body)
+			step("dry run", "PUT", tt.path+"/"+name+"?dryRun=All", "application/json", string(admin.do(t, "GET", tt.path+"/"+name, "").body))
+			a := admin.do(t, "GET", tt.path+"/"+name, "")
+			if a.code == 200 {
+				step("update, nothing", "PUT", tt.path+"/"+name, "application/json", string(a.body))
+				changed := strings.NewReplacer("k00", "j00", "f00", "g00", `"l":[0,0`, `"l":[1,2`).Replace(string(a.body))
+				step("update", "PUT", tt.path+"/"+name, "application/json", changed)
+				step("merge patch of a label", "PATCH", tt.path+"/"+name, "application/merge-patch+json", `{"metadata":{"labels":{"a":"b"}}}`)
+				step("JSON patch of a label", "PATCH", tt.path+"/"+name, "application/json-patch+json", `[{"op":"add","path":"/metadata/annotations","value":{"a":"b"}}]`)
+				step("strategic merge patch of a label", "PATCH", tt.path+"/"+name, "application/strategic-merge-patch+json", `{"metadata":{"labels":{"a":"c"}}}`)
+				step("apply of a label", "PATCH", tt.path+"/"+name+"?fieldManager=z", "application/apply-patch+yaml", labelled(t, a.body))
+				step("read", "GET", tt.path+"/"+name, "", "")
+			}
+			gone(name)
+			name, body = named()
+			step("create, without a spec", "POST", tt.path, "application/json", labelled(t, []byte(body)))
+			gone(name)
+			name, body = named()
+			step("apply, new", "PATCH", tt.path+"/"+name+"?fieldManager=a", "application/apply-patch+yaml", body)
+			step("apply, again", "PATCH", tt.path+"/"+name+"?fieldManager=a", "application/apply-patch+yaml", body)
+			step("apply, otherwise", "PATCH", tt.path+"/"+name+"?fieldManager=a", "application/apply-patch+yaml", strings.NewReplacer("k00", "j00", "f00", "g00", `"l":[0,0`, `"l":[1,2`).Replace(body))
+			gone(name)
+			name, body = named()
+			if y, err := yaml.JSONToYAML([]byte(body)); err == nil {
+				step("create in YAML", "POST", tt.path, "application/yaml", string(y))
+				gone(name)
+				name, body = named()
+				y, _ = yaml.JSONToYAML([]byte(body))
+				step("apply in YAML", "PATCH", tt.path+"/"+name+"?fieldManager=a", "application/apply-patch+yaml", string(y))
+				gone(name)
+			}
+			if tt.empty != nil {
+				name, body = named()
+				step("create in protobuf", "POST", tt.path, "application/vnd.kubernetes.protobuf", inProtobuf(t, tt.empty, body))
+				gone(name)
+			}
+		})
+	}
+}
+
+// labelled is an object of the same kind and name with a label and nothing else.
+func labelled(t *testing.T, body []byte) string {
+	var o metav1.PartialObjectMetadata
+	if err := json.Unmarshal(body, &o); err != nil {
+		t.Fatal(err)
+	}
+	return text(o.APIVersion, o.Kind, o.Name)[:len(text(o.APIVersion, o.Kind, o.Name))-2] + `,"labels":{"a":"d"}}}`
+}
