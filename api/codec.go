@@ -350,15 +350,29 @@ func EncodeJSON(i *Info, obj Object) ([]byte, error) {
 		}
 		return data, nil
 	}
-	data, err := json.Marshal(obj)
-	if err != nil {
+	w := prefixed{prefix: prefix}
+	if err := json.NewEncoder(&w).Encode(obj); err != nil {
 		return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
 	}
-	if bytes.HasPrefix(data, []byte(prefix)) {
-		return data, nil
-	}
-	if t := obj.GetObjectKind().GroupVersionKind(); !t.Empty() {
+	if t := obj.GetObjectKind().GroupVersionKind(); !w.had && !t.Empty() {
 		return nil, fmt.Errorf("encode %s %s: the object says it is a %s", i.Kind, obj.GetName(), t)
 	}
-	return append([]byte(prefix), data[1:]...), nil
+	return w.data[:len(w.data)-1], nil // without a line's end
+}
+
+// prefixed is an object in JSON that begins with the prefix, copied once: json.Encoder writes all at once.
+type prefixed struct {
+	prefix string
+	had    bool // before
+	data   []byte
+}
+
+func (w *prefixed) Write(p []byte) (int, error) {
+	n := len(p)
+	if w.had = bytes.HasPrefix(p, []byte(w.prefix)); !w.had {
+		w.data = append(make([]byte, 0, len(w.prefix)+n), w.prefix...)
+		p = p[1:]
+	}
+	w.data = append(w.data, p...)
+	return n, nil
 }

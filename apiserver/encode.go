@@ -174,7 +174,7 @@ func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media strin
 			return api.Wrap(f.version(), f.as, item.Raw()[start:end]), f.media, nil
 		}
 	case f.media != typeProtobuf && f.as == "" && i.Stored == i:
-		data, err := item.AppendJSON(nil)
+		data, err := itemJSON(item)
 		if err != nil {
 			return nil, "", apierrors.NewInternalError(err)
 		}
@@ -193,6 +193,11 @@ func encodeItem(f form, i *api.Info, item *watch.Item) (body []byte, media strin
 		return nil, "", err
 	}
 	return encodeObject(f, i, obj)
+}
+
+// itemJSON is an item in JSON, which mostly takes about as many bytes as its message where there are many.
+func itemJSON(item *watch.Item) ([]byte, error) {
+	return item.AppendJSON(make([]byte, 0, 512+len(item.Raw())*9/8))
 }
 
 // appendPartial appends an item's PartialObjectMetadata as JSON.

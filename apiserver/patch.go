@@ -79,6 +79,11 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	}
 	q.Patched = true
 	return s.change(w, r, t, q, f, func(_ context.Context, old api.Object) (api.Object, error) {
+		if p.alone && t.subresource == "" && asItIs(i) {
+			if obj := p.metadata(i, old); obj != nil {
+				return obj, registry.Addressed(q, obj)
+			}
+		}
 		doc, err := api.EncodeJSON(i, old)
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
@@ -131,6 +136,7 @@ type patched struct {
 	apply     func(doc []byte) ([]byte, error) // what it does to an object in JSON
 	twice     []error                          // fields that it has twice
 	strategic map[string]any                   // itself, if it is a strategic merge patch
+	alone     bool                             // it is of what is in metadata, and of nothing else
 }
 
 // patching reads a patch of an object of i.
@@ -154,6 +160,7 @@ func patching(i *api.Info, kind types.PatchType, data []byte) (pt patched, err e
 		if len(p) > maxOperations {
 			return pt, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxOperations, len(p)))
 		}
+		pt.alone = operatesAlone(p)
 		pt.apply = func(doc []byte) ([]byte, error) {
 			if err := shifting(p, doc); err != nil {
 				return nil, err
@@ -169,6 +176,7 @@ func patching(i *api.Info, kind types.PatchType, data []byte) (pt patched, err e
 		if pt.twice, err = kjson.UnmarshalStrict(data, &want); err != nil {
 			return pt, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 		}
+		pt.alone = len(pt.twice) == 0 && saysMetadata(want)
 		pt.apply = func(doc []byte) ([]byte, error) {
 			out, err := jsonpatch.MergePatch(doc, data)
 			if err != nil {
@@ -184,6 +192,7 @@ func patching(i *api.Info, kind types.PatchType, data []byte) (pt patched, err e
 		if err != nil || i.Custom != nil {
 			return pt, unsupported(string(kind), string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
 		}
+		pt.alone = len(pt.twice) == 0 && saysMetadata(pt.strategic)
 		pt.apply = func(doc []byte) ([]byte, error) {
 			if err := comparing(data, doc); err != nil {
 				return nil, err

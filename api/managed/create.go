@@ -97,6 +97,9 @@ func (s *slot) appendNew(b []byte, key string, l, r unsafe.Pointer, member bool,
 func (s *shape) appendEntries(b []byte, m reflect.Value) []byte {
 	var room [8]string
 	keys := room[:0]
+	if n := m.Len(); n > len(room) {
+		keys = make([]string, 0, n)
+	}
 	if m.Type() == texts {
 		for key := range m.Interface().(map[string]string) {
 			keys = append(keys, key)

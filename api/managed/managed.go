@@ -64,7 +64,8 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 		took, gone = took.without("f:status"), gone.without("f:status")
 	}
 	changes := map[string]*set{version: took.union(gone)}
-	kept := entries[:0:0]
+	took = took.stripped()
+	kept, mine := entries[:0:0], w.entry(version, nil)
 	for _, e := range entries {
 		change, ok := changes[e.APIVersion]
 		if !ok {
@@ -76,11 +77,19 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 			}
 			changes[e.APIVersion] = change
 		}
-		if rest, left := subtracted(e, change); left {
-			kept = append(kept, rest)
+		rest, changed, left := subtracted(e, change)
+		if !left {
+			continue
 		}
+		if changed && !took.empty() && same(e, mine) {
+			took = took.union(rest) // which is not written down to be read again
+			continue
+		}
+		if changed {
+			e.FieldsV1 = rest.encode()
+		}
+		kept = append(kept, e)
 	}
-	took = took.stripped()
 	if !took.empty() {
 		kept = w.take(kept, took, version)
 	}
@@ -144,23 +153,17 @@ func same(a, b metav1.ManagedFieldsEntry) bool {
 		(a.APIVersion == b.APIVersion || a.Operation == metav1.ManagedFieldsOperationApply)
 }
 
-// subtracted is e without the fields that changed; false: nothing is left of it.
-func subtracted(e metav1.ManagedFieldsEntry, change *set) (metav1.ManagedFieldsEntry, bool) {
+// subtracted are e's fields without those that changed, where that is something else; not left: it is nothing.
+func subtracted(e metav1.ManagedFieldsEntry, change *set) (rest *set, changed, left bool) {
 	if change.apartFrom(e.FieldsV1.GetRawBytes()) {
-		return e, true
+		return nil, false, true
 	}
 	had, err := parse(e.FieldsV1.GetRawBytes())
 	if err != nil {
-		return e, false // nobody can read it
+		return nil, false, false // nobody can read it
 	}
-	rest, changed := had.subtract(change)
-	if rest.empty() {
-		return e, false
-	}
-	if changed {
-		e.FieldsV1 = rest.encode()
-	}
-	return e, true
+	rest, changed = had.subtract(change)
+	return rest, changed, !rest.empty()
 }
 
 // given are the entries to go on from: those that the request says, or the object's own when it says none that

@@ -202,11 +202,23 @@ func (s *set) stripped() *set {
 func (s *set) encode() *metav1.FieldsV1 {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	*buf = s.append((*buf)[:0], false)
+	*buf = s.append(slices.Grow((*buf)[:0], s.room()), false)
 	return metav1.NewFieldsV1(unsafe.String(unsafe.SliceData(*buf), len(*buf))) // which copies it, in either of its builds
 }
 
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// room is how many bytes a set takes that has nothing to escape.
+func (s *set) room() int {
+	if s.empty() {
+		return 2
+	}
+	n := 10
+	for _, e := range s.elems {
+		n += len(e.key) + 4 + e.sub.room()
+	}
+	return n
+}
 
 func (s *set) append(b []byte, member bool) []byte {
 	b = append(b, '{')
@@ -257,8 +269,15 @@ var errFields = errors.New("malformed FieldsV1")
 
 // parse reads FieldsV1 in the form that encode gives. The set shares the bytes, which nobody changes.
 func parse(raw []byte) (*set, error) {
-	p := parser{text: unsafe.String(unsafe.SliceData(raw), len(raw))}
+	p := parser{text: unsafe.String(unsafe.SliceData(raw), len(raw)), open: opened.Get().(*[]elem)}
+	if len(raw) > small {
+		*p.open = slices.Grow(*p.open, bytes.Count(raw, []byte(`":{`)))
+	}
 	s, _, ok := p.set(0)
+	if cap(*p.open) <= 1024 {
+		*p.open = (*p.open)[:0]
+		opened.Put(p.open)
+	}
 	p.space()
 	if !ok || p.at != len(p.text) {
 		return nil, errFields
@@ -269,7 +288,10 @@ func parse(raw []byte) (*set, error) {
 type parser struct {
 	text string
 	at   int
+	open *[]elem // of the sets that did not end yet; each is copied, as long as it is, when it does
 }
+
+var opened = sync.Pool{New: func() any { return new([]elem) }}
 
 func (p *parser) space() {
 	for p.at < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.at]) >= 0 {
@@ -294,8 +316,7 @@ func (p *parser) set(depth int) (s *set, member, ok bool) {
 	if p.next('}') {
 		return nil, false, true
 	}
-	s = &set{}
-	sorted := true
+	first, sorted := len(*p.open), true
 	for {
 		key, ok := p.string()
 		if !ok || !p.next(':') {
@@ -310,10 +331,10 @@ func (p *parser) set(depth int) (s *set, member, ok bool) {
 		} else if len(key) < 2 || key[1] != ':' || strings.IndexByte("fkvi", key[0]) < 0 {
 			return nil, false, false
 		} else {
-			if n := len(s.elems); n > 0 && compareKeys(s.elems[n-1].key, key) >= 0 {
+			if n := len(*p.open); n > first && compareKeys((*p.open)[n-1].key, key) >= 0 {
 				sorted = false
 			}
-			s.elems = append(s.elems, elem{key, inner || sub.empty(), sub})
+			*p.open = append(*p.open, elem{key, inner || sub.empty(), sub})
 		}
 		if p.next('}') {
 			break
@@ -322,6 +343,9 @@ func (p *parser) set(depth int) (s *set, member, ok bool) {
 			return nil, false, false
 		}
 	}
+	s = &set{slices.Clone((*p.open)[first:])}
+	clear((*p.open)[first:])
+	*p.open = (*p.open)[:first]
 	if !sorted {
 		slices.SortStableFunc(s.elems, func(a, b elem) int { return compareKeys(a.key, b.key) })
 		s.elems = slices.CompactFunc(s.elems, func(a, b elem) bool { return a.key == b.key })
