@@ -72,3 +72,13 @@ func TestNoPatchNoWarning(t *testing.T) {
 		}
 	}
 }
+
+// TestTaintOwned: who leaves out when a taint came owns the time that is set. Source: what Kubernetes 1.37.2 answers.
+func TestTaintOwned(t *testing.T) {
+	p := api(t)
+	a := p.as(t, "admin").do(t, "POST", "/apis/resource.k8s.io/v1/devicetaintrules?dryRun=All", text("resource.k8s.io/v1", "DeviceTaintRule", "r",
+		`"spec":{"deviceSelector":{"driver":"none.example.com"},"taint":{"key":"example.com/t","effect":"NoSchedule"}}`))
+	if a.code != http.StatusCreated || !strings.Contains(string(a.body), `"f:taint":{"f:effect":{},"f:key":{},"f:timeAdded":{}}`) {
+		t.Errorf("%d %s", a.code, a.body)
+	}
+}
