@@ -79,6 +79,8 @@ type Resource[T Object] struct {
 	Completed func(obj T) (reason, message string)
 	// LateGeneration: the generation counts changes only, a new object has none.
 	LateGeneration bool
+	// SentGeneration: what was sent counts for the generation, even if Prepare drops it.
+	SentGeneration bool
 	// NilChanges: what was absent and is empty now has changed for the generation.
 	NilChanges bool
 
@@ -237,6 +239,7 @@ type Info struct {
 	Warnings       func(obj, old Object) []string
 	GenerationOf   func(obj Object) any // nil: no generation
 	LateGeneration bool
+	SentGeneration bool
 	NilChanges     bool
 	completed      func(obj Object) (reason, message string)
 	CopyStatus     func(dst, src Object)
@@ -313,7 +316,7 @@ func Define[T Object](r Resource[T]) *Info {
 		Relaxed: r.Relaxed, Life: r.Life, StoredAs: r.StoredAs, Incomplete: r.Incomplete, Virtual: r.Virtual, OwnedFinalizers: !r.AnyFinalizer, Deprecated: r.Deprecated, Subresources: r.Subresources,
 		Orphans: r.Orphans, OrphansWarning: r.OrphansWarning,
 		HasStatus: r.Status != nil, HasScale: r.Scale != nil,
-		LateGeneration: r.LateGeneration, NilChanges: r.NilChanges, ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
+		LateGeneration: r.LateGeneration, SentGeneration: r.SentGeneration, NilChanges: r.NilChanges, ValidateName: r.ValidateName, StoreKey: r.Key, Shown: r.Shown,
 		New: func() Object { return reflect.New(t).Interface().(Object) }, Type: t,
 	}
 	i.fill()

@@ -41,6 +41,15 @@ func patchType(r *http.Request) types.PatchType {
 	return types.PatchType(kind)
 }
 
+// patches tells whether a body of this kind is a patch at all.
+func patches(kind types.PatchType) bool {
+	switch kind {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType:
+		return true
+	}
+	return false
+}
+
 // patch applies a JSON, merge or strategic merge patch to the newest state; it is
 // applied anew when somebody else wrote in between, so that no concurrent field is lost.
 func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q registry.Request) error {

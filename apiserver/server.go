@@ -310,7 +310,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, t *route, user au
 	if !offers(t) || r.Method == http.MethodHead { // Source: what Kubernetes 1.37 does
 		return methodNotAllowed()
 	}
-	if text := t.info.Deprecated; text != "" {
+	if text := t.info.Deprecated; text != "" && (t.verb != "patch" || patches(patchType(r))) { // what is no patch does not come so far
 		s.metrics.asked(t, text)
 		warner(w)(text)
 	}

@@ -38,6 +38,9 @@ func (r *Registry) Delete(ctx context.Context, req Request, o metav1.DeleteOptio
 		if err != nil {
 			return nil, false, err
 		}
+		if Unsafe(o) {
+			return nil, false, readable(req)
+		}
 		obj, gone, err = r.delete(ctx, req, item, old, o)
 		var conflict *store.Conflict
 		if !errors.As(err, &conflict) {

@@ -33,6 +33,13 @@ func storeRead(i *api.Info, name string, lost ...watch.Unreadable) error {
 	return err
 }
 
+// readable is the 409 of a delete that is for what cannot be read alone, of an object that can. Source: KEP-3926.
+func readable(req Request) error {
+	key := watch.Key(req.Info.Stored, req.Namespace, req.Name)
+	return apierrors.NewConflict(req.Info.GroupResource(), req.Name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, "+
+		"AdditionalErrorMsg: unsafe deletion is not allowed because the object is decodable from storage", key))
+}
+
 // modified is the 409 of a stale resourceVersion.
 func modified(req Request) error {
 	return apierrors.NewConflict(req.Info.GroupResource(), req.Name,

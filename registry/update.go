@@ -130,8 +130,8 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 		return nil, otherNamespace()
 	}
 	gone := validation.ValidateImmutableField(obj.GetDeletionTimestamp(), old.GetDeletionTimestamp(), field.NewPath("metadata", "deletionTimestamp"))
-	if obj.GetDeletionTimestamp() == nil {
-		gone = nil // left out: kept
+	if obj.GetDeletionTimestamp() == nil || req.Subresource == "status" && i.StatusAlone && i.Group != "apiregistration.k8s.io" {
+		gone = nil // left out, or not looked at (but of an APIService, as upstream): kept
 	}
 	obj = r.carry(req, obj, old)
 	i.Default(obj)
@@ -172,14 +172,19 @@ func (r *Registry) update(ctx context.Context, req Request, item *watch.Item, ol
 	case "finalize":
 		errs = core.ValidateFinalizers(obj.(*corev1.Namespace).Spec.Finalizers)
 	case "binding": // narrower than an update, and checked where it comes in
-	case "":
-		i.Prepare(obj, old)
-		fallthrough
 	default:
-		r.generation(i, obj, old)
+		if i.SentGeneration {
+			r.generation(i, obj, old)
+		}
+		if req.Subresource == "" {
+			i.Prepare(obj, old)
+		}
+		if !i.SentGeneration {
+			r.generation(i, obj, old)
+		}
 		errs = i.ValidateUpdate(req.Subresource, obj, old)
 		if check := r.checks[i.StoreKey]; check != nil {
-			errs = append(errs, check(i.AsStored(obj), i.AsStored(old))...)
+			errs = joined(errs, check(i.AsStored(obj), i.AsStored(old)))
 		}
 	}
 	errs = append(validation.ValidateObjectMetaAccessorUpdate(api.Doubtful(obj), old, field.NewPath("metadata")), errs...)
@@ -263,10 +268,14 @@ func (r *Registry) carry(req Request, obj, old api.Object) api.Object {
 }
 
 // attach takes over what a write of a part may change of the metadata: agents keep labels,
-// annotations and finalizers through status. The labels of a Deployment are its users'.
+// annotations, finalizers and owners through status. The labels of a Deployment are its users', the owners of a Pod no kubelet's.
+// Source: what Kubernetes 1.37 does.
 func attach(req Request, dst, src api.Object) {
 	if _, ok := src.(*appsv1.Deployment); !ok {
 		dst.SetLabels(src.GetLabels())
+	}
+	if _, ok := src.(*corev1.Pod); !ok {
+		dst.SetOwnerReferences(src.GetOwnerReferences())
 	}
 	dst.SetAnnotations(src.GetAnnotations())
 	dst.SetFinalizers(src.GetFinalizers())

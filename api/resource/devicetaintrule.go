@@ -13,6 +13,12 @@ var doc = resourcev1.DeviceTaint{}.SwaggerDoc()
 // DeviceTaintRule puts a taint on every device that it selects.
 var DeviceTaintRule = api.Define(api.Resource[*resourcev1.DeviceTaintRule]{
 	Group: group, Version: version, StoredAs: "v1beta2", Plural: "devicetaintrules", Scope: api.Cluster,
+	Default: func(r *resourcev1.DeviceTaintRule) {
+		if t := &r.Spec.Taint; t.TimeAdded == nil { // who leaves it out owns it
+			now := metav1.Now().Rfc3339Copy()
+			t.TimeAdded = &now
+		}
+	},
 	Prepare: func(r, old *resourcev1.DeviceTaintRule) {
 		if old == nil {
 			r.Status = resourcev1.DeviceTaintRuleStatus{}
@@ -39,10 +45,9 @@ var DeviceTaintRule = api.Define(api.Resource[*resourcev1.DeviceTaintRule]{
 	},
 })
 
-// stampTaint sets when the taint, or its present effect, came. Source: type comment of timeAdded.
+// stampTaint sets when the present effect of a taint came. Source: type comment of timeAdded.
 func stampTaint(t *resourcev1.DeviceTaint, old *resourcev1.DeviceTaintRule) {
-	sameTime := old != nil && equality.Semantic.DeepEqual(t.TimeAdded, old.Spec.Taint.TimeAdded)
-	if t.TimeAdded == nil || sameTime && t.Effect != old.Spec.Taint.Effect {
+	if old != nil && equality.Semantic.DeepEqual(t.TimeAdded, old.Spec.Taint.TimeAdded) && t.Effect != old.Spec.Taint.Effect {
 		now := metav1.Now().Rfc3339Copy()
 		t.TimeAdded = &now
 	}

@@ -23,7 +23,7 @@ var ResourceSlice = api.Define(api.Resource[*resourcev1.ResourceSlice]{
 		}
 		return nil
 	},
-	GenerationOf: func(s *resourcev1.ResourceSlice) any { return &s.Spec },
+	GenerationOf: func(s *resourcev1.ResourceSlice) any { return &s.Spec }, SentGeneration: true,
 	Fields: map[string]func(*resourcev1.ResourceSlice) string{
 		resourcev1.ResourceSliceSelectorNodeName: nodeOf,
 		resourcev1.ResourceSliceSelectorDriver:   func(s *resourcev1.ResourceSlice) string { return s.Spec.Driver },
