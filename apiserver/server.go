@@ -376,7 +376,8 @@ func offers(t *route) bool {
 
 // checkPath refuses names that no object can have.
 func checkPath(t *route) error {
-	for what, name := range map[string]string{"Namespace": t.namespace, "Name": t.name} {
+	for _, of := range [...][2]string{{"Namespace", t.namespace}, {"Name", t.name}} {
+		what, name := of[0], of[1]
 		if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 || strings.Contains(name, "\x00") {
 			return apierrors.NewBadRequest(fmt.Sprintf("%s parameter invalid: %q: %s", what, name, strings.Join(msgs, ";")))
 		}

@@ -121,7 +121,7 @@ func someSchema(r *rand.Rand, depth int) (s apiextensions.JSONSchemaProps) {
 			s.Enum = []apiextensions.JSON{"a", "ab", "abc"}
 		}
 	case "integer", "number":
-		s.Minimum, s.Maximum, s.MultipleOf = float(0, -5, 1.5, 1<<60), float(7, 3, 2.5, -1, 1<<60), float(2, 0.5)
+		s.Minimum, s.Maximum, s.MultipleOf = float(0, -5, 1.5, 1<<60, -1<<31-1), float(7, 3, 2.5, -1, 1<<60, 1<<32-1), float(2, 0.5)
 		s.ExclusiveMinimum, s.ExclusiveMaximum = r.IntN(2) == 0, r.IntN(2) == 0
 		s.Format = some(r, "", "", "int32", "int64", "double", "float")
 		if r.IntN(6) == 0 {
