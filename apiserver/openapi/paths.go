@@ -143,12 +143,12 @@ func paths(i *api.Info) []path {
 	if has("create") {
 		all.ops = append(all.ops, op("post", "post", "create"+gv+scope+kindName, "create "+a(kindName), operation{body: object, answer: object, query: queries().create, codes: []string{"201", "202"}}))
 	}
-	if has("deletecollection") && i.Custom != nil {
-		all.ops = append(all.ops, op("delete", "deletecollection", "delete"+gv+"Collection"+scope+kindName, "delete collection of "+kindName,
-			operation{answer: status, query: queries().list}))
-	} else if has("deletecollection") {
-		all.ops = append(all.ops, op("delete", "deletecollection", "delete"+gv+"Collection"+scope+kindName, "delete collection of "+kindName,
-			operation{body: options, may: true, answer: status, query: queries().deleteAll}))
+	if has("deletecollection") {
+		o := operation{body: options, may: true, answer: status, query: queries().deleteAll}
+		if i.Custom != nil { // as Kubernetes 1.37 says it
+			o = operation{answer: status, query: queries().list}
+		}
+		all.ops = append(all.ops, op("delete", "deletecollection", "delete"+gv+"Collection"+scope+kindName, "delete collection of "+kindName, o))
 	}
 	if has("get") {
 		one.ops = append(one.ops, op("get", "get", "read"+gv+scope+kindName, "read the specified "+kindName, operation{answer: object}))
