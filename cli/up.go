@@ -73,6 +73,9 @@ func run(ctx context.Context, c *config.Config, log *slog.Logger, d role.State, 
 	if err := role.Remember(c); err != nil {
 		return err
 	}
+	if err := role.SlackenMonitor(); err != nil {
+		log.Debug("the runtime's monitor has no slack", "err", err)
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	p := role.NewProgress(d)
