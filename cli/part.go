@@ -28,6 +28,7 @@ func partCommand(name, short, long string, sets [][]knob, more func(*cobra.Comma
 			if p.Kubeconfig == "" {
 				return usageError{errors.New("--kubeconfig is needed")}
 			}
+			slacken(log)
 			if err := run(p, cmd.Context(), c, log); cmd.Context().Err() == nil || !errors.Is(err, context.Canceled) {
 				return err
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/role"
+	"github.com/lighter-k8s/lighter/runtime"
 )
 
 func upCommand() *cobra.Command {
@@ -73,9 +74,7 @@ func run(ctx context.Context, c *config.Config, log *slog.Logger, d role.State, 
 	if err := role.Remember(c); err != nil {
 		return err
 	}
-	if err := role.SlackenMonitor(); err != nil {
-		log.Debug("the runtime's monitor has no slack", "err", err)
-	}
+	slacken(log)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	p := role.NewProgress(d)
@@ -92,6 +91,13 @@ func run(ctx context.Context, c *config.Config, log *slog.Logger, d role.State, 
 		err = nil // that is how parts say that they were ended
 	}
 	return errors.Join(err, <-control)
+}
+
+// slacken is for processes that stay.
+func slacken(log *slog.Logger) {
+	if err := runtime.SlackenMonitor(os.Getpid()); err != nil {
+		log.Debug("the monitor of Go's runtime has no slack", "err", err)
+	}
 }
 
 // notifySystemd tells a service manager that waits for it that Lighter is ready. Source: sd_notify(3).

@@ -133,10 +133,14 @@ func (e *Etcd) once(ctx context.Context) error {
 	if err := <-started; err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
-	tick := time.NewTicker(time.Minute)
+	settled, tick := time.After(time.Second), time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
 		select {
+		case <-settled:
+			if err := SlackenMonitor(cmd.Process.Pid); err != nil {
+				e.Logger.Debug("the monitor of etcd's runtime has no slack", "err", err)
+			}
 		case err := <-ended:
 			if err == nil {
 				err = errors.New("it ended by itself")

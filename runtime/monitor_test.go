@@ -1,4 +1,4 @@
-package role
+package runtime
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 
 // TestSlackenMonitor: the thread that gets the slack is the one that sleeps for a moment again and again while another works.
 func TestSlackenMonitor(t *testing.T) {
-	id, err := monitor()
+	id, err := monitor(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func TestSlackenMonitor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := SlackenMonitor(); err != nil {
+	if err := SlackenMonitor(os.Getpid()); err != nil {
 		t.Fatal(err)
 	}
 	defer os.WriteFile(slackPath(id), before, 0)
