@@ -9,6 +9,7 @@ type objects struct{ s *Server }
 var (
 	storedNow   = prometheus.NewDesc("apiserver_storage_objects", "Objects that are stored, by resource.", []string{"resource"}, nil)
 	storedLater = prometheus.NewDesc("apiserver_resource_objects", "Objects that are stored, by group and resource.", []string{"group", "resource"}, nil)
+	received    = prometheus.NewDesc("apiserver_storage_events_received_total", "Events that came from the store.", []string{"group", "resource"}, nil)
 
 	fromMemory = prometheus.Labels{"storage": "watchcache"}
 	// No index is named: which of them serves a list is decided anew for each.
@@ -24,7 +25,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (o objects) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{storedNow, storedLater, listTotal, listFetched, listEvaluated, listReturned, cacheLists, cacheFetched, cacheReturned} {
+	for _, d := range []*prometheus.Desc{storedNow, storedLater, received, listTotal, listFetched, listEvaluated, listReturned, cacheLists, cacheFetched, cacheReturned} {
 		to <- d
 	}
 }
@@ -35,20 +36,24 @@ func (o objects) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	for _, c := range o.s.Registry.State.Counts() {
+		plain := []string{c.Info.Group, c.Info.Resource}
 		gauge := func(d *prometheus.Desc, labels ...string) {
 			to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(c.Objects), labels...)
 		}
 		gauge(storedNow, c.Info.GroupResource().String())
-		gauge(storedLater, c.Info.Group, c.Info.Resource)
-		if c.Lists == 0 {
-			continue
-		}
+		gauge(storedLater, plain...)
 		counter := func(n uint64, labels []string, all ...*prometheus.Desc) {
 			for _, d := range all {
 				to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 			}
 		}
-		indexed, plain := []string{c.Info.Group, "", c.Info.Resource}, []string{c.Info.Group, c.Info.Resource}
+		if c.Events > 0 {
+			counter(c.Events, plain, received)
+		}
+		if c.Lists == 0 {
+			continue
+		}
+		indexed := []string{c.Info.Group, "", c.Info.Resource}
 		counter(c.Lists, indexed, listTotal, cacheLists)
 		counter(c.Walked, indexed, listFetched, cacheFetched)
 		counter(c.Walked, plain, listEvaluated)

@@ -26,6 +26,7 @@ func TestMetrics(t *testing.T) {
 	admin.do(t, "POST", path, text("v1", "ConfigMap", "a"))
 	admin.do(t, "GET", path, "")
 	admin.do(t, "GET", path+"?watch=1&timeoutSeconds=1", "")
+	admin.do(t, "GET", path+"?watch=1&timeoutSeconds=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", "")
 	admin.do(t, "GET", "/api/v1/endpoints", "") // which is deprecated
 	admin.do(t, "PUT", path+"/a?dryRun=All", text("v1", "ConfigMap", "a"))
 	p.as(t, p.token(t, ns)).do(t, "GET", path, "") // its level has a limit
@@ -86,6 +87,12 @@ func TestMetrics(t *testing.T) {
 		if n := find("apiserver_admission_controller_admission_duration_seconds", map[string]string{"name": name, "type": step, "operation": "CREATE", "rejected": "false"}).GetHistogram().GetSampleCount(); n < 1 {
 			t.Errorf("%s: nothing is measured", name)
 		}
+	}
+	if n := find("serviceaccount_valid_tokens_total", nil).GetCounter().GetValue(); n < 1 {
+		t.Error("the account's token is not counted")
+	}
+	if n := find("apiserver_storage_events_received_total", map[string]string{"resource": "configmaps"}).GetCounter().GetValue(); n < 1 {
+		t.Error("the store told nothing")
 	}
 	lists := map[string]string{"resource": "configmaps", "storage": "watchcache"}
 	for name, least := range map[string]float64{"total": 2, "fetched_objects_total": 2, "evaluated_objects_total": 2, "returned_objects_total": 2} {

@@ -37,6 +37,7 @@ type table struct {
 	unreadable map[string]Unreadable // by key; nil while there is none
 
 	lists, walked, listed atomic.Uint64 // of all lists of before; see Count
+	received              uint64
 
 	epoch int  // counts how often all watches were ended
 	gone  bool // it is none of the state's tables any more
