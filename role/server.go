@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/apiextensions"
 	"github.com/lighter-k8s/lighter/api/apiregistration"
@@ -77,6 +78,7 @@ type Server struct {
 	openapi       *openapi.Handler
 	custom        atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
 	changed       chan struct{}               // holds one when custom has changed
+	others        aggregate.Kinds             // of resources that other servers serve
 	customChanges changes
 	state         *watch.State
 	address       netip.Addr // where nodes and pods reach the API
