@@ -95,8 +95,8 @@ func TestMetrics(t *testing.T) {
 		t.Error("the store told nothing")
 	}
 	lists := map[string]string{"resource": "configmaps", "storage": "watchcache"}
-	for name, least := range map[string]float64{"total": 2, "fetched_objects_total": 2, "evaluated_objects_total": 2, "returned_objects_total": 2} {
-		if n := find("apiserver_storage_list_"+name, lists).GetCounter().GetValue(); n < least {
+	for _, name := range []string{"total", "fetched_objects_total", "evaluated_objects_total", "returned_objects_total"} {
+		if n := find("apiserver_storage_list_"+name, lists).GetCounter().GetValue(); n < 1 {
 			t.Errorf("apiserver_storage_list_%s is %g", name, n)
 		}
 	}

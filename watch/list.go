@@ -37,6 +37,23 @@ func (s *State) ListPage(i *api.Info, f Filter, p Page) (items []*Item, remainin
 	return items, remaining, revision
 }
 
+// First is the first object that the filter takes (nil: none), and how many follow, as ListPage says: not a list to be counted.
+func (s *State) First(i *api.Info, f Filter) (first *Item, remaining int64) {
+	s.mu.Lock()
+	t := s.tables[i.StoreKey]
+	if t == nil {
+		s.mu.Unlock()
+		return nil, 0
+	}
+	view := s.look(t, &f)
+	s.mu.Unlock()
+	items, remaining, _ := view.page(&f, Page{Limit: 1})
+	if len(items) > 0 {
+		first = items[0]
+	}
+	return first, remaining
+}
+
 // ListPageAt is ListPage as of a revision; false: the resource has changed since, or something of it cannot be read, and
 // only the store may still know.
 func (s *State) ListPageAt(i *api.Info, f Filter, p Page, at uint64) (items []*Item, remaining int64, ok bool) {

@@ -103,6 +103,12 @@ func TestCounts(t *testing.T) {
 		{"by a field without one", func() {
 			list(watch.Filter{Info: core.Pod, Fields: fields.OneTermEqualSelector("status.phase", "Running")}, watch.Page{})
 		}, 100, 0},
+		{"the first one, and then a list", func() {
+			if first, more := r.state.First(core.Pod, watch.Filter{}); first == nil || more != 99 {
+				t.Errorf("first %v and %d more", first, more)
+			}
+			list(watch.Filter{Namespace: "n1", Name: "p1"}, watch.Page{})
+		}, 1, 1},
 		{"as of a revision", func() { r.state.ListPageAt(core.Pod, watch.Filter{}, watch.Page{}, r.state.Revision()) }, 100, 100},
 	} {
 		of := func() watch.Count {
