@@ -43,7 +43,7 @@ type Summary struct {
 // Key is one that values of a backup are encrypted with.
 type Key struct {
 	Name        string `json:"name"`                  // "aesgcm:v1:key1"
-	Fingerprint string `json:"fingerprint,omitempty"` // of its secret, where it is known
+	Fingerprint string `json:"fingerprint,omitempty"` // of its secret, where it is known to be that one
 	Values      int64  `json:"values"`
 }
 
@@ -99,11 +99,7 @@ func Save(ctx context.Context, engine store.Store, w io.Writer, m Manifest, keys
 			continue
 		}
 		k := Key{Name: name, Values: by[name]}
-		for _, n := range keys {
-			if n.Name == name {
-				k.Fingerprint = n.Fingerprint
-			}
-		}
+		k.Fingerprint = fingerprint(keys, name)
 		sum.Keys = append(sum.Keys, k)
 	}
 	tail, err := json.Marshal(sum)
@@ -111,6 +107,19 @@ func Save(ctx context.Context, engine store.Store, w io.Writer, m Manifest, keys
 		return sum, err
 	}
 	return sum, f.end(tail)
+}
+
+// fingerprint is that of the key with a name; "" where there is none, or several, of which each is for other resources: who restores has to try them.
+func fingerprint(keys []encrypt.Named, name string) (found string) {
+	for _, n := range keys {
+		if n.Name == name && found != "" && n.Fingerprint != found {
+			return ""
+		}
+		if n.Name == name {
+			found = n.Fingerprint
+		}
+	}
+	return found
 }
 
 // each reads a store's stream: f gets its revision with an empty entry, and then every entry.

@@ -16,10 +16,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/lighter-k8s/lighter/backup"
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/role"
+	"github.com/lighter-k8s/lighter/store/encrypt"
 	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
@@ -77,6 +79,41 @@ func (s *server) uid(name string) string {
 		s.t.Fatal(err)
 	}
 	return string(got.UID)
+}
+
+// Whoever saved a backup without the keys did not know which they were: those at hand are tried, whatever they are called.
+func TestRestoreWithKeysNobodyKnew(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	file := filepath.Join(t.TempDir(), "a.backup")
+	s := serve(t, dir, nil)
+	s.put("a", canary)
+	s.end()
+	path := role.EncryptionFile(dir)
+	keys := must(os.ReadFile(path))(t)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if info := save(t, conf(t, dir, nil), file, ""); len(info.Keys) != 1 || info.Keys[0].Fingerprint != "" {
+		t.Fatalf("info %+v", info)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+
+	others := must(encrypt.Read(keys))(t)
+	others.Resources[0].Providers[0].AESGCM.Keys[0].Secret = make([]byte, 32)
+	data := must(yaml.Marshal(others))(t)
+	if err := errors.Join(os.MkdirAll(filepath.Join(other, "server"), 0o700), os.WriteFile(role.EncryptionFile(other), data, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := restore(conf(t, other, nil), file, ""); err == nil || !strings.Contains(err.Error(), "is not the one that the backup was made with") || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("with another key of that name: %v\n%s", err, said)
+	}
+	if said, err := restore(conf(t, dir, nil), file, ""); err != nil {
+		t.Fatalf("with the key: %v\n%s", err, said)
+	}
+	s = serve(t, dir, nil)
+	s.has("restored", map[string]string{"a": canary})
 }
 
 // A backup that was made while the server ran brings everything back: UIDs stay, revisions go on above all that was seen.

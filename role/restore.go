@@ -2,6 +2,7 @@ package role
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/lighter-k8s/lighter/api/builtin"
 	"github.com/lighter-k8s/lighter/backup"
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/pki"
@@ -76,6 +78,9 @@ func (r Restore) Run(ctx context.Context, c *config.Config, log *slog.Logger) (e
 		return err
 	}
 	install, err := r.needs(c, info, files)
+	if err == nil {
+		err = opens(ctx, c, file, info, files)
+	}
 	if err != nil {
 		return fmt.Errorf("%w; nothing was changed", err)
 	}
@@ -163,6 +168,61 @@ func (r Restore) needs(c *config.Config, info backup.Info, files backup.Files) (
 	}
 	data, err := yaml.Marshal(with)
 	return backup.Files{"encryption.yaml": data}, err
+}
+
+// opens tries the keys at hand with the values of a backup that were encrypted with keys which whoever saved it did not know: a name alone
+// says nothing. What a KMS plugin encrypted has no key here that could be another.
+func opens(ctx context.Context, c *config.Config, file io.ReadSeeker, info backup.Info, files backup.Files) error {
+	var unknown []string
+	for _, k := range info.Keys {
+		if k.Fingerprint == "" && !strings.HasPrefix(k.Name, "kms:") {
+			unknown = append(unknown, k.Name)
+		}
+	}
+	if unknown == nil {
+		return nil
+	}
+	data, ok := files["encryption.yaml"]
+	if !ok {
+		path, _ := encryptionFile(c)
+		var err error
+		if data, err = os.ReadFile(cmp.Or(path, EncryptionFile(c.DataDir))); err != nil {
+			return err
+		}
+	}
+	keys, err := encrypt.Parse(data, storedResources(builtin.All()))
+	if err != nil {
+		return err
+	}
+	defer keys.Close()
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	stream, err := backup.Open(file)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	entries, err := store.NewBackupReader(stream)
+	if err != nil {
+		return err
+	}
+	for {
+		e, err := entries.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := encrypt.Provenance(e.Value)
+		if !slices.Contains(unknown, name) {
+			continue
+		}
+		if _, _, err := keys.Open(ctx, e.Key, e.Value); err != nil {
+			return fmt.Errorf("the key %s at hand is not the one that the backup was made with: %w", name, err)
+		}
+	}
 }
 
 // intoEmbedded fills a store beside the one that is there, and then exchanges them.
