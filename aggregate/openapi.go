@@ -3,6 +3,7 @@ package aggregate
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,18 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 )
+
+// V3 is the OpenAPI v3 document of the backend's group version, as it is now. Errors: it has none, or does not answer.
+func (b *Backend) V3(ctx context.Context) (document json.RawMessage, err error) {
+	at := b.OpenAPI()
+	if at == "" || !b.Available() {
+		return nil, errNotFound
+	}
+	ctx, cancel := context.WithTimeout(ctx, openAPITime)
+	defer cancel()
+	_, err = b.get(ctx, at, "application/json", &document)
+	return document, err
+}
 
 const (
 	mostOpenAPI = 64 << 20

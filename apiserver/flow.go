@@ -46,12 +46,12 @@ func (s *Server) width(t *route) int {
 	if t.verb != "list" || t.info == nil || t.info.Virtual || t.name != "" {
 		return 1
 	}
-	items, more, _ := s.Registry.State.ListPage(t.info.Stored, watch.Filter{Namespace: t.namespace}, watch.Page{Limit: 1})
-	if len(items) == 0 || more <= 0 {
+	first, more := s.Registry.State.First(t.info.Stored, watch.Filter{Namespace: t.namespace})
+	if first == nil || more <= 0 {
 		return 1
 	}
 	if limit, err := strconv.ParseInt(t.query.Get("limit"), 10, 64); err == nil && limit > 0 {
 		more = min(more, limit)
 	}
-	return int(min(widest, 1+more*int64(len(items[0].Raw()))/seatBytes))
+	return int(min(widest, 1+more*int64(len(first.Raw()))/seatBytes))
 }

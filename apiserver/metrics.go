@@ -31,6 +31,7 @@ type metrics struct {
 	deprecated *prometheus.GaugeVec
 	expiring   prometheus.Histogram
 	fellBehind *prometheus.CounterVec
+	watchLists *prometheus.HistogramVec
 
 	mu  sync.RWMutex
 	all map[seriesKey]*series // what requests of one kind count in: looked up once, not once for each metric
@@ -127,11 +128,12 @@ func newMetrics() *metrics {
 		deprecated: gauge("apiserver_requested_deprecated_apis", "Deprecated versions that were asked for, and the release that serves them no more.", "group", "version", "resource", "subresource", "removed_release"),
 		expiring:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "apiserver_client_certificate_expiration_seconds", Help: "How much longer the certificates of requests are good.", Buckets: ending}),
 		fellBehind: counter("apiserver_terminated_watchers_total", "Watches that ended because they fell behind.", "group", "resource"),
+		watchLists: histogram("apiserver_watch_list_duration_seconds", "How long watches that begin with a list took until that was sent.", slow[4:], []string{"group", "version", "resource", "scope"}),
 		check:      gauge("kubernetes_healthcheck", "How a health check came out last: 1 is well.", "name", "type"),
 		checks:     counter("kubernetes_healthchecks_total", "Health checks, by how they came out.", "name", "type", "status"),
 	}
 	m.slis.MustRegister(m.check, m.checks, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.registry.MustRegister(m.requests, m.seconds, m.sli, m.sizes, m.inflight, m.watchers, m.events, m.eventSizes, m.deprecated, m.expiring, m.fellBehind,
+	m.registry.MustRegister(m.requests, m.seconds, m.sli, m.sizes, m.inflight, m.watchers, m.events, m.eventSizes, m.deprecated, m.expiring, m.fellBehind, m.watchLists,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

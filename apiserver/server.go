@@ -76,6 +76,7 @@ type Server struct {
 	ending    context.Context // over when the server is about to end: watches close
 	end       context.CancelFunc
 	metrics   *metrics
+	turns     turns
 }
 
 // Group is a group with its versions, the preferred one first.
@@ -86,7 +87,7 @@ type Group struct {
 
 // New makes a server of the given resources; groups is the order in which discovery lists them.
 func New(infos []*api.Info, groups []Group) *Server {
-	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, groups: groups, metrics: newMetrics(), Now: time.Now}
+	s := &Server{resources: map[schema.GroupVersionResource]*api.Info{}, groups: groups, metrics: newMetrics(), turns: newTurns(), Now: time.Now}
 	s.ending, s.end = context.WithCancel(context.Background())
 	for _, i := range infos {
 		s.resources[i.GroupVersionResource] = i

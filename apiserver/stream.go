@@ -2,10 +2,8 @@ package apiserver
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"slices"
@@ -33,15 +31,17 @@ type output struct {
 	r     *http.Request
 	media string
 	buf   []byte
-	out   io.Writer // once the header is sent
-	zip   *gzip.Writer
+	began bool // the header is sent
+	zip   *zipWriter
+	turn  turn // without turns: it is put together in memory
+	waits bool // for others, while it is put together
 	gone  bool // the client
 }
 
 var bodies = sync.Pool{New: func() any { b := make([]byte, 0, bodyChunk+16<<10); return &b }}
 
-// stream answers with what write puts together. whole forms (YAML, indented JSON) are made in memory.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, f form, write func(*output) error) (err error) {
+// stream answers with what write puts together, whole forms (YAML, indented JSON) in memory. waits: write may wait for others.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, f form, waits bool, write func(*output) error) (err error) {
 	if f.media == typeYAML || f.pretty {
 		b := &output{}
 		if err := write(b); err != nil {
@@ -54,8 +54,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, f form, write fu
 		return err
 	}
 	pooled := bodies.Get().(*[]byte)
-	b := &output{w: w, r: r, media: f.media, buf: (*pooled)[:0]}
+	b := &output{w: w, r: r, media: f.media, buf: (*pooled)[:0], turn: turn{turns: s.turns}, waits: waits}
 	defer func() {
+		b.turn.give()
 		if cap(b.buf) <= 2*bodyChunk {
 			*pooled = b.buf[:0]
 			bodies.Put(pooled)
@@ -65,9 +66,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, f form, write fu
 		b.buf = append(b.buf, '\n')
 	}
 	switch {
-	case b.out == nil && err == nil:
+	case !b.began && err == nil:
+		b.turn.give()
 		send(w, r, http.StatusOK, f.media, b.buf)
-	case b.out == nil:
+	case !b.began:
 		return err
 	case err != nil:
 		s.Log.Error("list broken off", "object", r.URL.Path, "err", err)
@@ -79,7 +81,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, f form, write fu
 		}
 	}
 	if b.zip != nil {
-		zippers.Put(b.zip)
+		b.zip.free()
 	}
 	return nil
 }
@@ -88,13 +90,18 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, f form, write fu
 func (b *output) full() bool {
 	if b.w != nil && len(b.buf) >= bodyChunk {
 		b.flush()
+		if b.waits || b.gone {
+			b.turn.give()
+		} else {
+			b.turn.take() // the next part is put together in turn
+		}
 	}
 	return !b.gone
 }
 
 func (b *output) flush() {
-	if b.out == nil {
-		b.out = b.w
+	if !b.began {
+		b.began = true
 		h := b.w.Header()
 		h.Set("Content-Type", b.media)
 		if h.Get("Cache-Control") == "" {
@@ -103,17 +110,21 @@ func (b *output) flush() {
 		if strings.Contains(b.r.Header.Get("Accept-Encoding"), "gzip") {
 			h.Set("Content-Encoding", "gzip")
 			h.Add("Vary", "Accept-Encoding")
-			b.zip = zippers.Get().(*gzip.Writer)
-			b.zip.Reset(b.w)
-			b.out = b.zip
+			b.zip = newZipWriter(b.w, &b.turn)
 		}
+		b.turn.give() // the audit trail may want to hear of it first
 		b.w.WriteHeader(http.StatusOK)
 	}
-	if b.r.Method == http.MethodHead {
+	var err error
+	switch {
+	case b.r.Method == http.MethodHead:
 		b.gone = true
-	} else if _, err := b.out.Write(b.buf); err != nil {
-		b.gone = true
+	case b.zip != nil:
+		_, err = b.zip.Write(b.buf)
+	default:
+		err = b.turn.given(b.w, b.buf)
 	}
+	b.gone = b.gone || err != nil
 	b.buf = b.buf[:0]
 }
 
@@ -176,7 +187,10 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 			return cut(append(dst, data...), at, err)
 		}
 	}
-	return s.stream(w, r, f, func(b *output) error {
+	return s.stream(w, r, f, i.Custom != nil, func(b *output) error {
+		if b.w != nil && !b.waits && manyParts(l.items) {
+			b.turn.take()
+		}
 		b.buf = append(b.buf, head...)
 		for n, x := range l.items {
 			if n%warmed == 0 && i.Custom != nil {
@@ -213,6 +227,17 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, f form, i *a
 		b.buf = append(b.buf, "]}"...)
 		return nil
 	})
+}
+
+// manyParts tells whether items are more than one part of a body.
+func manyParts(items []*watch.Item) bool {
+	bytes := 0
+	for _, i := range items {
+		if bytes += len(i.Raw()); bytes >= bodyChunk {
+			return true
+		}
+	}
+	return false
 }
 
 // warmed is how many objects a conversion webhook is asked about at a time.
@@ -295,9 +320,10 @@ func (s *Server) protobufList(w http.ResponseWriter, r *http.Request, f form, i 
 	if list.Size() >= compressFrom && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
 		h.Add("Vary", "Accept-Encoding")
-		z := zippers.Get().(*gzip.Writer)
-		z.Reset(w)
-		defer zippers.Put(z)
+		t := &turn{turns: s.turns}
+		defer t.give()
+		z := newZipWriter(w, t)
+		defer z.free()
 		if _, err := list.WriteTo(z); err == nil {
 			_ = z.Close() // the client is gone if it fails
 		}

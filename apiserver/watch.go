@@ -28,6 +28,7 @@ const bookmarkEvery = time.Minute
 // watch streams what happens to a resource's objects. What is due is gathered into one write.
 // Source: API concepts, Efficient detection of changes.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
+	began := time.Now()
 	f, err := accept(r, true, watchMedia...)
 	if err != nil {
 		return err
@@ -82,6 +83,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, t *route) error {
 	sent := watcher.Begin()
 	if err := out.first(w, items, sent, initial && o.AllowWatchBookmarks); err != nil {
 		return s.endStream(w, out, err)
+	}
+	if initial {
+		s.metrics.watchLists.WithLabelValues(t.info.Group, t.info.Version, t.info.Resource, t.scope()).Observe(time.Since(began).Seconds())
 	}
 	items = nil
 	if sw, ok := w.(*statusWriter); ok {

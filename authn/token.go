@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,6 +57,13 @@ type Tokens struct {
 	views     Views
 	verified  cache[*serviceToken]
 	foreign   seen // tokens of other issuers
+
+	valid, stale, legacy prometheus.Counter
+}
+
+// Metrics are of tokens that were taken.
+func (t *Tokens) Metrics() []prometheus.Collector {
+	return []prometheus.Collector{t.valid, t.stale, t.legacy}
 }
 
 // NewTokens makes tokens signed with key (ECDSA P-256 or RSA), and accepts those that it or one of the further
@@ -64,7 +72,10 @@ func NewTokens(issuer string, audiences []string, key crypto.Signer, further []c
 	if len(audiences) == 0 {
 		audiences = []string{issuer}
 	}
-	t := &Tokens{issuer: issuer, audiences: audiences, views: views, verified: cache[*serviceToken]{limit: 8192}, foreign: newSeen(8192)}
+	t := &Tokens{issuer: issuer, audiences: audiences, views: views, verified: cache[*serviceToken]{limit: 8192}, foreign: newSeen(8192),
+		valid:  prometheus.NewCounter(prometheus.CounterOpts{Name: "serviceaccount_valid_tokens_total", Help: "Requests with service account tokens."}),
+		stale:  prometheus.NewCounter(prometheus.CounterOpts{Name: "serviceaccount_stale_tokens_total", Help: "Those of them that came with one which should have been replaced."}),
+		legacy: prometheus.NewCounter(prometheus.CounterOpts{Name: "serviceaccount_legacy_tokens_total", Help: "Requests with tokens from Secrets, which have no end."})}
 	return t, t.Use(key, further)
 }
 
@@ -169,12 +180,21 @@ func (t *Tokens) AuthenticateToken(_ context.Context, token string, wanted []str
 		}
 		t.verified.keep(hash, token, known)
 	}
-	if err := t.live(&known.claims, token, time.Now()); err != nil {
+	now := time.Now()
+	if err := t.live(&known.claims, token, now); err != nil {
 		return nil, nil, ownTokenError{err}
 	}
 	common := intersect(known.Audiences, wanted)
 	if common == nil {
 		return nil, nil, ownTokenError{fmt.Errorf("token audiences %q is invalid for the target audiences %q", known.Audiences, wanted)}
+	}
+	switch after := known.Kubernetes.WarnAfter; {
+	case known.Issuer == secretIssuer:
+		t.legacy.Inc()
+	case after > 0 && now.Unix() > after:
+		t.stale.Inc()
+	default:
+		t.valid.Inc()
 	}
 	return known.user, common, nil
 }

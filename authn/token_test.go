@@ -10,11 +10,14 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -269,6 +272,41 @@ func TestLife(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTokensAreCounted: those of Secrets, those that should have been replaced, and all others; none that is refused.
+func TestTokensAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		bound, free := w.issue(t, request(3607, "Pod", "p1")), w.issue(t, request(7200, "", ""))
+		legacy, err := w.IssueForSecret(w.account, "long")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.secrets.Set(&corev1.Secret{ObjectMeta: meta("web", "long"), Type: corev1.SecretTypeServiceAccountToken, Data: map[string][]byte{"token": []byte(legacy)}})
+		show := func(want string, tokens ...string) {
+			t.Helper()
+			for _, token := range tokens {
+				_, _, _ = w.AuthenticateToken(t.Context(), token, nil) // some are refused
+			}
+			var got []string
+			for _, c := range []prometheus.Counter{w.valid, w.stale, w.legacy} {
+				var m dto.Metric
+				if err := c.Write(&m); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, fmt.Sprint(m.GetCounter().GetValue()))
+			}
+			if s := strings.Join(got, " "); s != want {
+				t.Errorf("valid, stale and legacy: %s, want %s", s, want)
+			}
+		}
+		show("3 0 1", bound, bound, free, legacy)
+		time.Sleep(3608 * time.Second)
+		show("4 1 1", bound, free)
+		time.Sleep(time.Hour)
+		show("4 2 1", bound, free) // the latter is over
+	})
 }
 
 // forge makes a token of any header and claims, signed by key if there is one.

@@ -21,6 +21,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -63,7 +65,9 @@ type Config struct {
 	Authenticate func(*http.Request) (server.User, error)
 	Authorize    func(ctx context.Context, u server.User, a server.Attributes) error
 
-	Ready    func()         // called once, when the node is registered and has reported Ready; may be nil
+	Ready    func()                 // called once, when the node is registered and has reported Ready; may be nil
+	Measures []prometheus.Collector // further ones that /metrics shows
+
 	PodCIDRs func([]string) // called when the node has addresses for its pods, and when they change; may be nil
 	Logger   *slog.Logger
 	Now      func() time.Time // default time.Now

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"github.com/lighter-k8s/lighter/kubelet/cri"
@@ -20,7 +23,7 @@ import (
 func (k *Kubelet) metrics(ctx context.Context, kind string) ([]byte, error) {
 	switch kind {
 	case "":
-		return k.own(), nil
+		return further(k.own(), k.Measures)
 	case "resource":
 		return k.resources(ctx)
 	}
@@ -67,6 +70,24 @@ func (k *Kubelet) own() []byte {
 	family("kubelet_running_containers", "gauge", "[ALPHA] Number of containers currently running")
 	fmt.Fprintf(&b, "kubelet_running_containers{container_state=\"running\"} %d\n", containers)
 	return b.Bytes()
+}
+
+// further adds what others count.
+func further(text []byte, measures []prometheus.Collector) ([]byte, error) {
+	all := prometheus.NewRegistry()
+	for _, m := range measures {
+		if err := all.Register(m); err != nil {
+			return nil, err
+		}
+	}
+	families, err := all.Gather()
+	b := bytes.NewBuffer(text)
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(b, f); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), err
 }
 
 // snake is a CRI method's name as upstream's metrics write it: RunPodSandbox is run_podsandbox.

@@ -80,7 +80,7 @@ func (s *Server) authorizers() error {
 func (s *Server) authenticators(issuer string) error {
 	c, log := s.Config.Server.Authentication, s.Log.With("part", "authentication")
 	metrics := authn.NewMetrics(s.identity)
-	s.measures = append(s.measures, metrics.All()...)
+	s.measures = append(append(s.measures, metrics.All()...), s.tokens.Metrics()...)
 	structured := &authn.Structured{Own: s.tokens.Audiences(), Issuer: issuer, Log: log, Metrics: metrics}
 	s.bearer = authn.Bearer{s.tokens, authn.Bootstrap{Secrets: view(s, client.Secrets)}}
 	if c.File != "" {

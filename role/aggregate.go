@@ -38,6 +38,7 @@ func (s *Server) aggregation(certificate *pki.Rotating) *aggregate.Services {
 			}}
 		}
 		s.openapi.SetOthers(documents)
+		s.customChanges.tell(s.others.Set(versions))
 	}
 	s.API.Aggregate = a
 	s.API.Measure(a.Metrics()...)

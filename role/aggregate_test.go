@@ -74,7 +74,15 @@ func openHarbour(t *testing.T, p *plane, name string) *harbour {
 		return map[string]any{"paths": map[string]any{"apis/sea.example.com/v1": map[string]string{"serverRelativeURL": "/openapi/v3/apis/sea.example.com/v1?hash=" + hash}}}
 	}
 	mux.Handle("/openapi/v3", answer(index("X"), index("Y")))
-	mux.Handle("/openapi/v3/apis/sea.example.com/v1", answer(map[string]string{"openapi": "3.0.0", "hash": "X"}))
+	document := func(hash, field string) any { // with a boat that has this field in its spec
+		return map[string]any{"openapi": "3.0.0", "hash": hash, "components": map[string]any{"schemas": map[string]any{
+			"sea.Boat": map[string]any{"type": "object", "x-kubernetes-group-version-kind": []any{map[string]string{"group": "sea.example.com", "version": "v1", "kind": "Boat"}},
+				"properties": map[string]any{"metadata": map[string]any{"type": "object"},
+					"spec": map[string]any{"description": "what it is", "default": map[string]any{}, "allOf": []any{map[string]string{"$ref": "#/components/schemas/sea.BoatSpec"}}}}},
+			"sea.BoatSpec": map[string]any{"type": "object", "properties": map[string]any{field: map[string]string{"type": "integer", "format": "int32"},
+				"tender": map[string]string{"$ref": "#/components/schemas/sea.Boat"}}}}}}
+	}
+	mux.Handle("/openapi/v3/apis/sea.example.com/v1", answer(document("X", "length"), document("Y", "size")))
 	mux.Handle("/openapi/v2", answer(map[string]any{"swagger": "2.0", "info": map[string]string{"title": "sea", "version": "1"},
 		"paths": map[string]any{"/apis/sea.example.com/v1/boats": map[string]any{"get": map[string]any{"operationId": "listBoats", "responses": map[string]any{}}}}}))
 	mux.HandleFunc("/apis/sea.example.com/v1/", func(w http.ResponseWriter, r *http.Request) {

@@ -11,6 +11,11 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/store/storetest"
 )
 
 // TestMetrics holds names, types and labels of metrics that dashboards and alerts read against those of an upstream server.
@@ -21,15 +26,12 @@ func TestMetrics(t *testing.T) {
 	admin.do(t, "POST", path, text("v1", "ConfigMap", "a"))
 	admin.do(t, "GET", path, "")
 	admin.do(t, "GET", path+"?watch=1&timeoutSeconds=1", "")
+	admin.do(t, "GET", path+"?watch=1&timeoutSeconds=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", "")
 	admin.do(t, "GET", "/api/v1/endpoints", "") // which is deprecated
 	admin.do(t, "PUT", path+"/a?dryRun=All", text("v1", "ConfigMap", "a"))
 	p.as(t, p.token(t, ns)).do(t, "GET", path, "") // its level has a limit
 
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(admin.do(t, "GET", "/metrics", "").body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	families := parsed(t, admin.do(t, "GET", "/metrics", "").body)
 	want, err := os.ReadFile("testdata/metrics.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -55,21 +57,7 @@ func TestMetrics(t *testing.T) {
 	}
 	find := func(name string, of map[string]string) *dto.Metric {
 		t.Helper()
-		for _, m := range families[name].GetMetric() {
-			have := map[string]string{}
-			for _, l := range m.Label {
-				have[l.GetName()] = l.GetValue()
-			}
-			fits := true
-			for k, v := range of {
-				fits = fits && have[k] == v
-			}
-			if fits {
-				return m
-			}
-		}
-		t.Errorf("%s: none is %v of %v", name, of, slices.Sorted(maps.Keys(families)))
-		return &dto.Metric{}
+		return families.find(t, name, of)
 	}
 	of := func(verb, scope string) map[string]string {
 		return map[string]string{"verb": verb, "scope": scope, "resource": "configmaps", "component": "apiserver"}
@@ -100,5 +88,83 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s: nothing is measured", name)
 		}
 	}
+	if n := find("serviceaccount_valid_tokens_total", nil).GetCounter().GetValue(); n < 1 {
+		t.Error("the account's token is not counted")
+	}
+	if n := find("apiserver_storage_events_received_total", map[string]string{"resource": "configmaps"}).GetCounter().GetValue(); n < 1 {
+		t.Error("the store told nothing")
+	}
+	lists := map[string]string{"resource": "configmaps", "storage": "watchcache"}
+	for _, name := range []string{"total", "fetched_objects_total", "evaluated_objects_total", "returned_objects_total"} {
+		if n := find("apiserver_storage_list_"+name, lists).GetCounter().GetValue(); n < 1 {
+			t.Errorf("apiserver_storage_list_%s is %g", name, n)
+		}
+	}
+	if n := find("rest_client_requests_total", map[string]string{"host": "in-process", "method": "POST", "code": "201"}).GetCounter().GetValue(); n < 10 {
+		t.Errorf("the parts made %f objects", n)
+	}
 	find("apiserver_requested_deprecated_apis", map[string]string{"resource": "endpoints", "version": "v1"})
+}
+
+// families are what /metrics shows, by name.
+type families map[string]*dto.MetricFamily
+
+func parsed(t *testing.T, page []byte) families {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	all, err := parser.TextToMetricFamilies(bytes.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// find gives the series with these labels, among others; one that is not there is an error, and an empty series.
+func (f families) find(t *testing.T, name string, of map[string]string) *dto.Metric {
+	t.Helper()
+	for _, m := range f[name].GetMetric() {
+		have := map[string]string{}
+		for _, l := range m.Label {
+			have[l.GetName()] = l.GetValue()
+		}
+		fits := true
+		for k, v := range of {
+			fits = fits && have[k] == v
+		}
+		if fits {
+			return m
+		}
+	}
+	t.Errorf("%s: none is %v of %v", name, of, slices.Sorted(maps.Keys(f)))
+	return &dto.Metric{}
+}
+
+// TestEtcdMetrics: a server whose store is etcd counts what it asks that.
+func TestEtcdMetrics(t *testing.T) {
+	endpoint := storetest.Etcd(t)
+	s := serve(t, t.TempDir(), func(c *config.Config) { c.Server.Store, c.Server.Etcd.Endpoints = "etcd", []string{endpoint} })
+	leases := s.typed.CoordinationV1().Leases("default")
+	if _, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := leases.Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.typed.RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := parsed(t, page)
+	for _, operation := range []string{"create", "delete"} {
+		of := map[string]string{"operation": operation, "group": "coordination.k8s.io", "resource": "leases"}
+		if n := f.find(t, "etcd_requests_total", of).GetCounter().GetValue(); n < 1 {
+			t.Errorf("%g requests to %s a Lease", n, operation)
+		}
+		if n := f.find(t, "etcd_request_duration_seconds", of).GetHistogram().GetSampleCount(); n < 1 {
+			t.Errorf("%d times of requests to %s a Lease", n, operation)
+		}
+	}
+	if n := f.find(t, "apiserver_storage_list_total", map[string]string{"storage": "etcd"}).GetCounter().GetValue(); n < 1 {
+		t.Error("nothing was loaded")
+	}
 }

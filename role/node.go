@@ -18,10 +18,12 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/client"
+	"github.com/lighter-k8s/lighter/client/remote"
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/dns"
 	"github.com/lighter-k8s/lighter/kubelet"
@@ -120,6 +122,10 @@ func (n *Node) kubelet(ctx context.Context, socket string, ip netip.Addr, dns []
 		return fmt.Errorf("kubelet: %w", err)
 	}
 	certificates := authn.NewCertificates(n.CAs.Pool)
+	var measures []prometheus.Collector
+	if api, ok := n.Client.(*remote.Client); ok { // in the server's process they are the server's
+		measures = api.Metrics()
+	}
 	return kubelet.Run(ctx, kubelet.Config{
 		NodeName: c.Node.Name, Client: n.Client, CRISocket: socket, RootDir: filepath.Join(c.DataDir, "kubelet"), LogDir: filepath.Join(c.DataDir, "logs", "pods"),
 		CgroupParent: c.Node.CgroupParent, ClusterDNS: dns, ClusterDomain: n.Domain, NodeIPs: []string{ip.String()},
@@ -129,6 +135,7 @@ func (n *Node) kubelet(ctx context.Context, socket string, ip netip.Addr, dns []
 		Authenticate: func(r *http.Request) (server.User, error) { return n.authenticate(certificates, r) },
 		Authorize:    n.authorize,
 		Ready:        ready,
+		Measures:     measures,
 	})
 }
 

@@ -1,7 +1,9 @@
 package role
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -9,6 +11,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"github.com/lighter-k8s/lighter/admission/expression"
 	"github.com/lighter-k8s/lighter/admission/matching"
@@ -44,22 +47,41 @@ func (s *Server) kind(infos []*api.Info) func(schema.GroupVersionKind) *api.Info
 	}
 }
 
-// types is what the expressions of policies are checked against.
+// types is what the expressions of policies are checked against: that of resources of this server, then of other ones.
 func (s *Server) types(infos []*api.Info) *policy.Types {
-	return &policy.Types{Kind: s.kind(infos), Schema: openapi.Schema, Changes: s.customChanges.follow, Resource: func(r schema.GroupVersionResource) *api.Info {
-		all := infos
-		if custom := s.custom.Load(); custom != nil {
-			all = slices.Concat(infos, *custom)
-		}
-		n := slices.IndexFunc(all, func(i *api.Info) bool { return i.GroupVersionResource == r })
-		if n < 0 {
-			return nil
-		}
-		return all[n]
-	}}
+	kind := s.kind(infos)
+	return &policy.Types{Schema: s.schema, Changes: s.customChanges.follow,
+		Kind: func(k schema.GroupVersionKind) *api.Info { return cmp.Or(kind(k), s.others.Kind(k)) },
+		Resource: func(r schema.GroupVersionResource) *api.Info {
+			all := infos
+			if custom := s.custom.Load(); custom != nil {
+				all = slices.Concat(infos, *custom)
+			}
+			n := slices.IndexFunc(all, func(i *api.Info) bool { return i.GroupVersionResource == r })
+			if n < 0 {
+				return s.others.Resource(r)
+			}
+			return all[n]
+		}}
 }
 
-// changes tells who asks of custom resources that are served otherwise than before.
+// schema is that of a resource's objects; one that another server serves is in that server's document.
+func (s *Server) schema(i *api.Info) (*spec.Schema, error) {
+	if i.New != nil {
+		return openapi.Schema(i)
+	}
+	b := s.API.Aggregate.Backend(i.GroupVersion())
+	if b == nil {
+		return nil, fmt.Errorf("nobody serves %s", i.GroupVersion())
+	}
+	document, err := b.V3(context.Background()) // bounded in time
+	if err != nil {
+		return nil, err
+	}
+	return openapi.SchemaIn(document, i.GVK())
+}
+
+// changes tells who asks of custom resources, and those of other servers, that are served otherwise than before.
 type changes struct {
 	mu    sync.Mutex
 	asked map[*func([]*api.Info)]bool

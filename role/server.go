@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lighter-k8s/lighter/admission"
+	"github.com/lighter-k8s/lighter/aggregate"
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/apiextensions"
 	"github.com/lighter-k8s/lighter/api/apiregistration"
@@ -49,6 +50,7 @@ import (
 	"github.com/lighter-k8s/lighter/store/embedded"
 	"github.com/lighter-k8s/lighter/store/etcd"
 	"github.com/lighter-k8s/lighter/store/forms"
+	"github.com/lighter-k8s/lighter/store/measured"
 	"github.com/lighter-k8s/lighter/store/memory"
 	"github.com/lighter-k8s/lighter/watch"
 )
@@ -76,6 +78,7 @@ type Server struct {
 	openapi       *openapi.Handler
 	custom        atomic.Pointer[[]*api.Info] // resources that are served beside built-in ones
 	changed       chan struct{}               // holds one when custom has changed
+	others        aggregate.Kinds             // of resources that other servers serve
 	customChanges changes
 	state         *watch.State
 	address       netip.Addr // where nodes and pods reach the API
@@ -91,6 +94,7 @@ type Server struct {
 	callout       callout.Named                 // the ways to webhooks of admission and conversion
 	news          *client.Recorder              // of what happens to admission itself
 	queues        controller.Queues             // of the controllers in this process
+	requests      *client.Requests              // of all parts in this process
 	obstacles     *admission.Obstacles          // webhooks and policies that stand in the cluster's way
 	measures      []prometheus.Collector        // of parts that are made before the API
 	runs          []func(context.Context) error // what follows files for as long as the server runs
@@ -101,7 +105,7 @@ const KubernetesVersion = "v1.37.2"
 
 // NewServer opens the store and makes all parts, none of which runs yet.
 func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
-	s := &Server{Config: c, Log: log, Version: KubernetesVersion, changed: make(chan struct{}, 1)}
+	s := &Server{Config: c, Log: log, Version: KubernetesVersion, changed: make(chan struct{}, 1), requests: client.NewRequests()}
 	s.wellness.server = s
 	s.callout.Addresses = s.serviceAddresses
 	dir := filepath.Join(c.DataDir, "server")
@@ -128,7 +132,9 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	if err := sameStore(ctx, c, dir, s.store, log); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
-	if s.encryption, err = openEncryption(ctx, c, s.store, infos, log); err != nil {
+	counted := measured.New(s.store, c.Server.Store, watch.Prefix, storedResources(infos))
+	s.measures = append(s.measures, counted.Metrics()...)
+	if s.encryption, err = openEncryption(ctx, c, counted, infos, log); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
 	if m, ok := s.store.(*memberStore); ok {
@@ -187,6 +193,7 @@ func NewServer(ctx context.Context, c *config.Config, log *slog.Logger) (*Server
 	s.API.Flow = flow.New(ctx, c.Server.MaxRequests+c.Server.MaxMutatingRequests, flow.Views{Schemas: view(s, client.FlowSchemas), Levels: view(s, client.PriorityLevelConfigurations)})
 	s.API.Measure(s.API.Flow, steps, buildInfo(s.Version), &s.queues, celMetrics{}, storeSize(c))
 	s.API.Measure(s.audit.Metrics()...)
+	s.API.Measure(s.requests.Metrics()...)
 	s.API.Registry, s.API.Authn, s.API.Authz, s.API.Log, s.API.Version = reg, s.authn, s.judges.Metrics.Measured(s.judges), log, s.Version
 	s.snapshots, s.timeline = newSnapshots(s), openTimeline(c.DataDir)
 	s.API.Measure(s.measures...)
@@ -246,7 +253,7 @@ func Fingerprint(dataDir string) (string, error) {
 
 // Client acts in the cluster as one of its parts, in this process.
 func (s *Server) Client(user string, groups ...string) client.Client {
-	return s.Direct.As(authenticationv1.UserInfo{Username: user, Groups: append(groups, authn.AuthenticatedGroup)})
+	return s.requests.Counted(s.Direct.As(authenticationv1.UserInfo{Username: user, Groups: append(groups, authn.AuthenticatedGroup)}))
 }
 
 // Run serves until ctx ends. ready is called once the API answers and all that a user may count on exists.

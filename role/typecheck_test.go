@@ -8,9 +8,13 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
+	"github.com/lighter-k8s/lighter/client"
 	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/pki"
 	"github.com/lighter-k8s/lighter/role"
 )
 
@@ -121,6 +125,7 @@ func TestTypeChecking(t *testing.T) {
 		})
 	})
 	t.Run("again when the types change", func(t *testing.T) { typesChange(t, p) })
+	t.Run("of another server", func(t *testing.T) { typesOfOthers(t, p) })
 	t.Run("again when the policy changes", func(t *testing.T) {
 		made, err := c.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "types-"},
 			Spec: spec{MatchConstraints: on("apps", "v1", "deployments"), Validations: that("object.replicas > 1")}}, metav1.CreateOptions{})
@@ -220,4 +225,73 @@ func typesOf(t *testing.T, p *plane, name string, generation int64) string {
 			t.Fatalf("not checked: %+v", got.Status)
 		}
 	}
+}
+
+// typesOfOthers: what another server serves has the type that its document says, by which a policy is checked anew when it changes.
+func typesOfOthers(t *testing.T, p *plane) {
+	const ns = metav1.NamespaceDefault
+	c := p.typed.AdmissionregistrationV1().ValidatingAdmissionPolicies()
+	rule := func(group, resource string) *admissionregistrationv1.MatchResources {
+		return &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+			Operations: []admissionregistrationv1.OperationType{"CREATE"}, Rule: admissionregistrationv1.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: []string{resource}}}}}}
+	}
+	of := func(match *admissionregistrationv1.MatchResources, params *admissionregistrationv1.ParamKind, expressions ...string) string {
+		spec := admissionregistrationv1.ValidatingAdmissionPolicySpec{MatchConstraints: match, ParamKind: params}
+		for _, e := range expressions {
+			spec.Validations = append(spec.Validations, admissionregistrationv1.Validation{Expression: e})
+		}
+		made := must(c.Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "types-"}, Spec: spec}, metav1.CreateOptions{}))(t)
+		t.Cleanup(func() { _ = c.Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
+		typesOf(t, p, made.Name, 1)
+		return made.Name
+	}
+	objects := of(rule("sea.example.com", "boats"), nil, "object.spec.length > 3 && object.metadata.name != ''", "object.spec.tender.spec.length == 2", "object.spec.size > 3", "object.spec.length == 'long'")
+	params := of(rule("", "pods"), &admissionregistrationv1.ParamKind{APIVersion: "sea.example.com/v1", Kind: "Boat"}, "params.spec.size > 3")
+	says := func(when, name string, want ...string) {
+		t.Helper()
+		within(t, 20*time.Second, when, func() error {
+			got := typesOf(t, p, name, 1)
+			for _, w := range want {
+				if n := strings.Count(got, "spec.validations["); !strings.Contains(got, w) || n != len(want) {
+					return fmt.Errorf("got %s, want %q", got, want)
+				}
+			}
+			if len(want) == 0 && got != "" {
+				return fmt.Errorf("got %s, want nothing", got)
+			}
+			return nil
+		})
+	}
+	says("before anybody serves it", objects)
+
+	h := openHarbour(t, p, "harbour."+ns+".svc")
+	must(p.typed.CoreV1().Services(ns).Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "harbour"},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}}, metav1.CreateOptions{}))(t)
+	master := p.Client("system:apiserver", pki.MastersGroup)
+	object := must(client.APIServices.Create(t.Context(), master, &apiregistrationv1.APIService{ObjectMeta: metav1.ObjectMeta{Name: "v1.sea.example.com"}, Spec: apiregistrationv1.APIServiceSpec{Group: "sea.example.com", Version: "v1",
+		Service: &apiregistrationv1.ServiceReference{Namespace: ns, Name: "harbour", Port: &h.port}, CABundle: h.ca.PEM(), GroupPriorityMinimum: 1500, VersionPriority: 10}}))(t)
+	const boat = "expression: sea.example.com/v1, Kind=Boat: ERROR: <input>:"
+	says("once it is served", objects, "spec.validations[2]."+boat+"1:12: undefined field 'size'", "spec.validations[3]."+boat+"1:20: found no matching overload for '_==_' applied to '(int, string)'")
+	says("params, once they are served", params, "undefined field 'size'")
+
+	h.second.Store(true)
+	object = must(client.APIServices.Get(t.Context(), master, "", object.Name))(t).DeepCopy()
+	object.Spec.VersionPriority++ // or it is asked again in a while only
+	object = must(client.APIServices.Update(t.Context(), master, object))(t)
+	anew := []string{"spec.validations[0]." + boat + "1:12: undefined field 'length'", "spec.validations[3]." + boat + "1:12: undefined field 'length'"}
+	says("by another document", objects, anew...)
+	says("params by another document", params)
+
+	h.Close()
+	within(t, 20*time.Second, "that it is gone is noticed", func() error {
+		if a := p.as(t, "admin").do(t, "GET", "/apis/sea.example.com/v1/namespaces/x/boats", ""); a.code != 503 {
+			return fmt.Errorf("HTTP %d", a.code)
+		}
+		return nil
+	})
+	says("while its server is away", objects, anew...)
+	if err := client.APIServices.Delete(t.Context(), master, "", object.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	says("when nobody serves it any more", objects)
 }

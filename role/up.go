@@ -8,11 +8,8 @@ import (
 	"net/netip"
 	"path/filepath"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-
 	"golang.org/x/sync/errgroup"
 
-	"github.com/lighter-k8s/lighter/authn"
 	"github.com/lighter-k8s/lighter/config"
 	"github.com/lighter-k8s/lighter/pki"
 )
@@ -41,7 +38,7 @@ func Up(ctx context.Context, c *config.Config, log *slog.Logger, p *Progress, re
 	s.keeper.Keep("agent/kubelet-serving", false, serving.Renew)
 	s.renewed(s.PKI.CA, serving)
 	n := &Node{Config: c, Log: log, Serving: serving.GetCertificate, CAs: &s.PKI.CA.Trust, Domain: c.Server.Domain, Progress: p, Wait: make(chan struct{}),
-		Client: s.Direct.As(authenticationv1.UserInfo{Username: pki.NodePrefix + c.Node.Name, Groups: []string{pki.NodesGroup, authn.AuthenticatedGroup}})}
+		Client: s.Client(pki.NodePrefix+c.Node.Name, pki.NodesGroup)}
 	if n.PodCIDR, err = netip.ParsePrefix(c.Server.PodCIDR); err != nil {
 		return err
 	}

@@ -33,8 +33,25 @@ func (s *State) ListPage(i *api.Info, f Filter, p Page) (items []*Item, remainin
 	view := s.look(t, &f)
 	revision = s.revision
 	s.mu.Unlock()
-	items, remaining = view.page(&f, p)
+	items, remaining = view.list(&f, p)
 	return items, remaining, revision
+}
+
+// First is the first object that the filter takes (nil: none), and how many follow, as ListPage says: not a list to be counted.
+func (s *State) First(i *api.Info, f Filter) (first *Item, remaining int64) {
+	s.mu.Lock()
+	t := s.tables[i.StoreKey]
+	if t == nil {
+		s.mu.Unlock()
+		return nil, 0
+	}
+	view := s.look(t, &f)
+	s.mu.Unlock()
+	items, remaining, _ := view.page(&f, Page{Limit: 1})
+	if len(items) > 0 {
+		first = items[0]
+	}
+	return first, remaining
 }
 
 // ListPageAt is ListPage as of a revision; false: the resource has changed since, or something of it cannot be read, and
@@ -48,21 +65,30 @@ func (s *State) ListPageAt(i *api.Info, f Filter, p Page, at uint64) (items []*I
 	}
 	view := s.look(t, &f)
 	s.mu.Unlock()
-	items, remaining = view.page(&f, p)
+	items, remaining = view.list(&f, p)
 	return items, remaining, true
 }
 
 // look is what a filter has to be held against, taken while s.mu is held for writing.
 type look struct {
 	state *State
-	info  *api.Info
+	table *table
 	items []*Item                   // what an index gave, or
 	snap  *btree.Map[string, *Item] // the whole table
 	index *index                    // to be made
 }
 
+// list is page, counted.
+func (v *look) list(f *Filter, p Page) (out []*Item, remaining int64) {
+	out, remaining, walked := v.page(f, p)
+	v.table.lists.Add(1)
+	v.table.walked.Add(uint64(walked))
+	v.table.listed.Add(uint64(len(out)))
+	return out, remaining
+}
+
 func (s *State) look(t *table, f *Filter) look {
-	v := look{state: s, info: t.info}
+	v := look{state: s, table: t}
 	if f.Name != "" && (f.Namespace != "" || !t.info.Namespaced) {
 		if i, ok := t.items.Get(treeKey(t.info, f.Namespace, f.Name)); ok {
 			v.items = []*Item{i}
@@ -80,24 +106,25 @@ func (s *State) look(t *table, f *Filter) look {
 	return v
 }
 
-// page filters, without any lock.
-func (v *look) page(f *Filter, p Page) (out []*Item, remaining int64) {
+// page filters, without any lock. walked is how many objects it looked at.
+func (v *look) page(f *Filter, p Page) (out []*Item, remaining int64, walked int) {
 	if v.index != nil {
 		v.state.build(v.index, v.snap)
 	}
 	if v.snap == nil {
+		walked = len(v.items)
 		items := sorted(slices.DeleteFunc(v.items, func(i *Item) bool { return !f.Match(i) }))
 		if p.After != "" {
 			n, _ := slices.BinarySearchFunc(items, p.After+"\x00", func(i *Item, key string) int { return strings.Compare(i.key, key) })
 			items = items[n:]
 		}
 		if p.Limit > 0 && int64(len(items)) > p.Limit {
-			return items[:p.Limit], int64(len(items)) - p.Limit
+			return items[:p.Limit], int64(len(items)) - p.Limit, walked
 		}
-		return items, 0
+		return items, 0, walked
 	}
 	from := ""
-	if v.info.Namespaced && f.Namespace != "" {
+	if v.table.info.Namespaced && f.Namespace != "" {
 		from = f.Namespace + "/"
 	}
 	start := from
@@ -110,9 +137,11 @@ func (v *look) page(f *Filter, p Page) (out []*Item, remaining int64) {
 	}
 	more := ""
 	v.snap.Ascend(start, func(key string, i *Item) bool {
-		switch {
-		case from != "" && !strings.HasPrefix(key, from):
+		if from != "" && !strings.HasPrefix(key, from) {
 			return false
+		}
+		walked++
+		switch {
 		case !f.Match(i):
 		case p.Limit > 0 && int64(len(out)) == p.Limit:
 			more = key
@@ -127,15 +156,15 @@ func (v *look) page(f *Filter, p Page) (out []*Item, remaining int64) {
 	}
 	switch {
 	case more == "":
-		return out, 0
+		return out, 0, walked
 	case !all:
-		return out, -1
+		return out, -1, walked
 	}
 	end := v.snap.Len()
 	if from != "" {
 		end = rank(v.snap, from[:len(from)-1]+"0") // the character behind "/"
 	}
-	return out, int64(end - rank(v.snap, more))
+	return out, int64(end - rank(v.snap, more)), walked
 }
 
 // rank is how many keys are less than key.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/fields"
+
 	"github.com/lighter-k8s/lighter/api/core"
 	"github.com/lighter-k8s/lighter/store"
 	"github.com/lighter-k8s/lighter/store/memory"
@@ -77,5 +79,51 @@ func TestRest(t *testing.T) {
 	}
 	if i := r.state.Get(core.Pod, "n", "p"); i == nil || i.Name != "p" {
 		t.Errorf("the pod is %v", i)
+	}
+}
+
+// TestCounts: what lists look at is counted, whether an index finds it or they walk, and what they give.
+func TestCounts(t *testing.T) {
+	r := start(t)
+	for n := range 100 {
+		r.put(fmt.Sprint("n", n%2), fmt.Sprint("p", n), pod(fmt.Sprint("n", n%2), fmt.Sprint("p", n), fmt.Sprint("m", n%20), "a"))
+	}
+	list := func(f watch.Filter, p watch.Page) { r.state.ListPage(core.Pod, f, p) }
+	for _, tt := range []struct {
+		what           string
+		list           func()
+		walked, listed uint64
+	}{
+		{"all", func() { list(watch.Filter{}, watch.Page{}) }, 100, 100},
+		{"a namespace", func() { list(watch.Filter{Namespace: "n1"}, watch.Page{}) }, 50, 50},
+		{"a page, which looks whether there is a next one", func() { list(watch.Filter{}, watch.Page{Limit: 10}) }, 11, 10},
+		{"one by name", func() { list(watch.Filter{Namespace: "n1", Name: "p1"}, watch.Page{}) }, 1, 1},
+		{"none by name", func() { list(watch.Filter{Namespace: "n1", Name: "p0"}, watch.Page{}) }, 0, 0},
+		{"by an index", func() { list(watch.Filter{Fields: fields.OneTermEqualSelector("spec.nodeName", "m7")}, watch.Page{}) }, 5, 5},
+		{"by a field without one", func() {
+			list(watch.Filter{Info: core.Pod, Fields: fields.OneTermEqualSelector("status.phase", "Running")}, watch.Page{})
+		}, 100, 0},
+		{"the first one, and then a list", func() {
+			if first, more := r.state.First(core.Pod, watch.Filter{}); first == nil || more != 99 {
+				t.Errorf("first %v and %d more", first, more)
+			}
+			list(watch.Filter{Namespace: "n1", Name: "p1"}, watch.Page{})
+		}, 1, 1},
+		{"as of a revision", func() { r.state.ListPageAt(core.Pod, watch.Filter{}, watch.Page{}, r.state.Revision()) }, 100, 100},
+	} {
+		of := func() watch.Count {
+			for _, c := range r.state.Counts() {
+				if c.Info == core.Pod {
+					return c
+				}
+			}
+			t.Fatal("pods are not counted")
+			return watch.Count{}
+		}
+		was := of()
+		tt.list()
+		if now := of(); now.Lists != was.Lists+1 || now.Walked-was.Walked != tt.walked || now.Listed-was.Listed != tt.listed || now.Objects != 100 {
+			t.Errorf("%s: %+v after %+v", tt.what, now, was)
+		}
 	}
 }

@@ -207,6 +207,7 @@ func (s *State) take(t *table, e store.Event, woken []*Watcher) []*Watcher {
 			return woken
 		}
 	}
+	t.received++
 	revision := uint64(e.Revision)
 	key := e.Key[len(Prefix)+len(t.info.StoreKey)+1:]
 	old, _ := t.items.Get(key)

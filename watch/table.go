@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -34,6 +35,9 @@ type table struct {
 	since  uint64 // events later than this revision are all in log
 
 	unreadable map[string]Unreadable // by key; nil while there is none
+
+	lists, walked, listed atomic.Uint64 // of all lists of before; see Count
+	received              uint64
 
 	epoch int  // counts how often all watches were ended
 	gone  bool // it is none of the state's tables any more

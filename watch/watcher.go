@@ -83,7 +83,7 @@ func (s *State) ListWatch(i *api.Info, f Filter) ([]*Item, *Watcher) {
 	view := s.look(t, &f)
 	w := s.watcher(t, &f, nil)
 	s.mu.Unlock()
-	items, _ := view.page(&f, Page{})
+	items, _, _ := view.page(&f, Page{})
 	return items, w
 }
 

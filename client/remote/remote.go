@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,10 +32,12 @@ const protobuf = "application/vnd.kubernetes.protobuf"
 
 // Client speaks to one API server. Safe for concurrent use.
 type Client struct {
-	base *url.URL
-	http *http.Client
-	log  *slog.Logger
-	ctx  context.Context // of New: views live as long
+	base     *url.URL
+	http     *http.Client
+	requests *client.Requests
+
+	log *slog.Logger
+	ctx context.Context // of New: views live as long
 
 	mu    sync.Mutex
 	views map[viewKey]*view
@@ -65,8 +69,13 @@ func ForConfig(ctx context.Context, cfg *rest.Config, log *slog.Logger) (*Client
 
 // ForHTTP makes a client of an HTTP client that knows how to prove who it is.
 func ForHTTP(ctx context.Context, base *url.URL, h *http.Client, log *slog.Logger) *Client {
-	return &Client{base: base, http: h, log: log, ctx: ctx, views: map[viewKey]*view{}}
+	r, way := client.NewRequests(), *h
+	way.Transport = r.Transport(h.Transport)
+	return &Client{base: base, http: &way, requests: r, log: log, ctx: ctx, views: map[viewKey]*view{}}
 }
+
+// Metrics are of the client's requests.
+func (c *Client) Metrics() []prometheus.Collector { return c.requests.Metrics() }
 
 // path is the URL of a resource, an object or a subresource.
 func (c *Client) path(r client.Resource, namespace string, rest ...string) *url.URL {
