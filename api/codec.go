@@ -57,6 +57,13 @@ func EncodeStored(i *Info, obj Object) ([]byte, error) {
 		return storedJSON(i, obj)
 	}
 	apiVersion := i.StoredVersion()
+	if i.message != nil {
+		raw, err := i.message(obj)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s %s: %w", i.Kind, obj.GetName(), err)
+		}
+		return Wrap(apiVersion, i.Kind, raw), nil
+	}
 	size := m.Size()
 	buf := make([]byte, headSize(apiVersion, i.Kind, size)+size+len(tail))
 	raw := buf[:len(buf)-len(tail)]

@@ -110,6 +110,8 @@ type Resource[T Object] struct {
 	Deleted func(obj T, now metav1.Time)
 	// Copy gives an object that may be changed in its place; parts that nobody ever changes may be shared. Default: all is copied.
 	Copy func(obj T) T
+	// Message gives an object's protobuf message without its resourceVersion. Default: what its generated methods write.
+	Message func(obj T) ([]byte, error)
 	// Orphans leaves what a deleted object owns where its deletion does not say what is to become of it; who says nothing is
 	// told OrphansWarning.
 	Orphans        bool
@@ -251,6 +253,7 @@ type Info struct {
 	Grace          func(obj Object, requested *int64) int64 // nil: no graceful deletion
 	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
 	copy           func(obj Object) Object                  // nil: all of it
+	message        func(obj Object) ([]byte, error)         // nil: by its methods
 	Orphans        bool
 	OrphansWarning string
 	ToStored       func(obj Object) (Object, error) // nil when Stored is the Info itself
@@ -263,6 +266,12 @@ func (i *Info) Copied(obj Object) Object {
 		return i.copy(obj)
 	}
 	return obj.DeepCopyObject().(Object)
+}
+
+// AsItIs tells whether an object of the resource, which was made of JSON by the schema that it is to be read by, is the same after it was made
+// JSON and read again, but for its metadata: it has nothing but texts, or its free values are kept in one form.
+func (i *Info) AsItIs() bool {
+	return i.Custom != nil && len(i.Custom.Versions) == 1 || i.StoreKey == DefinitionsKey || i.Group == "" && (i.Resource == "configmaps" || i.Resource == "secrets")
 }
 
 // Custom is what the record of a custom resource has beyond others. Its objects are *unstructured.Unstructured and are
@@ -361,6 +370,9 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if r.Copy != nil {
 		i.copy = func(o Object) Object { return r.Copy(o.(T)) }
+	}
+	if r.Message != nil {
+		i.message = func(o Object) ([]byte, error) { return r.Message(o.(T)) }
 	}
 	if r.Deleted != nil {
 		i.Deleted = func(o Object, now metav1.Time) { r.Deleted(o.(T), now) }

@@ -88,7 +88,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, t *route, q regis
 	}
 	q.Patched = true
 	return s.change(w, r, t, q, f, func(_ context.Context, old api.Object) (api.Object, error) {
-		if p.alone && t.subresource == "" && asItIs(i) {
+		if p.alone && t.subresource == "" && i.AsItIs() {
 			if obj := p.metadata(i, old); obj != nil {
 				return obj, registry.Addressed(q, obj)
 			}

@@ -49,12 +49,6 @@ func aloneAt(path string) bool {
 	return strings.HasPrefix(path, "/metadata/") && !strings.HasPrefix(path, "/metadata/managedFields")
 }
 
-// asItIs tells whether an object of i is the same after it was made JSON and read again, but for its metadata: of texts alone, or one
-// that was made of JSON by the schema that it is to be read by.
-func asItIs(i *api.Info) bool {
-	return i.Custom != nil && len(i.Custom.Versions) == 1 || i.Group == "" && (i.Resource == "configmaps" || i.Resource == "secrets")
-}
-
 // metadata applies a patch of metadata alone; nil: something is to be said of it, by whoever applies it to the whole object.
 func (p patched) metadata(i *api.Info, old api.Object) api.Object {
 	doc, err := api.EncodeJSON(i, onlyMetadata(i, old))

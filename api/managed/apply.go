@@ -50,7 +50,50 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if err != nil {
 		return nil, err
 	}
-	if i.Type == nil { // the result may share what it is made of
+	if old != nil && a.alone(i, old, config) {
+		live = i.New()
+		*metadata(live) = *metadata(old)
+	}
+	obj, err := a.merge(k, m, old, live, config, isMany, tooMany)
+	if err != nil || old == nil || live == old {
+		return obj, err
+	}
+	whole := i.Copied(old)
+	*metadata(whole) = *metadata(obj)
+	whole.GetObjectKind().SetGroupVersionKind(i.GVK())
+	return whole, nil
+}
+
+// alone tells whether metadata is all that a configuration and what its applier had before speak of: then nothing else of the object matters. It
+// holds for objects that are as large as any.
+func (a Apply) alone(i *api.Info, live api.Object, config *unstructured.Unstructured) bool {
+	if i.Type == nil || !i.AsItIs() || a.Subresource != "" || len(api.Owners(live)) == 0 || a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
+		return false
+	}
+	for key := range config.Object {
+		if key != "apiVersion" && key != "kind" && key != "metadata" {
+			return false
+		}
+	}
+	for _, e := range api.Owners(live) {
+		if !a.mine(e) || e.FieldsV1 == nil {
+			continue
+		}
+		had, err := parse(e.FieldsV1.GetRawBytes())
+		if err != nil || !had.without("f:metadata").empty() {
+			return false
+		}
+	}
+	return true
+}
+
+func metadata(o api.Object) *metav1.ObjectMeta {
+	return o.(metav1.ObjectMetaAccessor).GetObjectMeta().(*metav1.ObjectMeta)
+}
+
+// merge merges by ourselves where there are many fields, if that can be, and by the library.
+func (a Apply) merge(k kinds, m *managedfields.FieldManager, old, live api.Object, config *unstructured.Unstructured, isMany bool, tooMany error) (api.Object, error) {
+	if k.info.Type == nil { // the result may share what it is made of
 		config = config.DeepCopy()
 	}
 	if isMany {
