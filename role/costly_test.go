@@ -37,6 +37,13 @@ func TestCostly(t *testing.T) {
 		}
 		return b.String()
 	}
+	mixed := func(format string, bytes int) string { // numbers in no order
+		var b strings.Builder
+		for n := uint64(1); b.Len() < bytes-60; n++ {
+			fmt.Fprintf(&b, format+",", n*2654435761%1000003)
+		}
+		return strings.TrimSuffix(b.String(), ",")
+	}
 	ops := func(n int, op string) string { return strings.TrimSuffix(strings.Repeat(op+",", n), ",") }
 	binary := func(kind, raw string) string {
 		u := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: kind}, Raw: []byte(raw)}
@@ -137,6 +144,10 @@ func TestCostly(t *testing.T) {
 		"field paths of managers":                    {"POST", maps + "?dryRun=All", json, managed(`"f:data":{` + many(`"f:k%06d":{}`, 400000) + `}`), 201},
 		"field paths of managers, values":            {"POST", maps + "?dryRun=All", json, managed(`"f:metadata":{"f:finalizers":{` + many(`"v:\"a/b%05d\"":{}`, 400000) + `}}`), 201},
 		"field paths of managers, keys":              {"POST", maps + "?dryRun=All", json, managed(`"f:metadata":{"f:ownerReferences":{` + many(`"k:{\"uid\":\"%05d\"}":{}`, 400000) + `}}`), 201},
+		"field paths of managers, most":              {"POST", maps + "?dryRun=All", json, managed(`"f:data":{` + many(`"f:%x":{}`, most-300) + `}`), 201},
+		"field paths of managers, most, deep":        {"POST", maps + "?dryRun=All", json, managed(`"f:data":{` + many(`"f:%x":{"f:a":{"f:b":{"f:c":{}}}}`, most-300) + `}`), 201},
+		"field paths of managers, most, numbers":     {"POST", maps + "?dryRun=All", json, managed(`"f:metadata":{"f:finalizers":{` + mixed(`"v:%d":{}`, most-300) + `}}`), 201},
+		"field paths of managers, most, fractions":   {"POST", maps + "?dryRun=All", json, managed(`"f:metadata":{"f:finalizers":{` + mixed(`"v:%d.5":{}`, most-300) + `}}`), 201},
 		"JSON patch, a deep path":                    {"PATCH", patches, js, `[{"op":"add","path":"` + strings.Repeat("/a", 700000) + `","value":0}]`, 422},
 		"JSON, deep":                                 {"POST", maps + "?dryRun=All", json, `{"metadata":{"name":"x"},"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}", 0},
 		"request for a certificate":                  {"POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", json, request(1500000), 422},

@@ -109,13 +109,13 @@ func (d *delta) add(key string, c delta) {
 		if d.took == nil {
 			d.took = &set{make([]elem, 0, 4)}
 		}
-		d.took.elems = append(d.took.elems, elem{key, c.tookIt, c.took})
+		d.took.elems = append(d.took.elems, elem{key: key, member: c.tookIt, sub: c.took})
 	}
 	if c.goneIt || !c.gone.empty() {
 		if d.gone == nil {
 			d.gone = &set{make([]elem, 0, 4)}
 		}
-		d.gone.elems = append(d.gone.elems, elem{key, c.goneIt, c.gone})
+		d.gone.elems = append(d.gone.elems, elem{key: key, member: c.goneIt, sub: c.gone})
 	}
 }
 

@@ -246,7 +246,7 @@ func (s *set) intersect(o *set) *set {
 		case c > 0:
 			b = b[1:]
 		default:
-			if e := (elem{a[0].key, a[0].member && b[0].member, a[0].sub.intersect(b[0].sub)}); e.member || !e.sub.empty() {
+			if e := (elem{key: a[0].key, member: a[0].member && b[0].member, sub: a[0].sub.intersect(b[0].sub)}); e.member || !e.sub.empty() {
 				out.elems = append(out.elems, e)
 			}
 			a, b = a[1:], b[1:]

@@ -5,8 +5,9 @@
 //
 //	managed.go  Update, the rules between managers     shape.go    how a Go type merges
 //	diff.go     what differs between two objects       set.go      sets of fields, and their FieldsV1 form
-//	create.go   what a new object has
+//	create.go   what a new object has                  parse.go    FieldsV1, read
 //	apply.go    Apply, the configurations of managers  typed.go    how a Go type merges, for the library
+//	canonical.go  FieldsV1 that somebody wrote by hand
 //	large.go    Apply where there are many fields      tree.go, walk.go  what differs between, and is done to, objects of JSON
 package managed
 
@@ -19,7 +20,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/lighter-k8s/lighter/api"
 )
@@ -47,7 +47,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	if old != nil {
 		live = api.Owners(old)
 	}
-	entries := given(live, api.Owners(obj), w.Subresource)
+	entries, fields := given(live, api.Owners(obj), w.Subresource)
 	obj.SetManagedFields(nil)
 	if len(entries) == 0 && old != nil && old.GetUID() != "" {
 		return
@@ -66,7 +66,7 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	changes := map[string]*set{version: took.union(gone)}
 	took = took.stripped()
 	kept, mine := entries[:0:0], w.entry(version, nil)
-	for _, e := range entries {
+	for n, e := range entries {
 		change, ok := changes[e.APIVersion]
 		if !ok {
 			if o, n, served := w.in(i, e.APIVersion, old, obj); served {
@@ -77,7 +77,11 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 			}
 			changes[e.APIVersion] = change
 		}
-		rest, changed, left := subtracted(e, change)
+		var had *set
+		if fields != nil {
+			had = fields[n]
+		}
+		rest, changed, left := subtracted(e, had, change)
 		if !left {
 			continue
 		}
@@ -153,37 +157,40 @@ func same(a, b metav1.ManagedFieldsEntry) bool {
 		(a.APIVersion == b.APIVersion || a.Operation == metav1.ManagedFieldsOperationApply)
 }
 
-// subtracted are e's fields without those that changed, where that is something else; not left: it is nothing.
-func subtracted(e metav1.ManagedFieldsEntry, change *set) (rest *set, changed, left bool) {
+// subtracted are e's fields, which are had where they were read by now, without those that changed, where that is something else; not
+// left: it is nothing.
+func subtracted(e metav1.ManagedFieldsEntry, had, change *set) (rest *set, changed, left bool) {
 	if change.apartFrom(e.FieldsV1.GetRawBytes()) {
 		return nil, false, true
 	}
-	had, err := parse(e.FieldsV1.GetRawBytes())
-	if err != nil {
-		return nil, false, false // nobody can read it
+	if had == nil {
+		var err error
+		if had, err = parse(e.FieldsV1.GetRawBytes()); err != nil {
+			return nil, false, false // nobody can read it
+		}
 	}
 	rest, changed = had.subtract(change)
 	return rest, changed, !rest.empty()
 }
 
 // given are the entries to go on from: those that the request says, or the object's own when it says none that
-// can be understood; none when it says so by one empty entry.
-func given(live, said []metav1.ManagedFieldsEntry, subresource string) []metav1.ManagedFieldsEntry {
+// can be understood; none when it says so by one empty entry. fields are theirs where they were read; nil: none was.
+func given(live, said []metav1.ManagedFieldsEntry, subresource string) (entries []metav1.ManagedFieldsEntry, fields []*set) {
 	if subresource == "" && !unchanged(live, said) {
 		if said != nil && (len(said) == 0 || len(said) == 1 && reflect.DeepEqual(said[0], metav1.ManagedFieldsEntry{})) {
-			return nil
+			return nil, nil
 		}
-		if ok, valid := canonical(said); valid && len(ok) > 0 {
-			return ok
+		if ok, fields, valid := canonical(said); valid && len(ok) > 0 {
+			return ok, fields
 		}
 	}
 	for _, e := range live { // as they were written by us or upstream, unless somebody else wrote the store
 		if !valid(e) || e.FieldsV1 == nil {
-			ok, _ := canonical(live)
-			return ok
+			ok, fields, _ := canonical(live)
+			return ok, fields
 		}
 	}
-	return live
+	return live, nil
 }
 
 // unchanged: the usual case, a client that sends back what it was given.
@@ -199,93 +206,6 @@ func valid(e metav1.ManagedFieldsEntry) bool {
 		e.APIVersion != "" && e.FieldsType == "FieldsV1"
 }
 
-// canonical reads what somebody wrote by hand: one entry a manager, in the one form that sets have.
-func canonical(entries []metav1.ManagedFieldsEntry) (out []metav1.ManagedFieldsEntry, ok bool) {
-	for _, e := range entries {
-		if !valid(e) {
-			return nil, false
-		}
-		raw := []byte("{}")
-		if e.FieldsV1 != nil {
-			raw = e.FieldsV1.GetRawBytes()
-		}
-		if s, err := parse(raw); err == nil && s.plain() {
-			e.FieldsV1 = s.encode()
-		} else if e.FieldsV1, ok = byLibraryForm(raw); !ok {
-			return nil, false
-		}
-		out = slices.DeleteFunc(out, func(o metav1.ManagedFieldsEntry) bool { return same(o, e) })
-		out = append(out, e)
-	}
-	return out, true
-}
-
-// byLibraryForm is the library's form of a set, which it takes forty times its bytes to find.
-func byLibraryForm(raw []byte) (*metav1.FieldsV1, bool) {
-	var s fieldpath.Set
-	if err := s.FromJSON(bytes.NewReader(raw)); err != nil {
-		return nil, false
-	}
-	data, err := s.ToJSON()
-	return metav1.NewFieldsV1(string(data)), err == nil
-}
-
-// plain tells whether all path elements of a set are in their one form, as far as that is easy to tell.
-func (s *set) plain() bool {
-	if s.empty() {
-		return true
-	}
-	for _, e := range s.elems {
-		if !plainElement(e.key) || !e.sub.plain() {
-			return false
-		}
-	}
-	return true
-}
-
-func plainElement(key string) bool {
-	switch key[0] {
-	case 'f':
-		return true
-	case 'v':
-		rest, ok := plainText(key[2:])
-		return ok && rest == ""
-	case 'k':
-		rest, ok := strings.CutPrefix(key[2:], "{")
-		for before := ""; ok; {
-			name := rest
-			if rest, ok = plainText(rest); !ok {
-				return false
-			}
-			if name = name[:len(name)-len(rest)]; name <= before || !strings.HasPrefix(rest, ":") {
-				return false
-			}
-			before = name
-			if rest, ok = plainText(rest[1:]); !ok || rest == "}" {
-				return ok
-			}
-			rest, ok = strings.CutPrefix(rest, ",")
-		}
-	}
-	return false
-}
-
-// plainText cuts a JSON string of plain letters off.
-func plainText(s string) (rest string, ok bool) {
-	if !strings.HasPrefix(s, `"`) {
-		return s, false
-	}
-	for i := 1; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"':
-			return s[i+1:], true
-		case c < ' ' || c > '~' || c == '\\' || c == '<' || c == '>' || c == '&':
-			return s, false
-		}
-	}
-	return s, false
-}
-
 // capped merges the oldest entries of updates when there are too many.
 func capped(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	var updates []metav1.ManagedFieldsEntry
@@ -299,33 +219,54 @@ func capped(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 		return entries
 	}
 	slices.SortStableFunc(updates, order)
-	first := map[string]metav1.ManagedFieldsEntry{} // by version: the oldest of it, merged once there is a second
-	drop := func(e metav1.ManagedFieldsEntry) {
-		entries = slices.DeleteFunc(slices.Clone(entries), func(o metav1.ManagedFieldsEntry) bool { return same(o, e) })
+	type bucket struct { // of a version: its oldest, merged once there is a second
+		entry metav1.ManagedFieldsEntry
+		of    []*set
 	}
+	buckets, gone := map[string]*bucket{}, map[identity]bool{}
+	var merged []*bucket
 	for _, e := range updates {
 		if excess <= 0 {
 			break
 		}
-		one, seen := first[e.APIVersion]
-		if !seen {
-			first[e.APIVersion] = e
+		b := buckets[e.APIVersion]
+		if b == nil {
+			buckets[e.APIVersion] = &bucket{entry: e}
 			continue
 		}
-		bucket := metav1.ManagedFieldsEntry{Manager: ancient, Operation: e.Operation, APIVersion: e.APIVersion, FieldsType: "FieldsV1", Time: e.Time}
-		a, errA := parse(one.FieldsV1.GetRawBytes())
-		b, errB := parse(e.FieldsV1.GetRawBytes())
-		if errA != nil || errB != nil {
+		if len(b.of) == 0 {
+			one, err := parse(b.entry.FieldsV1.GetRawBytes())
+			if err != nil {
+				continue
+			}
+			b.of = []*set{one}
+		}
+		s, err := parse(e.FieldsV1.GetRawBytes())
+		if err != nil {
 			continue
 		}
-		bucket.FieldsV1 = a.union(b).encode()
-		drop(one)
-		drop(e)
-		entries = append(entries, bucket)
-		first[e.APIVersion] = bucket
+		if len(b.of) == 1 {
+			merged = append(merged, b)
+		}
+		gone[identify(b.entry)], gone[identify(e)] = true, true
+		b.entry = metav1.ManagedFieldsEntry{Manager: ancient, Operation: e.Operation, APIVersion: e.APIVersion, FieldsType: "FieldsV1", Time: e.Time}
+		b.of = append(b.of, s)
 		excess--
 	}
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e metav1.ManagedFieldsEntry) bool { return gone[identify(e)] })
+	for _, b := range merged {
+		b.entry.FieldsV1 = all(b.of).encode()
+		entries = append(entries, b.entry)
+	}
 	return entries
+}
+
+// all is the union of sets.
+func all(of []*set) *set {
+	if len(of) == 1 {
+		return of[0]
+	}
+	return all(of[:len(of)/2]).union(all(of[len(of)/2:]))
 }
 
 // order is that of managedFields: appliers first, then by age and name.

@@ -3,8 +3,6 @@ package managed
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,8 +19,9 @@ type set struct{ elems []elem } // in the order of their path elements
 // elem is one path element: "f:name", `k:{"name":"web"}`, `v:"value"`.
 type elem struct {
 	key    string
-	member bool // the path itself is in the set
-	sub    *set // what is below it
+	member bool  // the path itself is in the set
+	at     int32 // where it stood among those that are being sorted
+	sub    *set  // what is below it
 }
 
 func (s *set) empty() bool { return s == nil || len(s.elems) == 0 }
@@ -64,7 +63,7 @@ func compareAlike(a, b string) (c int, ok bool) {
 	}
 	switch {
 	case !quoted:
-		return compareNumbers(a, b, n)
+		return compareValues(a, b, n)
 	case n == len(a) || n == len(b) || a[n] == '\\' || b[n] == '\\':
 		return 0, false
 	case a[n] == '"': // a ends
@@ -75,31 +74,77 @@ func compareAlike(a, b string) (c int, ok bool) {
 	return cmp.Compare(a[n], b[n]), true
 }
 
-// compareNumbers is for path elements that differ from n on.
-func compareNumbers(a, b string, n int) (c int, ok bool) {
-	from := n
-	for from > 0 && isDigit(a[from-1]) {
-		from--
-	}
-	end := func(s string) int {
-		at := n
-		for at < len(s) && isDigit(s[at]) {
-			at++
-		}
-		if at == from || at-from > 18 || at < len(s) && s[at] != ',' && s[at] != '}' {
-			return 0
-		}
-		return at
-	}
-	p, q := end(a), end(b)
-	if p == 0 || q == 0 || a[from-1] != ':' { // not both are positive integers
+// compareValues is for path elements that differ from n on, where no text is.
+func compareValues(a, b string, n int) (c int, ok bool) {
+	if n == len(a) && n == len(b) || n == 0 {
 		return 0, false
 	}
-	if p != q {
+	x, y := byte(0), byte(0)
+	if n < len(a) {
+		x = a[n]
+	}
+	if n < len(b) {
+		y = b[n]
+	}
+	if p, q := rank(x), rank(y); a[n-1] == ':' && p != q && p*q > 0 {
 		return cmp.Compare(p, q), true
 	}
-	c = strings.Compare(a[from:p], b[from:q])
-	return c, c != 0 // equal: one has more fields
+	if p := number(a, n); p != "" {
+		if q := number(b, n); q != "" && p != q {
+			return compareNumbers(p, q), true
+		}
+	}
+	if (x == '}' && y == ',' || x == ',' && y == '}') && a[0] == 'k' && n > 3 && strings.IndexByte(a[3:n], '{') < 0 { // one has more fields
+		return cmp.Compare(y, x), true
+	}
+	return 0, false
+}
+
+// rank is where among others a value of JSON stands that begins so; 0: none does.
+func rank(first byte) int {
+	switch {
+	case first == '-' || isDigit(first):
+		return 1
+	case first == '"':
+		return 2
+	case first == 't' || first == 'f':
+		return 3
+	}
+	return 0
+}
+
+// number is the integer around or before n in a path element; "": there is none that a float holds.
+func number(s string, n int) string {
+	from, to := n, n
+	for from > 0 && isDigit(s[from-1]) {
+		from--
+	}
+	for to < len(s) && (isDigit(s[to]) || to == from && s[to] == '-') {
+		to++
+	}
+	if from > 0 && s[from-1] == '-' {
+		from--
+	}
+	if from == 0 || s[from-1] != ':' || to < len(s) && s[to] != ',' && s[to] != '}' || to-from > 15 {
+		return ""
+	}
+	return s[from:to]
+}
+
+// compareNumbers compares integers as JSON writes them.
+func compareNumbers(p, q string) int {
+	switch {
+	case p[0] == '-' && q[0] == '-':
+		p, q = q, p
+	case p[0] == '-':
+		return -1
+	case q[0] == '-':
+		return 1
+	}
+	if c := cmp.Compare(len(p), len(q)); c != 0 {
+		return c
+	}
+	return strings.Compare(p, q)
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
@@ -126,7 +171,7 @@ func (s *set) union(o *set) *set {
 			case c > 0:
 				out.elems, b = append(out.elems, b[0]), b[1:]
 			default:
-				out.elems = append(out.elems, elem{a[0].key, a[0].member || b[0].member, a[0].sub.union(b[0].sub)})
+				out.elems = append(out.elems, elem{key: a[0].key, member: a[0].member || b[0].member, sub: a[0].sub.union(b[0].sub)})
 				a, b = a[1:], b[1:]
 			}
 		}
@@ -152,7 +197,7 @@ func (s *set) subtract(o *set) (*set, bool) {
 			less = less || left.member != e.member
 		}
 		if less && out == nil {
-			out = &set{slices.Clone(s.elems[:n])}
+			out = &set{append(make([]elem, 0, len(s.elems)-1), s.elems[:n]...)}
 		}
 		if out != nil && (left.member || !left.sub.empty()) {
 			out.elems = append(out.elems, left)
@@ -199,10 +244,16 @@ func (s *set) stripped() *set {
 }
 
 // encode gives the set as FieldsV1.
-func (s *set) encode() *metav1.FieldsV1 {
+func (s *set) encode() *metav1.FieldsV1 { return s.encodeAs(nil) }
+
+// encodeAs is encode where that is not what was said, byte by byte.
+func (s *set) encodeAs(said *metav1.FieldsV1) *metav1.FieldsV1 {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	*buf = s.append(slices.Grow((*buf)[:0], s.room()), false)
+	if said != nil && bytes.Equal(*buf, said.GetRawBytes()) {
+		return said
+	}
 	return metav1.NewFieldsV1(unsafe.String(unsafe.SliceData(*buf), len(*buf))) // which copies it, in either of its builds
 }
 
@@ -263,134 +314,4 @@ func appendQuoted(b []byte, s string) []byte {
 		}
 	}
 	return append(append(b, s[from:]...), '"')
-}
-
-var errFields = errors.New("malformed FieldsV1")
-
-// parse reads FieldsV1 in the form that encode gives. The set shares the bytes, which nobody changes.
-func parse(raw []byte) (*set, error) {
-	p := parser{text: unsafe.String(unsafe.SliceData(raw), len(raw)), open: opened.Get().(*[]elem)}
-	if len(raw) > small {
-		*p.open = slices.Grow(*p.open, bytes.Count(raw, []byte(`":{`)))
-	}
-	s, _, ok := p.set(0)
-	if cap(*p.open) <= 1024 {
-		*p.open = (*p.open)[:0]
-		opened.Put(p.open)
-	}
-	p.space()
-	if !ok || p.at != len(p.text) {
-		return nil, errFields
-	}
-	return s, nil
-}
-
-type parser struct {
-	text string
-	at   int
-	open *[]elem // of the sets that did not end yet; each is copied, as long as it is, when it does
-}
-
-var opened = sync.Pool{New: func() any { return new([]elem) }}
-
-func (p *parser) space() {
-	for p.at < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.at]) >= 0 {
-		p.at++
-	}
-}
-
-func (p *parser) next(c byte) bool {
-	p.space()
-	if p.at < len(p.text) && p.text[p.at] == c {
-		p.at++
-		return true
-	}
-	return false
-}
-
-// set reads an object; member tells that it has ".".
-func (p *parser) set(depth int) (s *set, member, ok bool) {
-	if depth > 200 || !p.next('{') {
-		return nil, false, false
-	}
-	if p.next('}') {
-		return nil, false, true
-	}
-	first, sorted := len(*p.open), true
-	for {
-		key, ok := p.string()
-		if !ok || !p.next(':') {
-			return nil, false, false
-		}
-		sub, inner, ok := p.set(depth + 1)
-		if !ok {
-			return nil, false, false
-		}
-		if key == "." {
-			member = true
-		} else if len(key) < 2 || key[1] != ':' || strings.IndexByte("fkvi", key[0]) < 0 {
-			return nil, false, false
-		} else {
-			if n := len(*p.open); n > first && compareKeys((*p.open)[n-1].key, key) >= 0 {
-				sorted = false
-			}
-			*p.open = append(*p.open, elem{key, inner || sub.empty(), sub})
-		}
-		if p.next('}') {
-			break
-		}
-		if !p.next(',') {
-			return nil, false, false
-		}
-	}
-	s = &set{slices.Clone((*p.open)[first:])}
-	clear((*p.open)[first:])
-	*p.open = (*p.open)[:first]
-	if !sorted {
-		slices.SortStableFunc(s.elems, func(a, b elem) int { return compareKeys(a.key, b.key) })
-		s.elems = slices.CompactFunc(s.elems, func(a, b elem) bool { return a.key == b.key })
-	}
-	return s, member, true
-}
-
-// string reads a JSON string.
-func (p *parser) string() (string, bool) {
-	if !p.next('"') {
-		return "", false
-	}
-	from, escaped := p.at, false
-	for p.at < len(p.text) {
-		switch p.text[p.at] {
-		case '"':
-			p.at++
-			if !escaped {
-				return p.text[from : p.at-1], true
-			}
-			return unquote(p.text[from-1 : p.at])
-		case '\\':
-			escaped = true
-			p.at++
-		}
-		p.at++
-	}
-	return "", false
-}
-
-// unquote reads a JSON string with escapes, of which those of quotes are by far the most common.
-func unquote(quoted string) (string, bool) {
-	inner := quoted[1 : len(quoted)-1]
-	b := make([]byte, 0, len(inner))
-	for i := 0; i < len(inner); i++ {
-		c := inner[i]
-		if c == '\\' {
-			if i++; inner[i] != '"' && inner[i] != '\\' {
-				var s string
-				err := json.Unmarshal([]byte(quoted), &s)
-				return s, err == nil
-			}
-			c = inner[i]
-		}
-		b = append(b, c)
-	}
-	return string(b), true
 }
