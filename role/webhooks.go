@@ -29,15 +29,17 @@ func (s *Server) webhooks(world matching.World, reg *registry.Registry) *webhook
 		Metrics: webhook.NewMetrics(), Callout: &s.callout}
 	conditions := func(of func(api.Object) [][]admissionv1.MatchCondition) registry.Check {
 		return func(obj, old api.Object) (errs field.ErrorList) {
-			var before []admissionv1.MatchCondition
+			stored := map[string]bool{}
 			if old != nil {
 				for _, list := range of(old) {
-					before = append(before, list...)
+					for _, c := range list {
+						stored[c.Expression] = true
+					}
 				}
 			}
 			var budget expression.Budget
 			for n, list := range of(obj) {
-				errs = append(errs, expression.CheckConditions(list, before, expression.OfWebhook, field.NewPath("webhooks").Index(n).Child("matchConditions"), &budget)...)
+				errs = append(errs, expression.CheckConditions(list, stored, expression.OfWebhook, field.NewPath("webhooks").Index(n).Child("matchConditions"), &budget)...)
 			}
 			return errs
 		}

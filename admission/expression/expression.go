@@ -48,24 +48,15 @@ func Matcher(list []admissionregistrationv1.MatchCondition, o cel.OptionalVariab
 	return matchconditions.NewMatcher(conditions().CompileCondition(accessors, o, environment.StoredExpressions), failure, kind, of, name)
 }
 
-// CheckConditions complains about match conditions that do not compile. Conditions that were stored before are not looked at again.
-func CheckConditions(list, old []admissionregistrationv1.MatchCondition, o cel.OptionalVariableDeclarations, at *field.Path, b *Budget) (errs field.ErrorList) {
+// CheckConditions complains about match conditions that do not compile. Expressions that were stored before are not looked at again.
+func CheckConditions(list []admissionregistrationv1.MatchCondition, stored map[string]bool, o cel.OptionalVariableDeclarations, at *field.Path, b *Budget) (errs field.ErrorList) {
 	for n := range list {
-		if contains(old, list[n].Expression) {
+		if stored[list[n].Expression] {
 			continue
 		}
 		errs = append(errs, Check(Plain(), (*matchconditions.MatchCondition)(&list[n]), o, at.Index(n).Child("expression"), b)...)
 	}
 	return errs
-}
-
-func contains(list []admissionregistrationv1.MatchCondition, expression string) bool {
-	for _, c := range list {
-		if c.Expression == expression {
-			return true
-		}
-	}
-	return false
 }
 
 // Check complains about an expression that does not compile, or is beyond the budget.
