@@ -13,12 +13,20 @@ import (
 // mostComplaints is how many a client is told of at once.
 const mostComplaints = 250
 
+// Enough tells that so many complaints were found that a client hears of no further one, so that nobody need look for more.
+func Enough(errs field.ErrorList) bool { return len(errs) > 4*mostComplaints }
+
+// Further stands for complaints that are not told.
+func Further(n int) *field.Error {
+	return &field.Error{Type: field.ErrorTypeTooMany, Field: "<nil>", BadValue: n, Detail: fmt.Sprintf("at least %d more complaints", n)}
+}
+
 // Plainly gives complaints whose values are structures as Kubernetes writes them: by the names of their Go fields, with
 // those that are empty. What its messages show are types without JSON names; those of k8s.io/apimachinery have them. Of very
 // many it gives the first: a message of all of them would take time by the square of their number.
 func Plainly(errs field.ErrorList) field.ErrorList {
 	if more := len(errs) - mostComplaints; more > 0 {
-		errs = append(errs[:mostComplaints:mostComplaints], &field.Error{Type: field.ErrorTypeTooMany, Field: "<nil>", BadValue: len(errs), Detail: fmt.Sprintf("%d more complaints", more)})
+		errs = append(errs[:mostComplaints:mostComplaints], Further(more))
 	}
 	for i, e := range errs {
 		v := reflect.ValueOf(e.BadValue)

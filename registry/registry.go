@@ -152,7 +152,7 @@ func (r *Registry) Creator(resource, subresource string) Creator {
 		}
 		if virtual { // a review's errors say its group, and neither kind nor name: so upstream does
 			if errs := req.Info.Validate(o, nil); len(errs) > 0 {
-				return nil, apierrors.NewInvalid(schema.GroupKind{Group: req.Info.Group}, "", api.Plainly(errs))
+				return nil, newInvalid(schema.GroupKind{Group: req.Info.Group}, "", api.Plainly(errs))
 			}
 		}
 		if err := r.Admission.Validate(ctx, a); err != nil {
@@ -527,15 +527,6 @@ func class(i *api.Info) store.Class {
 		return store.Relaxed
 	}
 	return store.Durable
-}
-
-// invalid is the 422 of a failed validation.
-func invalid(i *api.Info, name string, errs field.ErrorList) error {
-	kind := i.GVK().GroupKind()
-	if i.Stored != i && kind.Kind == i.Stored.Kind { // events and autoscalers of their second group or version: what they are stored as
-		kind.Group = i.Stored.Group
-	}
-	return apierrors.NewInvalid(kind, name, api.Plainly(errs))
 }
 
 // otherNamespace is what a client is told whose object names another namespace than its request.

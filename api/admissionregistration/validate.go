@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // Supported values, as complaints list them.
@@ -116,8 +118,9 @@ func validateReviewVersions(versions []string, mustKnow bool, at *field.Path) (e
 	if len(versions) == 0 {
 		return append(errs, field.Required(at, "must specify one of "+known))
 	}
+	again := api.Again[string]()
 	for i, v := range versions {
-		if slices.Contains(versions[:i], v) {
+		if again(v) {
 			errs = append(errs, field.Invalid(at.Index(i), v, "duplicate version"))
 			continue
 		}
@@ -241,6 +244,9 @@ func validateRule(r *admissionv1.RuleWithOperations, subresources bool, at *fiel
 		errs = append(errs, field.Invalid(ops, r.Operations, "if '*' is present, must not specify other operations"))
 	}
 	for i := range r.Operations {
+		if api.Enough(errs) {
+			break
+		}
 		errs = append(errs, supported(&r.Operations[i], operations, ops.Index(i))...)
 	}
 	errs = append(errs, oneOrMany(r.APIGroups, "API groups", true, at.Child("apiGroups"))...)

@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // The structure of CEL policies. That expressions compile is for the part that compiles them.
@@ -207,9 +209,10 @@ func validateValidatingBinding(b, _ *admissionv1.ValidatingAdmissionPolicyBindin
 	if len(b.Spec.ValidationActions) == 0 {
 		errs = append(errs, field.Required(at, ""))
 	}
+	again := api.Again[admissionv1.ValidationAction]()
 	for i, a := range b.Spec.ValidationActions {
 		errs = append(errs, supported(&a, actions, at.Index(i))...)
-		if slices.Contains(b.Spec.ValidationActions[:i], a) {
+		if again(a) {
 			errs = append(errs, field.Duplicate(at.Index(i), a))
 		}
 	}

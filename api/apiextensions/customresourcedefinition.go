@@ -134,7 +134,9 @@ func metadata(d, old *definition) field.ErrorList {
 
 // but leaves out what the registry says itself, of metadata.
 func but(errs, said field.ErrorList) field.ErrorList {
-	return slices.DeleteFunc(errs, func(e *field.Error) bool {
-		return slices.ContainsFunc(said, func(s *field.Error) bool { return s.Error() == e.Error() })
-	})
+	texts := map[string]bool{}
+	for _, e := range said {
+		texts[e.Error()] = true
+	}
+	return slices.DeleteFunc(errs, func(e *field.Error) bool { return texts[e.Error()] })
 }

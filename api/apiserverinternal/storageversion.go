@@ -4,10 +4,10 @@ package apiserverinternal
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	internalv1alpha1 "k8s.io/api/apiserverinternal/v1alpha1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -89,14 +89,19 @@ func validateStatus(s *internalv1alpha1.StorageVersionStatus, at *field.Path) (e
 		for m, v := range server.DecodableVersions {
 			errs = append(errs, validateAPIVersion(v, at.Child("decodableVersions").Index(m))...)
 		}
-		if list := server.DecodableVersions; !slices.Contains(list, server.EncodingVersion) {
+		decodable := sets.New(server.DecodableVersions...)
+		if list := server.DecodableVersions; !decodable.Has(server.EncodingVersion) {
 			errs = append(errs, field.Invalid(at.Child("decodableVersions"), list, "decodableVersions must include encodingVersion "+server.EncodingVersion))
 		}
+		said := 0
 		for m, v := range server.ServedVersions {
 			errs = append(errs, validateAPIVersion(v, at.Child("servedVersions").Index(m))...)
-			if !slices.Contains(server.DecodableVersions, v) {
+			if !decodable.Has(v) {
 				errs = append(errs, field.Invalid(at.Child("servedVersions").Index(m), v,
 					fmt.Sprintf("individual served version : %s must be included in decodableVersions : %s", v, server.DecodableVersions)))
+				if said += len(errs[len(errs)-1].Detail); said > 1<<20 { // each shows the whole list
+					break
+				}
 			}
 		}
 	}

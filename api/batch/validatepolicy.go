@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/core"
 )
 
@@ -68,11 +69,12 @@ func validateExitCodes(r *batchv1.PodFailurePolicyOnExitCodesRequirement, pod *c
 	} else if len(r.Values) > 255 {
 		errs = append(errs, field.TooMany(values, len(r.Values), 255))
 	}
+	again := api.Again[int32]()
 	for i, v := range r.Values {
 		if r.Operator == batchv1.PodFailurePolicyOnExitCodesOpIn && v == 0 {
 			errs = append(errs, field.Invalid(values.Index(i), v, "must not be 0 for the In operator"))
 		}
-		if i > 0 && slices.Contains(r.Values[:i], v) {
+		if again(v) {
 			errs = append(errs, field.Duplicate(values.Index(i), v))
 		} else if i > 0 && v < r.Values[i-1] {
 			errs = append(errs, field.Invalid(values, r.Values, "must be ordered"))

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // minExpiration is the shortest life, in seconds, that may be asked for. Source: type comment of expirationSeconds.
@@ -55,11 +57,12 @@ func validateRequest(r, old *certificatesv1.CertificateSigningRequest) (errs fie
 	if len(r.Spec.Usages) == 0 {
 		errs = append(errs, field.Required(at.Child("usages"), ""))
 	}
+	twice := api.Again[certificatesv1.KeyUsage]()
 	for i, u := range r.Spec.Usages {
 		if !slices.Contains(usages, u) {
 			errs = append(errs, field.NotSupported(at.Child("usages").Index(i), u, usages))
 		}
-		if slices.Contains(r.Spec.Usages[:i], u) {
+		if twice(u) {
 			errs = append(errs, field.Duplicate(at.Child("usages").Index(i), u))
 		}
 	}

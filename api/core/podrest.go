@@ -12,9 +12,13 @@ import (
 func validateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
 	errs := ValidatePodSpec(&p.Spec, field.NewPath("spec"))
 	path := field.NewPath("spec", "ephemeralContainers")
+	at := map[string]int{}
+	for i, c := range slices.Backward(p.Spec.EphemeralContainers) {
+		at[c.Name] = i
+	}
 	for _, was := range old.Spec.EphemeralContainers {
-		i := slices.IndexFunc(p.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == was.Name })
-		if i < 0 {
+		i, there := at[was.Name]
+		if !there {
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
 		} else if now := p.Spec.EphemeralContainers[i]; !same(now, was) {
 			errs = append(errs, forbidChange(path, fmt.Sprintf("existing ephemeral containers %q may not be changed", was.Name), now, was)...)

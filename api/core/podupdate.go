@@ -3,10 +3,10 @@ package core
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -32,8 +32,9 @@ func validatePodUpdate(p, old *corev1.Pod) (errs field.ErrorList) {
 		errs = append(errs, field.Invalid(spec.Child("activeDeadlineSeconds"), now, "must not update from a positive integer to nil value"))
 	}
 	errs = append(errs, addedTolerations(p.Spec.Tolerations, old.Spec.Tolerations, spec.Child("tolerations"))...)
+	gates := sets.New(old.Spec.SchedulingGates...)
 	for i, g := range p.Spec.SchedulingGates {
-		if !slices.Contains(old.Spec.SchedulingGates, g) {
+		if !gates.Has(g) {
 			errs = append(errs, field.Forbidden(spec.Child("schedulingGates").Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", g.Name)))
 		}
 	}
@@ -66,12 +67,14 @@ func imagesOnly(now, was []corev1.Container, path *field.Path) (errs field.Error
 
 // addedTolerations lets tolerations grow in number, and those with a time change it.
 func addedTolerations(now, was []corev1.Toleration, path *field.Path) field.ErrorList {
-	for _, old := range was {
-		kept := slices.ContainsFunc(now, func(t corev1.Toleration) bool {
-			t.TolerationSeconds, old.TolerationSeconds = nil, nil
-			return same(t, old)
-		})
-		if !kept {
+	kept := sets.New[corev1.Toleration]()
+	for _, t := range now {
+		t.TolerationSeconds = nil
+		kept.Insert(t)
+	}
+	for _, t := range was {
+		t.TolerationSeconds = nil
+		if !kept.Has(t) {
 			return field.ErrorList{field.Forbidden(path, "existing toleration can not be modified except its tolerationSeconds")}
 		}
 	}

@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +16,7 @@ func validateContainers(s *corev1.PodSpec, volumes map[string]*corev1.VolumeSour
 	if len(s.Containers) == 0 {
 		errs = append(errs, field.Required(path.Child("containers"), ""))
 	}
-	names, hostPorts := sets.New[string](), sets.New[string]()
+	names, hostPorts, claims := sets.New[string](), sets.New[string](), claimNames(s)
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	if s.TerminationGracePeriodSeconds != nil {
 		grace = *s.TerminationGracePeriodSeconds
@@ -32,7 +31,7 @@ func validateContainers(s *corev1.PodSpec, volumes map[string]*corev1.VolumeSour
 			errs = append(errs, dnsLabel(c.Name, at.Child("name"))...)
 		}
 		names.Insert(c.Name)
-		errs = append(errs, validateContainer(c, s, volumes, false, at)...)
+		errs = append(errs, validateContainer(c, s, volumes, claims, false, at)...)
 		if init && !isSidecar(c) {
 			errs = append(errs, validateInit(c, at)...)
 		} else {
@@ -55,6 +54,7 @@ func validateContainers(s *corev1.PodSpec, volumes map[string]*corev1.VolumeSour
 	for i := range s.InitContainers {
 		check(&s.InitContainers[i], path.Child("initContainers").Index(i), true)
 	}
+	lasting := names.Clone()
 	for i := range s.EphemeralContainers {
 		e, at := &s.EphemeralContainers[i], path.Child("ephemeralContainers").Index(i)
 		c := (*corev1.Container)(&e.EphemeralContainerCommon)
@@ -67,8 +67,8 @@ func validateContainers(s *corev1.PodSpec, volumes map[string]*corev1.VolumeSour
 			errs = append(errs, dnsLabel(c.Name, at.Child("name"))...)
 		}
 		names.Insert(c.Name)
-		errs = append(errs, validateContainer(c, s, volumes, true, at)...)
-		errs = append(errs, validateEphemeral(e, s, at)...)
+		errs = append(errs, validateContainer(c, s, volumes, claims, true, at)...)
+		errs = append(errs, validateEphemeral(e, lasting, at)...)
 	}
 	return errs
 }
@@ -86,8 +86,8 @@ func validateInit(c *corev1.Container, path *field.Path) (errs field.ErrorList) 
 	return errs
 }
 
-// validateEphemeral: the fields that make no sense for a container added to look around.
-func validateEphemeral(e *corev1.EphemeralContainer, s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+// validateEphemeral: the fields that make no sense for a container added to look around, at one of those of the names.
+func validateEphemeral(e *corev1.EphemeralContainer, names sets.Set[string], path *field.Path) (errs field.ErrorList) {
 	c := &e.EphemeralContainerCommon
 	for _, no := range []struct {
 		name string
@@ -106,18 +106,14 @@ func validateEphemeral(e *corev1.EphemeralContainer, s *corev1.PodSpec, path *fi
 			errs = append(errs, field.Forbidden(at.Child("subPathExpr"), "cannot be set for an Ephemeral Container"))
 		}
 	}
-	if e.TargetContainerName == "" {
-		return errs
-	}
-	is := func(c corev1.Container) bool { return c.Name == e.TargetContainerName }
-	if !slices.ContainsFunc(s.Containers, is) && !slices.ContainsFunc(s.InitContainers, is) {
+	if e.TargetContainerName != "" && !names.Has(e.TargetContainerName) {
 		errs = append(errs, field.NotFound(path.Child("targetContainerName"), e.TargetContainerName))
 	}
 	return errs
 }
 
 // validateContainer checks what all kinds of containers share.
-func validateContainer(c *corev1.Container, s *corev1.PodSpec, volumes map[string]*corev1.VolumeSource, ephemeral bool, path *field.Path) (errs field.ErrorList) {
+func validateContainer(c *corev1.Container, s *corev1.PodSpec, volumes map[string]*corev1.VolumeSource, claims sets.Set[string], ephemeral bool, path *field.Path) (errs field.ErrorList) {
 	switch {
 	case c.Image == "":
 		errs = append(errs, field.Required(path.Child("image"), ""))
@@ -139,7 +135,7 @@ func validateContainer(c *corev1.Container, s *corev1.PodSpec, volumes map[strin
 	} else {
 		errs = append(errs, OneOf(c.ImagePullPolicy, at, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	}
-	errs = append(errs, validateClaimNames(c.Resources.Claims, s.ResourceClaims, path.Child("resources", "claims"))...)
+	errs = append(errs, validateClaimNames(c.Resources.Claims, claims, path.Child("resources", "claims"))...)
 	errs = append(errs, validateResources(&c.Resources, path.Child("resources"))...)
 	errs = append(errs, validateSecurity(c.SecurityContext, path.Child("securityContext"))...)
 	if p := c.RestartPolicy; p != nil && !ephemeral {
@@ -195,16 +191,25 @@ func validateRestartRules(c *corev1.Container, path *field.Path) (errs field.Err
 	return errs
 }
 
+func claimNames(s *corev1.PodSpec) sets.Set[string] {
+	out := sets.New[string]()
+	for i := range s.ResourceClaims {
+		out.Insert(s.ResourceClaims[i].Name)
+	}
+	return out
+}
+
 // validateClaimNames checks that what a container claims is among the pod's claims, each once.
-func validateClaimNames(list []corev1.ResourceClaim, of []corev1.PodResourceClaim, path *field.Path) (errs field.ErrorList) {
+func validateClaimNames(list []corev1.ResourceClaim, of sets.Set[string], path *field.Path) (errs field.ErrorList) {
+	again := api.Again[corev1.ResourceClaim]()
 	for i, c := range list {
 		at := path.Index(i)
 		switch {
 		case c.Name == "":
 			errs = append(errs, field.Required(at, ""))
-		case slices.Contains(list[:i], c):
+		case again(c):
 			errs = append(errs, field.Duplicate(at, c.Name))
-		case !slices.ContainsFunc(of, func(p corev1.PodResourceClaim) bool { return p.Name == c.Name }):
+		case !of.Has(c.Name):
 			why := "must be one of the names in pod.spec.resourceClaims"
 			if len(of) == 0 {
 				why += " which is empty"

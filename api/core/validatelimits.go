@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 func validateLimitRange(l, _ *corev1.LimitRange) (errs field.ErrorList) {
@@ -46,6 +48,9 @@ func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs fiel
 	}{{"max", item.Max}, {"min", item.Min}, {"default", item.Default}, {"defaultRequest", item.DefaultRequest}, {"maxLimitRequestRatio", item.MaxLimitRequestRatio}} {
 		for _, name := range SortedKeys(list.of) {
 			keys.Insert(name)
+			if api.Enough(errs) {
+				break
+			}
 			known := resourceName
 			if item.Type == corev1.LimitTypePod || item.Type == corev1.LimitTypeContainer {
 				known = containerResourceName
@@ -71,6 +76,9 @@ func validateLimitItem(item *corev1.LimitRangeItem, path *field.Path) (errs fiel
 		}
 	}
 	for _, k := range SortedKeys(keys) {
+		if api.Enough(errs) {
+			break
+		}
 		amounts := []amount{{"min", "min", item.Min}, {"defaultRequest", "default request", item.DefaultRequest}, {"default", "default", item.Default}, {"max", "max", item.Max}}
 		for i, low := range amounts {
 			above := amounts[i+1:]

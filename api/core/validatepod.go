@@ -92,10 +92,11 @@ func ValidatePodSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList)
 
 // validatePodClaims checks the claims of a pod: each has a name of its own, and is one that is there or made from a template.
 func validatePodClaims(list []corev1.PodResourceClaim, path *field.Path) (errs field.ErrorList) {
+	again := api.Again[string]()
 	for i, c := range list {
 		at := path.Index(i)
 		switch name := at.Child("name"); {
-		case slices.ContainsFunc(list[:i], func(o corev1.PodResourceClaim) bool { return o.Name == c.Name }):
+		case again(c.Name):
 			errs = append(errs, field.Duplicate(name, c.Name))
 		default:
 			errs = append(errs, needDNSLabel(c.Name, name)...)
@@ -250,22 +251,30 @@ func validateHostNetworkPorts(s *corev1.PodSpec, path *field.Path) (errs field.E
 
 // staysEnded complains of containers that come back though nothing restarts them.
 func staysEnded(now, was []corev1.ContainerStatus, list []corev1.Container, policy corev1.RestartPolicy, path *field.Path) (errs field.ErrorList) {
+	by := map[string]*corev1.Container{}
+	for i := range slices.Backward(list) {
+		by[list[i].Name] = &list[i]
+	}
+	running := map[string][]int{}
+	for i := range now {
+		if now[i].State.Terminated == nil {
+			running[now[i].Name] = append(running[now[i].Name], i)
+		}
+	}
 	for _, old := range was {
 		ended := old.State.Terminated
 		if ended == nil {
 			continue
 		}
 		restarts := policy == corev1.RestartPolicyAlways || policy == corev1.RestartPolicyOnFailure && ended.ExitCode != 0
-		if i := slices.IndexFunc(list, func(c corev1.Container) bool { return c.Name == old.Name }); i >= 0 {
-			restarts = restarts || list[i].RestartPolicy != nil || len(list[i].RestartPolicyRules) > 0 // a policy of its own
+		if c := by[old.Name]; c != nil {
+			restarts = restarts || c.RestartPolicy != nil || len(c.RestartPolicyRules) > 0 // a policy of its own
 		}
 		if restarts {
 			continue
 		}
-		for i := range now {
-			if now[i].Name == old.Name && now[i].State.Terminated == nil {
-				errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
-			}
+		for _, i := range running[old.Name] {
+			errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
 		}
 	}
 	return errs

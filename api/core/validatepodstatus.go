@@ -1,10 +1,9 @@
 package core
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -66,9 +65,10 @@ func validatePodIPs(s *corev1.PodStatus, status *field.Path) (errs field.ErrorLi
 
 // validatePodClaimStatus checks which claims the pod is said to have.
 func validatePodClaimStatus(p *corev1.Pod, status *field.Path) (errs field.ErrorList) {
+	claims := claimNames(&p.Spec)
 	for i, c := range p.Status.ResourceClaimStatuses {
 		at := status.Child("resourceClaimStatuses").Index(i)
-		if !slices.ContainsFunc(p.Spec.ResourceClaims, func(o corev1.PodResourceClaim) bool { return o.Name == c.Name }) {
+		if !claims.Has(c.Name) {
 			errs = append(errs, field.Invalid(at.Child("name"), c.Name, "must match the name of an entry in `spec.resourceClaims`"))
 		}
 		if n := c.ResourceClaimName; n != nil {
@@ -82,9 +82,14 @@ func validatePodClaimStatus(p *corev1.Pod, status *field.Path) (errs field.Error
 	if len(e.RequestMappings) == 0 {
 		errs = append(errs, field.Required(at.Child("requestMappings"), "at least one request mapping is required"))
 	}
+	containers := sets.New[string]()
+	for _, list := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
+		for i := range list {
+			containers.Insert(list[i].Name)
+		}
+	}
 	for i, m := range e.RequestMappings {
-		is := func(c corev1.Container) bool { return c.Name == m.ContainerName }
-		if !slices.ContainsFunc(p.Spec.Containers, is) && !slices.ContainsFunc(p.Spec.InitContainers, is) {
+		if !containers.Has(m.ContainerName) {
 			errs = append(errs, field.Invalid(at.Child("requestMappings").Index(i).Child("containerName"), m.ContainerName, "must match the name of an entry in spec.initContainers.name or spec.containers.name"))
 		}
 		errs = append(errs, dnsLabel(m.RequestName, at.Child("requestName"))...)

@@ -13,12 +13,11 @@ import (
 
 // validateProjected checks the sources of a projected volume, and that no two write the same file.
 func validateProjected(sources []corev1.VolumeProjection, path *field.Path) (errs field.ErrorList) {
-	var taken []string
+	taken := api.Again[string]()
 	claim := func(p, name string, at *field.Path) {
-		if p != "" && slices.Contains(taken, p) {
+		if p != "" && taken(p) {
 			errs = append(errs, field.Invalid(at, name, "conflicting duplicate paths"))
 		}
-		taken = append(taken, p)
 	}
 	need := func(value string, at *field.Path) {
 		if value == "" {

@@ -19,12 +19,12 @@ func validateResources(r *corev1.ResourceRequirements, path *field.Path) field.E
 	return validateAmounts(r, containerResourceName, path)
 }
 
-// validateAmounts checks limits and requests; known says which resources there may be.
 // ValidateOverhead checks what a pod of a class takes beside its containers.
 func ValidateOverhead(list corev1.ResourceList, path *field.Path) field.ErrorList {
 	return validateResources(&corev1.ResourceRequirements{Limits: list}, path)
 }
 
+// validateAmounts checks limits and requests; known says which resources there may be.
 func validateAmounts(r *corev1.ResourceRequirements, known func(corev1.ResourceName, *field.Path) field.ErrorList, path *field.Path) (errs field.ErrorList) {
 	cpuOrMemory, huge := false, false
 	list := func(l corev1.ResourceList, child string) {
@@ -32,6 +32,9 @@ func validateAmounts(r *corev1.ResourceRequirements, known func(corev1.ResourceN
 			at := path.Child(child).Key(string(name))
 			errs = append(errs, known(name, at)...)
 			errs = append(errs, resourceValue(name, l[name], at)...)
+			if api.Enough(errs) {
+				return
+			}
 			cpuOrMemory = cpuOrMemory || name == corev1.ResourceCPU || name == corev1.ResourceMemory
 			huge = huge || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
 		}
@@ -39,6 +42,9 @@ func validateAmounts(r *corev1.ResourceRequirements, known func(corev1.ResourceN
 	list(r.Limits, "limits")
 	list(r.Requests, "requests")
 	for _, name := range SortedKeys(r.Requests) {
+		if api.Enough(errs) {
+			break
+		}
 		want := r.Requests[name]
 		limit, limited := r.Limits[name]
 		firm := extendedResource(name) || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
@@ -100,7 +106,7 @@ func validatePodResources(s *corev1.PodSpec, path *field.Path) (errs field.Error
 	if s.Resources.Claims != nil {
 		errs = append(errs, field.Forbidden(path.Child("claims"), "claims may not be set for Resources at pod-level"))
 	}
-	errs = append(errs, validateClaimNames(s.Resources.Claims, s.ResourceClaims, path.Child("claims"))...)
+	errs = append(errs, validateClaimNames(s.Resources.Claims, claimNames(s), path.Child("claims"))...)
 	errs = append(errs, validateAmounts(s.Resources, podResourceName, path)...)
 	for _, name := range SortedKeys(s.Resources.Requests) {
 		have := s.Resources.Requests[name]

@@ -131,12 +131,13 @@ func (s *shape) appendItems(b []byte, list []unsafe.Pointer) []byte {
 	}
 	var room [8]named
 	items := room[:0]
+	var seen index
 	for _, at := range list {
 		key, ok := s.name(at)
 		if !ok {
 			continue
 		}
-		if n := slices.IndexFunc(items, func(i named) bool { return i.key == key }); n >= 0 {
+		if n, there := seen.find(key, len(items), func(n int) string { return items[n].key }); there {
 			items[n].twice = true
 			continue
 		}

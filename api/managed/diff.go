@@ -198,24 +198,48 @@ type item struct {
 	l, r []unsafe.Pointer
 }
 
+// index finds items by their keys: a few by a look at each, more by a map.
+type index map[string]int
+
+const few = 16
+
+// find tells where the item of a key is among so many, whose keys it asks for, or that it comes next.
+func (i *index) find(key string, items int, keyOf func(int) string) (n int, there bool) {
+	if items <= few {
+		for n := range items {
+			if keyOf(n) == key {
+				return n, true
+			}
+		}
+		return items, false
+	}
+	if *i == nil {
+		*i = make(index, 4*few)
+	}
+	for n := len(*i); n < items; n++ { // what came since
+		(*i)[keyOf(n)] = n
+	}
+	if n, there = (*i)[key]; !there {
+		n = items
+	}
+	return n, there
+}
+
 // diffList compares lists whose items have names: by key fields, or by their value.
 func diffList(s *shape, l, r []unsafe.Pointer) (d delta) {
 	items := make([]item, 0, max(len(l), len(r)))
+	var seen index
 	gather := func(list []unsafe.Pointer, put func(*item, unsafe.Pointer)) {
-	next:
 		for _, v := range list {
 			key, ok := s.name(v)
 			if !ok {
 				continue
 			}
-			for m := range items {
-				if items[m].key == key {
-					put(&items[m], v)
-					continue next
-				}
+			n, there := seen.find(key, len(items), func(n int) string { return items[n].key })
+			if !there {
+				items = append(items, item{key: key})
 			}
-			items = append(items, item{key: key})
-			put(&items[len(items)-1], v)
+			put(&items[n], v)
 		}
 	}
 	gather(l, func(i *item, v unsafe.Pointer) { i.l = append(i.l, v) })

@@ -137,8 +137,9 @@ func validateClaimSpec(spec *resourcev1.ResourceClaimSpec, at *field.Path) (errs
 
 // twice complains of what is in a set more than once.
 func twice(list []string, at *field.Path) (errs field.ErrorList) {
+	again := api.Again[string]()
 	for i, name := range list {
-		if slices.Contains(list[:i], name) {
+		if again(name) {
 			errs = append(errs, field.Duplicate(at.Index(i), name))
 		}
 	}

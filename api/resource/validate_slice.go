@@ -2,7 +2,6 @@ package resource
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/core"
 )
 
@@ -175,11 +175,12 @@ func validateBinding(d *resourcev1.Device, at *field.Path) (errs field.ErrorList
 		most int
 	}{{"bindingConditions", d.BindingConditions, resourcev1.BindingConditionsMaxSize}, {"bindingFailureConditions", d.BindingFailureConditions, resourcev1.BindingFailureConditionsMaxSize}}
 	for _, c := range lists {
+		again := api.Again[string]()
 		for i, text := range c.list {
 			for _, msg := range validation.IsQualifiedName(text) {
 				errs = append(errs, field.Invalid(at.Child(c.name).Index(i), text, msg))
 			}
-			if slices.Contains(c.list[:i], text) {
+			if again(text) {
 				errs = append(errs, field.Duplicate(at.Child(c.name).Index(i), text))
 			}
 		}

@@ -2,7 +2,6 @@ package resource
 
 import (
 	"regexp"
-	"slices"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -114,11 +113,7 @@ func validateNetworkData(n *resourcev1.NetworkDeviceData, at *field.Path) (errs 
 		errs = append(errs, field.TooLong(at.Child("interfaceName"), "", most))
 	}
 	errs = append(errs, atMost(len(n.IPs), resourcev1.NetworkDeviceDataMaxIPs, ips)...)
-	for i, ip := range n.IPs {
-		if slices.Contains(n.IPs[:i], ip) {
-			errs = append(errs, field.Duplicate(ips.Index(i), ip))
-		}
-	}
+	errs = append(errs, twice(n.IPs, ips)...)
 	if most := resourcev1.NetworkDeviceDataHardwareAddressMaxLength; len(n.HardwareAddress) > most {
 		errs = append(errs, field.TooLong(at.Child("hardwareAddress"), "", most))
 	}

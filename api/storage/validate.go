@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,6 +12,8 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // Bounds. Source: the type comments of storage.k8s.io/v1 and the CSI specification.
@@ -84,7 +87,7 @@ func validateParameters(p map[string]string, allowEmpty bool, at *field.Path) (e
 }
 
 func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) (errs field.ErrorList) {
-	seen := []map[string][]string{}
+	seen := api.Again[string]()
 	for i, term := range terms {
 		at, all := path.Index(i), map[string][]string{}
 		for j, e := range term.MatchLabelExpressions {
@@ -92,8 +95,9 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) (
 			if len(e.Values) == 0 {
 				errs = append(errs, field.Required(expr.Child("values"), ""))
 			}
+			again := api.Again[string]()
 			for k, v := range e.Values {
-				if slices.Contains(e.Values[:k], v) {
+				if again(v) {
 					errs = append(errs, field.Duplicate(expr.Child("values").Index(k), v))
 				}
 			}
@@ -103,10 +107,9 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) (
 			}
 			all[e.Key] = slices.Sorted(slices.Values(e.Values))
 		}
-		if len(all) == 0 || slices.ContainsFunc(seen, func(o map[string][]string) bool { return equality.Semantic.DeepEqual(o, all) }) {
+		if len(all) == 0 || seen(fmt.Sprintf("%q", all)) { // in the order of its keys
 			errs = append(errs, field.Duplicate(at.Child("matchLabelExpressions"), ""))
 		}
-		seen = append(seen, all)
 	}
 	return errs
 }

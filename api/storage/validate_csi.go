@@ -2,7 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"slices"
 
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -11,6 +10,8 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 func validateCSIDriver(d, old *storagev1.CSIDriver) (errs field.ErrorList) {
@@ -85,11 +86,12 @@ func validateCSINode(n, old *storagev1.CSINode) (errs field.ErrorList) {
 			errs = append(errs, field.Duplicate(at.Child("name"), d.Name))
 		}
 		names[d.Name] = true
-		for j, key := range d.TopologyKeys {
+		again := api.Again[string]()
+		for _, key := range d.TopologyKeys {
 			if key == "" {
 				errs = append(errs, field.Required(at, ""))
 			}
-			if slices.Contains(d.TopologyKeys[:j], key) {
+			if again(key) {
 				errs = append(errs, field.Duplicate(at, key))
 			}
 			for _, msg := range validation.IsQualifiedName(key) {
