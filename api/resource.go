@@ -112,6 +112,8 @@ type Resource[T Object] struct {
 	Copy func(obj T) T
 	// Message gives an object's protobuf message without its resourceVersion. Default: what its generated methods write.
 	Message func(obj T) ([]byte, error)
+	// Parse fills an empty object from its protobuf message; false: that is left to its generated methods, as it is by default.
+	Parse func(obj T, raw []byte) bool
 	// Orphans leaves what a deleted object owns where its deletion does not say what is to become of it; who says nothing is
 	// told OrphansWarning.
 	Orphans        bool
@@ -254,6 +256,7 @@ type Info struct {
 	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
 	copy           func(obj Object) Object                  // nil: all of it
 	message        func(obj Object) ([]byte, error)         // nil: by its methods
+	parse          func(obj Object, raw []byte) bool        // nil, or false: by its methods
 	Orphans        bool
 	OrphansWarning string
 	ToStored       func(obj Object) (Object, error) // nil when Stored is the Info itself
@@ -373,6 +376,9 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if r.Message != nil {
 		i.message = func(o Object) ([]byte, error) { return r.Message(o.(T)) }
+	}
+	if r.Parse != nil {
+		i.parse = func(o Object, raw []byte) bool { return r.Parse(o.(T), raw) }
 	}
 	if r.Deleted != nil {
 		i.Deleted = func(o Object, now metav1.Time) { r.Deleted(o.(T), now) }

@@ -509,9 +509,10 @@ func finish(i *api.Info, obj, stored api.Object, revision uint64) api.Object {
 	return obj
 }
 
-// tried is what a dry run leaves: the object as it would be read, if value were stored. An empty list is none then, say.
+// tried is what a dry run leaves: the object as it would be read, if value were stored in another version. One in its own is read as it is, but for
+// an empty list, say, which is none then: whoever shows it sees to that.
 func tried(i *api.Info, obj api.Object, value []byte) (api.Object, error) {
-	if i.Custom != nil {
+	if i.Custom != nil || i.Stored == i {
 		return obj, nil
 	}
 	out, err := api.DecodeStored(i, value)

@@ -223,7 +223,7 @@ func TestCostlyObjects(t *testing.T) {
 					}
 					step("apply of a label", 200, "PATCH", at+"?fieldManager=z", asApply, labelled(t, []byte(stored)))
 					step("read", 200, "GET", at, "", "")
-					gone(name)
+					step("delete", 200, "DELETE", at, "", "")
 				}
 				name, body = named()
 				bare := 201

@@ -46,6 +46,7 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Warnings:     warnings,
 	GenerationOf: func(d *definition) any { return &d.Spec },
 	Message:      encode,
+	Parse:        parse,
 	Status: &api.Status[*definition]{
 		Copy: func(dst, src *definition) { dst.Status = *src.Status.DeepCopy() },
 		Validate: func(d, old *definition) field.ErrorList {
