@@ -38,6 +38,14 @@ func TestAside(t *testing.T) {
 		specs = append(specs, `{"versions":[`+version(of)+`]}`, `{"group":"c","versions":[`+version(of)+`]}`)
 	}
 	show := func(v any) string { b, _ := json.Marshal(v); return string(b) }
+	// respelled is JSON in one spelling: the library writes values anew that were in the object, and that nobody speaks of; we leave them.
+	respelled := func(text string) string {
+		var v any
+		if err := kjson.UnmarshalCaseSensitivePreserveInts([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		return show(v)
+	}
 	// stored is what is read of what came of a write.
 	stored := func(obj api.Object) api.Object {
 		obj = obj.DeepCopyObject().(api.Object)
@@ -93,8 +101,12 @@ func TestAside(t *testing.T) {
 			}
 			for range 2 { // as where it is tried again
 				got, err := a.Merge(i, old, config)
-				if what := "LIGHTER_SEED=" + fmt.Sprint(seed) + ":\n" + text + "\nby " + manager + " onto\n" + before; fmt.Sprint(err) != fmt.Sprint(failed) || show(got) != show(want) {
-					t.Fatalf("%s\ngot\n%s, %v\nwant\n%s, %v", what, show(got), err, show(want), failed)
+				g, w := show(got), show(want)
+				if listOf(i, config) == nil {
+					g, w = respelled(g), respelled(w)
+				}
+				if what := "LIGHTER_SEED=" + fmt.Sprint(seed) + ":\n" + text + "\nby " + manager + " onto\n" + before; fmt.Sprint(err) != fmt.Sprint(failed) || g != w {
+					t.Fatalf("%s\ngot\n%s, %v\nwant\n%s, %v", what, g, err, w, failed)
 				}
 			}
 			if show(old) != before {
