@@ -60,7 +60,7 @@ func TestAside(t *testing.T) {
 		return obj
 	}
 	merged, conflicts, refused, aside := 0, 0, 0, 0
-	for range 400 {
+	for range 150 {
 		var old api.Object
 		last := map[string]string{}
 		for step := range 8 {
