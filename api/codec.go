@@ -80,6 +80,24 @@ func EncodeStored(i *Info, obj Object) ([]byte, error) {
 	return buf, nil
 }
 
+// Message is obj, an object of i, as its own protobuf message, with its resourceVersion; nil: it has none. It only reads obj.
+func Message(i *Info, obj Object) ([]byte, error) {
+	m, ok := obj.(message)
+	switch {
+	case !ok:
+		return nil, nil
+	case i.message != nil:
+		raw, err := i.message(obj)
+		if version := obj.GetResourceVersion(); version != "" && err == nil {
+			raw = setVersion(raw, []byte(version))
+		}
+		return raw, err
+	}
+	raw := make([]byte, m.Size())
+	n, err := m.MarshalToSizedBuffer(raw)
+	return raw[len(raw)-n:], err
+}
+
 // storedJSON is the stored form of objects without protobuf: custom resources, which say themselves of what version they are.
 func storedJSON(i *Info, obj Object) ([]byte, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok && u.GetAPIVersion() != "" {
@@ -141,8 +159,8 @@ func Complete(i *Info, raw []byte) []byte {
 }
 
 // DecodeRaw reads an object of i from its own message, without envelope: protobuf or JSON.
-func DecodeRaw(i *Info, raw []byte) (Object, error) {
-	obj := i.New()
+func DecodeRaw(i *Info, raw []byte) (obj Object, err error) {
+	obj = i.New()
 	if u, ok := obj.(*unstructured.Unstructured); ok {
 		u.Object = map[string]any{}
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &u.Object); err != nil {
@@ -158,11 +176,7 @@ func DecodeRaw(i *Info, raw []byte) (Object, error) {
 			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
 		}
 	} else {
-		m, ok := obj.(message)
-		if !ok {
-			return nil, fmt.Errorf("decode %s: it has no protobuf form", i.Kind)
-		}
-		if err := m.Unmarshal(raw); err != nil {
+		if obj, err = parsed(i, raw); err != nil {
 			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
 		}
 		if i.Decoded != nil {
@@ -171,6 +185,22 @@ func DecodeRaw(i *Info, raw []byte) (Object, error) {
 	}
 	obj.GetObjectKind().SetGroupVersionKind(i.GVK())
 	return obj, nil
+}
+
+// parsed reads an object of i from its protobuf message.
+func parsed(i *Info, raw []byte) (Object, error) {
+	obj := i.New()
+	if i.parse != nil {
+		if i.parse(obj, raw) {
+			return obj, nil
+		}
+		obj = i.New()
+	}
+	m, ok := obj.(message)
+	if !ok {
+		return nil, errors.New("it has no protobuf form")
+	}
+	return obj, m.Unmarshal(raw)
 }
 
 // isJSON tells the two forms apart: no object's message begins with a brace, the

@@ -98,6 +98,7 @@ var (
 	marshalsJSON = reflect.TypeFor[json.Marshaler]()
 	unmarshals   = reflect.TypeFor[interface{ Unmarshal([]byte) error }]()
 	timeType     = reflect.TypeFor[metav1.Time]()
+	fieldsType   = reflect.TypeFor[metav1.FieldsV1]()
 	typeMeta     = reflect.TypeFor[metav1.TypeMeta]()
 )
 

@@ -112,6 +112,8 @@ type Resource[T Object] struct {
 	Copy func(obj T) T
 	// Message gives an object's protobuf message without its resourceVersion. Default: what its generated methods write.
 	Message func(obj T) ([]byte, error)
+	// Parse fills an empty object from its protobuf message; false: that is left to its generated methods, as it is by default.
+	Parse func(obj T, raw []byte) bool
 	// Orphans leaves what a deleted object owns where its deletion does not say what is to become of it; who says nothing is
 	// told OrphansWarning.
 	Orphans        bool
@@ -124,6 +126,8 @@ type Resource[T Object] struct {
 	Incomplete bool
 	// Bulk are the field numbers on the way to what makes objects large and few look at: an outline lacks it.
 	Bulk []int
+	// Aside is set when objects are large by one list that managers own as a whole.
+	Aside *Aside[T]
 	// Life is how long an object is kept after it was last written; 0: until it is deleted.
 	Life time.Duration
 	// Relaxed objects (Lease, Event) need not wait for the disk: store.Relaxed.
@@ -165,6 +169,19 @@ type Scale[T Object] struct {
 type ScaleView struct {
 	Spec, Status int32
 	Selector     string // serialized, as kubectl and the HPA read it
+}
+
+// Aside is a list that makes objects large and is atomic to a server-side apply, which is then done without it.
+type Aside[T Object] struct {
+	Path [2]string // where it is in JSON
+	// Marks are two lists, different and short, that stand for one.
+	Marks [2][]any
+	// Read makes an object that has just the list. exact: that is the list again as JSON; not ok: it is for others to read.
+	Read func(list []any) (obj T, exact, ok bool)
+	// Take gives an object the list of another.
+	Take func(to, from T)
+	// Same tells whether both have the same list as JSON.
+	Same func(a, b T) bool
 }
 
 // Subresource is one line of discovery.
@@ -254,6 +271,8 @@ type Info struct {
 	Deleted        func(obj Object, now metav1.Time)        // nil: nothing
 	copy           func(obj Object) Object                  // nil: all of it
 	message        func(obj Object) ([]byte, error)         // nil: by its methods
+	parse          func(obj Object, raw []byte) bool        // nil, or false: by its methods
+	Aside          *Aside[Object]                           // nil: there is nothing to set aside
 	Orphans        bool
 	OrphansWarning string
 	ToStored       func(obj Object) (Object, error) // nil when Stored is the Info itself
@@ -373,6 +392,13 @@ func Define[T Object](r Resource[T]) *Info {
 	}
 	if r.Message != nil {
 		i.message = func(o Object) ([]byte, error) { return r.Message(o.(T)) }
+	}
+	if r.Parse != nil {
+		i.parse = func(o Object, raw []byte) bool { return r.Parse(o.(T), raw) }
+	}
+	if a := r.Aside; a != nil {
+		i.Aside = &Aside[Object]{Path: a.Path, Marks: a.Marks, Take: func(to, from Object) { a.Take(to.(T), from.(T)) }, Same: func(x, y Object) bool { return a.Same(x.(T), y.(T)) },
+			Read: func(list []any) (Object, bool, bool) { return a.Read(list) }}
 	}
 	if r.Deleted != nil {
 		i.Deleted = func(o Object, now metav1.Time) { r.Deleted(o.(T), now) }

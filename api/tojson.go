@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -336,11 +337,34 @@ func (e *encoder) one(dst []byte, o *of, value []byte, num uint64) ([]byte, erro
 	return e.custom(dst, o.custom, value)
 }
 
-// custom lets a type with an encoding of its own write itself.
+// custom lets a type with an encoding of its own write itself. What fields a manager has, where they are many, is shown as it is.
 func (e *encoder) custom(dst []byte, c *custom, raw []byte) ([]byte, error) {
+	if len(raw) > maxMemo/8 {
+		if c.t == fieldsType {
+			if f, rest, ok := nextField(raw); ok && f.tag == 1<<3|2 && len(rest) == 0 && isCompact(f.value) {
+				return append(dst, f.value...), nil
+			}
+		}
+		return customJSON(dst, c, raw)
+	}
 	if data, ok := e.memo[memoKey{c, string(raw)}]; ok {
 		return append(dst, data...), nil
 	}
+	at := len(dst)
+	dst, err := customJSON(dst, c, raw)
+	if err != nil {
+		return nil, err
+	}
+	data := bytes.Clone(dst[at:])
+	if e.bytes += len(raw) + len(data) + 100; e.bytes > maxMemo {
+		clear(e.memo)
+		e.bytes = 0
+	}
+	e.memo[memoKey{c, string(raw)}] = data
+	return dst, nil
+}
+
+func customJSON(dst []byte, c *custom, raw []byte) ([]byte, error) {
 	v := reflect.New(c.t)
 	if c.t.Kind() == reflect.Slice { // in a map, as the decoders make it
 		v.Elem().Set(reflect.MakeSlice(c.t, 0, 0))
@@ -349,15 +373,12 @@ func (e *encoder) custom(dst []byte, c *custom, raw []byte) ([]byte, error) {
 		return nil, err
 	}
 	data, err := json.Marshal(v.Elem().Interface())
-	if err != nil {
-		return nil, err
-	}
-	if e.bytes += len(raw) + len(data) + 100; e.bytes > maxMemo {
-		clear(e.memo)
-		e.bytes = 0
-	}
-	e.memo[memoKey{c, string(raw)}] = data
-	return append(dst, data...), nil
+	return append(dst, data...), err
+}
+
+// isCompact tells whether text is JSON as encoding/json writes it: without white space, and with HTML escaped. It may say no of what is.
+func isCompact(text []byte) bool {
+	return !bytes.ContainsAny(text, " \t\r\n<>&\u2028\u2029") && json.Valid(text)
 }
 
 // plain are the bytes that stand in a JSON string as they are. Source: encoding/json with HTML escaped.

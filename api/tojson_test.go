@@ -21,6 +21,7 @@ import (
 
 	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/builtin"
+	"github.com/lighter-k8s/lighter/api/core"
 )
 
 func seed(t testing.TB) uint64 {
@@ -151,6 +152,47 @@ func TestAppendJSON(t *testing.T) {
 }
 
 // FuzzAppendJSON: strange messages give what the decoders make of them, and crash nobody.
+// TestManyFields: managed fields that are many are written as encoding/json writes them, whatever is in them.
+func TestManyFields(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 0))
+	i := core.ConfigMap
+	parts := []string{`"f:k":{}`, `"f:k":{}`, `"f:<&>":{}`, ` "f:k" : { } `, "\"f:\u2028\u2029é\":{}", `"f:a b":{}`, `"k:{\"a\":1}":{".":{}}`, `"f:k":`, `"v:\u003c":null`, "\n\"f:k\":[]"}
+	for range 200 {
+		kinds := parts[:1+r.IntN(len(parts))]
+		var b strings.Builder
+		for plain := r.IntN(3) > 0; b.Len() < 60<<10+r.IntN(20<<10); {
+			if b.Len() > 0 {
+				b.WriteByte(',')
+			}
+			if at := r.IntN(len(kinds)); plain {
+				b.WriteString(`"f:` + strconv.Itoa(b.Len()) + `":{}`)
+				plain = r.IntN(2000) > 0
+			} else {
+				b.WriteString(kinds[at])
+			}
+		}
+		text := "{" + b.String() + "}"
+		if r.IntN(8) == 0 {
+			text = text[:len(text)-1]
+		}
+		obj := &corev1.ConfigMap{}
+		obj.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", FieldsV1: metav1.NewFieldsV1(text)}, {FieldsV1: &metav1.FieldsV1{}}}
+		raw, err := obj.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		typed, err := api.DecodeRaw(i, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wrong := api.EncodeJSON(i, typed)
+		got, err := api.AppendJSON(nil, i, raw)
+		if (err != nil) != (wrong != nil) || err == nil && !bytes.Equal(got, want) {
+			t.Fatalf("%d bytes, %v; want %d, %v", len(got), err, len(want), wrong)
+		}
+	}
+}
+
 func FuzzAppendJSON(f *testing.F) {
 	raw, _ := pod().Marshal()
 	f.Add(raw)

@@ -25,6 +25,8 @@ type Configuration struct {
 	Size   int  // bytes that it came as
 	// Create is asked before an object is made that is not there, once or more.
 	Create func(ctx context.Context) error
+
+	aside *managed.Aside
 }
 
 // Apply merges a configuration into the object that the request names, or makes the object of it, and tells which.
@@ -37,8 +39,11 @@ func (r *Registry) Apply(ctx context.Context, req Request, c Configuration) (obj
 		obj, err = r.Scale(ctx, req, func(_ context.Context, old api.Object) (api.Object, error) { return r.merge(req, ScaleInfo, old, c) })
 		return obj, false, err
 	}
+	if c.aside, err = managed.SetAside(req.Info, c.Object); err != nil {
+		return nil, false, plain(err)
+	}
 	for try := 0; ; try++ {
-		_, _, err = r.current(ctx, req)
+		_, err = r.there(ctx, req)
 		if err == nil {
 			if obj, err = r.Update(ctx, req, change); !missing(req, err) || try >= patchRetries {
 				return obj, false, err
@@ -73,7 +78,7 @@ func missing(req Request, err error) bool {
 
 // merge is what old becomes; nil: what is made.
 func (r *Registry) merge(req Request, i *api.Info, old api.Object, c Configuration) (api.Object, error) {
-	obj, err := managed.Apply{Manager: req.Manager, Subresource: req.Subresource, Force: c.Force, Size: c.Size, Now: r.Now(), Versions: r.versionsOf(i)}.Merge(i, old, c.Object)
+	obj, err := managed.Apply{Manager: req.Manager, Subresource: req.Subresource, Force: c.Force, Size: c.Size, Now: r.Now(), Versions: r.versionsOf(i), Aside: c.aside}.Merge(i, old, c.Object)
 	if err != nil {
 		var known apierrors.APIStatus
 		if errors.As(err, &known) {

@@ -88,7 +88,7 @@ func (r *Registry) delete(ctx context.Context, req Request, item *watch.Item, ol
 	r.mark(req.Info, next, o)
 	if finished(req.Info, next) {
 		if req.Info.Grace == nil && old.GetDeletionTimestamp() == nil {
-			next = old.DeepCopyObject().(api.Object) // which was never on its way
+			next = req.Info.Copied(old) // which was never on its way
 		}
 		if req.DryRun {
 			return next, true, nil

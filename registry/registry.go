@@ -380,17 +380,17 @@ func (r *Registry) save(ctx context.Context, req Request, wanted api.Object) (ap
 			return nil, err
 		}
 		t.Ops = append(t.Ops, quotas...)
+		if req.DryRun {
+			if item := r.State.Get(req.Info.Stored, obj.GetNamespace(), obj.GetName()); item != nil {
+				return nil, apierrors.NewAlreadyExists(req.Info.GroupResource(), obj.GetName())
+			}
+			return tried(req.Info, obj)
+		}
 		stored, value, err := encode(req.Info, obj)
 		if err != nil {
 			return nil, err
 		}
 		t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Life: req.Info.Stored.Life})
-		if req.DryRun {
-			if item := r.State.Get(req.Info.Stored, obj.GetNamespace(), obj.GetName()); item != nil {
-				return nil, apierrors.NewAlreadyExists(req.Info.GroupResource(), obj.GetName())
-			}
-			return tried(req.Info, obj, value)
-		}
 		revision, err := r.commit(ctx, req.Info, key, stored, t)
 		var conflict *store.Conflict
 		switch {
@@ -509,10 +509,15 @@ func finish(i *api.Info, obj, stored api.Object, revision uint64) api.Object {
 	return obj
 }
 
-// tried is what a dry run leaves: the object as it would be read, if value were stored. An empty list is none then, say.
-func tried(i *api.Info, obj api.Object, value []byte) (api.Object, error) {
-	if i.Custom != nil {
+// tried is what a dry run leaves: the object as it would be read, if it were stored in another version. One in its own is read as it is, but for
+// an empty list, say, which is none then: whoever shows it sees to that.
+func tried(i *api.Info, obj api.Object) (api.Object, error) {
+	if i.Custom != nil || i.Stored == i {
 		return obj, nil
+	}
+	_, value, err := encode(i, obj)
+	if err != nil {
+		return nil, err
 	}
 	out, err := api.DecodeStored(i, value)
 	if err != nil {

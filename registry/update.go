@@ -355,7 +355,7 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 		return obj, nil // nothing changed: no write, no event
 	}
 	if req.DryRun {
-		return tried(i, obj, value)
+		return tried(i, obj)
 	}
 	t.Ops = append(t.Ops, store.Op{Key: key, Value: value, Expect: store.Revision(item.Revision), Life: req.Info.Stored.Life})
 	revision, err := r.commit(ctx, i, key, stored, t)

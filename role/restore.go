@@ -84,10 +84,7 @@ func (r Restore) Run(ctx context.Context, c *config.Config, log *slog.Logger) (e
 	if err != nil {
 		return fmt.Errorf("%w; nothing was changed", err)
 	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	stream, err := backup.Open(file)
+	stream, err := fromItsStart(file)
 	if err != nil {
 		return err
 	}
@@ -170,6 +167,14 @@ func (r Restore) needs(c *config.Config, info backup.Info, files backup.Files) (
 	return backup.Files{"encryption.yaml": data}, err
 }
 
+// fromItsStart is the store's stream in a backup's file, wherever that was read to.
+func fromItsStart(file io.ReadSeeker) (*backup.File, error) {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return backup.Open(file)
+}
+
 // opens tries the keys at hand with the values of a backup that were encrypted with keys which whoever saved it did not know: a name alone
 // says nothing. What a KMS plugin encrypted has no key here that could be another.
 func opens(ctx context.Context, c *config.Config, file io.ReadSeeker, info backup.Info, files backup.Files) error {
@@ -195,10 +200,7 @@ func opens(ctx context.Context, c *config.Config, file io.ReadSeeker, info backu
 		return err
 	}
 	defer keys.Close()
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	stream, err := backup.Open(file)
+	stream, err := fromItsStart(file)
 	if err != nil {
 		return err
 	}

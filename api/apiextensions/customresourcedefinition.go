@@ -26,7 +26,9 @@ type definition = apiextensionsv1.CustomResourceDefinition
 var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Group: "apiextensions.k8s.io", Version: "v1", Plural: "customresourcedefinitions", Short: []string{"crd", "crds"},
 	Categories: []string{"api-extensions"}, Scope: api.Cluster, Key: api.DefinitionsKey,
-	Bulk:    []int{2, 7, 4}, // spec.versions.schema
+	Bulk: []int{2, 7, 4}, // spec.versions.schema
+	Aside: &api.Aside[*definition]{Path: [2]string{"spec", "versions"}, Read: readVersions, Take: takeVersions, Same: sameVersions,
+		Marks: [2][]any{{map[string]any{"name": "0", "served": false, "storage": false}}, {map[string]any{"name": "1", "served": false, "storage": false}}}},
 	Default: apiextensionsv1.SetObjectDefaults_CustomResourceDefinition,
 	Prepare: prepare,
 	Validate: func(d, old *definition) field.ErrorList {
@@ -46,6 +48,7 @@ var CustomResourceDefinition = api.Define(api.Resource[*definition]{
 	Warnings:     warnings,
 	GenerationOf: func(d *definition) any { return &d.Spec },
 	Message:      encode,
+	Parse:        parse,
 	Status: &api.Status[*definition]{
 		Copy: func(dst, src *definition) { dst.Status = *src.Status.DeepCopy() },
 		Validate: func(d, old *definition) field.ErrorList {

@@ -14,16 +14,7 @@ import (
 
 // TestMessage: definitions at random, every field of theirs set somewhere, are written as their generated methods write them.
 func TestMessage(t *testing.T) {
-	seed := time.Now().UnixNano()
-	if s := os.Getenv("LIGHTER_SEED"); s != "" {
-		seed, _ = strconv.ParseInt(s, 10, 64)
-	}
-	t.Logf("LIGHTER_SEED=%d", seed)
-	fill := randfill.NewWithSeed(seed).NilChance(.6).NumElements(0, 2).MaxDepth(11).Funcs(func(j *apiextensionsv1.JSON, c randfill.Continue) {
-		if c.Intn(4) > 0 {
-			j.Raw = make([]byte, c.Intn(3))
-		}
-	})
+	seed, fill := filled(t)
 	for range 400 {
 		d := &definition{}
 		fill.Fill(d)
@@ -53,6 +44,20 @@ func TestMessage(t *testing.T) {
 			t.Fatalf("%d properties: %d bytes, want %d, %v", n, len(got), len(want), err)
 		}
 	}
+}
+
+// filled fills definitions at random, from LIGHTER_SEED where that is set.
+func filled(t *testing.T) (seed int64, fill *randfill.Filler) {
+	seed = time.Now().UnixNano()
+	if s := os.Getenv("LIGHTER_SEED"); s != "" {
+		seed, _ = strconv.ParseInt(s, 10, 64)
+	}
+	t.Logf("LIGHTER_SEED=%d", seed)
+	return seed, randfill.NewWithSeed(seed).NilChance(.6).NumElements(0, 2).MaxDepth(11).Funcs(func(j *apiextensionsv1.JSON, c randfill.Continue) {
+		if c.Intn(4) > 0 {
+			j.Raw = make([]byte, c.Intn(3))
+		}
+	})
 }
 
 func wide(n int) *apiextensionsv1.JSONSchemaProps {

@@ -26,6 +26,7 @@ type Apply struct {
 	Size        int  // bytes that the configuration came as
 	Now         time.Time
 	Versions    []*api.Info // all of the resource, for the entries of managers that used them
+	Aside       *Aside      // what was set aside of the configuration; nil: nothing
 }
 
 // Merge gives what an object of i (nil: there is none) becomes by a server-side apply of a configuration, its managedFields
@@ -53,15 +54,24 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if old != nil && a.alone(i, old, config) {
 		live = i.New()
 		*metadata(live) = *metadata(old)
+		obj, err := a.merge(k, m, old, live, config, isMany, tooMany)
+		if err != nil {
+			return nil, err
+		}
+		whole := i.Copied(old)
+		*metadata(whole) = *metadata(obj)
+		whole.GetObjectKind().SetGroupVersionKind(i.GVK())
+		return whole, nil
+	}
+	live, back, err := a.Aside.marked(i, old, live, config)
+	if err != nil {
+		return nil, err
 	}
 	obj, err := a.merge(k, m, old, live, config, isMany, tooMany)
-	if err != nil || old == nil || live == old {
-		return obj, err
+	if err == nil {
+		back(obj)
 	}
-	whole := i.Copied(old)
-	*metadata(whole) = *metadata(obj)
-	whole.GetObjectKind().SetGroupVersionKind(i.GVK())
-	return whole, nil
+	return obj, err
 }
 
 // alone tells whether metadata is all that a configuration and what its applier had before speak of: then nothing else of the object matters. It

@@ -95,9 +95,9 @@ func (s *slot) appendNew(b []byte, key string, l, r unsafe.Pointer, member bool,
 
 // appendEntries appends the keys of a map.
 func (s *shape) appendEntries(b []byte, m reflect.Value) []byte {
-	var room [8]string
-	keys := room[:0]
-	if n := m.Len(); n > len(room) {
+	var few [8]string
+	keys := few[:0]
+	if n := m.Len(); n > len(few) {
 		keys = make([]string, 0, n)
 	}
 	if m.Type() == texts {
@@ -110,6 +110,11 @@ func (s *shape) appendEntries(b []byte, m reflect.Value) []byte {
 		}
 	}
 	slices.Sort(keys)
+	room := 0 // for the keys, where those are all
+	for _, key := range keys {
+		room += len(`"f:":{},`) + len(key)
+	}
+	b = slices.Grow(b, room)
 	for _, key := range keys {
 		var at unsafe.Pointer
 		if s.elem.shape.kind != leaf { // of a copy: what maps hold has no address

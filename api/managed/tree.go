@@ -14,6 +14,7 @@ import (
 // compares the two), in time and memory by the size of what differs: the library's sets take time by its square.
 type tree struct {
 	schema *schema.Schema
+	once   bool // lists may not have an item twice
 	bad    bool // an object is not as the schema has it
 }
 
@@ -67,7 +68,7 @@ func fieldType(m *schema.Map, key string) schema.TypeRef {
 	return m.ElementType
 }
 
-// fits looks whether a value is of a type. Lists may have an item twice.
+// fits looks whether a value is of a type.
 func (w *tree) fits(t schema.TypeRef, v any) {
 	a := w.resolve(t)
 	if w.bad {
@@ -92,9 +93,17 @@ func (w *tree) fits(t schema.TypeRef, v any) {
 	case a.List != nil:
 		l, ok := v.([]any)
 		w.bad = w.bad || !ok && v != nil
+		var names map[string]bool
+		if w.once && len(l) > 1 {
+			names = map[string]bool{}
+		}
 		for _, v := range l {
 			if a.List.ElementRelationship == schema.Associative {
-				w.name(a.List, v)
+				name := w.name(a.List, v)
+				w.bad = w.bad || names[name]
+				if names != nil {
+					names[name] = true
+				}
 			}
 			if w.bad {
 				return
