@@ -24,7 +24,11 @@ import (
 func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstructured) (obj api.Object, done bool, err error) {
 	i, version := k.info, k.info.GroupVersion().String()
 	if a.Subresource != "" || config.GetAPIVersion() != version || config.GetKind() != i.Kind || api.Owners(config) != nil ||
-		old != nil && len(api.Owners(live)) == 0 || a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
+		a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
+		return nil, false, nil
+	}
+	owned := api.Owners(live)
+	if old != nil && len(owned) == 0 {
 		return nil, false, nil
 	}
 	t, err := k.typed(i)
@@ -36,7 +40,7 @@ func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstruc
 	if err != nil {
 		return nil, true, err
 	}
-	others, last, mine, ok := a.owners(live, version, &w, t)
+	others, last, mine, ok := a.owners(owned, version, &w, t)
 	if !ok {
 		return nil, false, nil
 	}
@@ -55,11 +59,11 @@ func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstruc
 		took = took.without("f:status")
 	}
 	if less, _ := last.subtract(took); !less.empty() { // else the applier says all that it said
-		owned := took
+		all := took
 		for _, o := range others {
-			owned = owned.union(o.fields)
+			all = all.union(o.fields)
 		}
-		merged = w.prune(t, merged, last, owned)
+		merged = w.prune(t, merged, last, all)
 	}
 	after, ok := merged.(map[string]any)
 	if !ok || w.bad {
@@ -143,8 +147,8 @@ type owner struct {
 }
 
 // owners are those of an object but the applier, and what the applier had. Owners by versions that are gone are left out.
-func (a Apply) owners(live api.Object, version string, w *tree, t typed.ParseableType) (others []owner, last *set, mine *metav1.ManagedFieldsEntry, ok bool) {
-	for _, e := range api.Owners(live) {
+func (a Apply) owners(of []metav1.ManagedFieldsEntry, version string, w *tree, t typed.ParseableType) (others []owner, last *set, mine *metav1.ManagedFieldsEntry, ok bool) {
+	for _, e := range of {
 		if e.APIVersion != version && slices.ContainsFunc(a.Versions, func(i *api.Info) bool { return i.GroupVersion().String() == e.APIVersion }) || !valid(e) || e.FieldsV1 == nil {
 			return nil, nil, nil, false
 		}
