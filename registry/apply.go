@@ -38,7 +38,7 @@ func (r *Registry) Apply(ctx context.Context, req Request, c Configuration) (obj
 		return obj, false, err
 	}
 	for try := 0; ; try++ {
-		_, _, err = r.current(ctx, req)
+		_, err = r.there(ctx, req)
 		if err == nil {
 			if obj, err = r.Update(ctx, req, change); !missing(req, err) || try >= patchRetries {
 				return obj, false, err

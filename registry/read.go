@@ -30,15 +30,20 @@ func (r *Registry) Get(ctx context.Context, req Request, now bool) (*watch.Item,
 
 // current is the object as it is now, for an update; not found is an error.
 func (r *Registry) current(ctx context.Context, req Request) (*watch.Item, api.Object, error) {
-	item := r.State.Get(req.Info.Stored, req.Namespace, req.Name)
-	if item == nil {
-		var err error
-		if item, err = r.Get(ctx, req, true); err != nil {
-			return nil, nil, err
-		}
+	item, err := r.there(ctx, req)
+	if err != nil {
+		return nil, nil, err
 	}
 	obj, err := Load(req.Info, item)
 	return item, obj, err
+}
+
+// there is current for those who do not look into the object.
+func (r *Registry) there(ctx context.Context, req Request) (*watch.Item, error) {
+	if item := r.State.Get(req.Info.Stored, req.Namespace, req.Name); item != nil {
+		return item, nil
+	}
+	return r.Get(ctx, req, true)
 }
 
 // Load is the item's object in the version that was asked for. It is shared: not to be written to.
