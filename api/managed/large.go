@@ -3,6 +3,7 @@ package managed
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -132,7 +133,14 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 // every configuration, which says it, would change something.
 func (k kinds) content(obj api.Object) (map[string]any, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok {
-		return runtime.DeepCopyJSON(unmanaged(u)), nil // what is made of it shares its memory
+		o := unmanaged(u)
+		if k.info.Custom == nil || !k.info.Custom.Single {
+			return runtime.DeepCopyJSON(o), nil // what is made of it shares its memory
+		}
+		if meta, ok := o["metadata"].(map[string]any); ok { // which is written to: the rest has all that it is given
+			o["metadata"] = maps.Clone(meta)
+		}
+		return o, nil
 	}
 	o := shallow(obj)
 	o.SetManagedFields(nil)
