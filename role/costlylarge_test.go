@@ -156,13 +156,13 @@ func TestCostlyObjects(t *testing.T) {
 		{"definition of 2.6 MB", definitions, definition("NAME", object(numbered(routine, 2600000))), &apiextensionsv1.CustomResourceDefinition{}, 0},
 		{"config map of 1 MB, 25,000 keys", "/api/v1/namespaces/" + ns + "/configmaps", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NAME"},"data":{` + numbered(`"k%05d":"`+strings.Repeat("v", 28)+`"`, 40*25000) + `}}`, &corev1.ConfigMap{}, 34},
 		{"config map of 100,000 keys", "/api/v1/namespaces/" + ns + "/configmaps", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NAME"},"data":{` + numbered(`"k%05d":""`, 11*99000) + `}}`, &corev1.ConfigMap{}, 50},
-		{"custom resource of 1 MB, 25,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":"`+strings.Repeat("v", 28)+`"`, 40*25000)+`}`), nil, 56},
-		{"custom resource of 25,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":"v"`, 13*25000)+`}`), nil, 48},
-		{"custom resource of 25,000 keys", maps, custom("MAP", `"spec":{"m":{`+numbered(`"k%05d":"v"`, 13*25000)+`}}`), nil, 48},
-		{"custom resource of 99,000 numbers", maps, custom("MAP", `"spec":{"l":[`+numbered(`0`, 2*99000)+`]}`), nil, 90},
-		{"custom resource of 20,000 items", maps, custom("MAP", `"spec":{"o":[`+numbered(`{"a":"k%05d","b":7}`, 20*20000)+`]}`), nil, 95},
-		{"custom resource of 20,000 named items", maps, custom("MAP", `"spec":{"k":[`+numbered(`{"a":"k%05d","b":7}`, 20*20000)+`]}`), nil, 112},
-		{"custom resource of 99,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":0`, 10*99000)+`}`), nil, 54},
+		{"custom resource of 1 MB, 25,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":"`+strings.Repeat("v", 28)+`"`, 40*25000)+`}`), nil, 48},
+		{"custom resource of 25,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":"v"`, 13*25000)+`}`), nil, 40},
+		{"custom resource of 25,000 keys", maps, custom("MAP", `"spec":{"m":{`+numbered(`"k%05d":"v"`, 13*25000)+`}}`), nil, 42},
+		{"custom resource of 99,000 numbers", maps, custom("MAP", `"spec":{"l":[`+numbered(`0`, 2*99000)+`]}`), nil, 79},
+		{"custom resource of 20,000 items", maps, custom("MAP", `"spec":{"o":[`+numbered(`{"a":"k%05d","b":7}`, 20*20000)+`]}`), nil, 74},
+		{"custom resource of 20,000 named items", maps, custom("MAP", `"spec":{"k":[`+numbered(`{"a":"k%05d","b":7}`, 20*20000)+`]}`), nil, 59},
+		{"custom resource of 99,000 keys, free", free, custom("FREE", `"spec":{`+numbered(`"k%05d":0`, 10*99000)+`}`), nil, 52},
 	} {
 		if os.Getenv("PROVE") == "" && tt.name != "custom resource of 25,000 keys" && tt.name != "custom resource of 99,000 numbers" {
 			continue
