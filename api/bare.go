@@ -14,7 +14,7 @@ import (
 const mostComplaints = 250
 
 // Enough tells that so many complaints were found that a client hears of no further one, so that nobody need look for more.
-func Enough(errs field.ErrorList) bool { return len(errs) > 4*mostComplaints }
+func Enough(errs field.ErrorList) bool { return len(errs) > mostComplaints }
 
 // Further stands for complaints that are not told.
 func Further(n int) *field.Error {

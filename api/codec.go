@@ -162,8 +162,7 @@ func Complete(i *Info, raw []byte) []byte {
 func DecodeRaw(i *Info, raw []byte) (obj Object, err error) {
 	obj = i.New()
 	if u, ok := obj.(*unstructured.Unstructured); ok {
-		u.Object = map[string]any{}
-		if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &u.Object); err != nil {
+		if err := readLoose(raw, u, fewOwned); err != nil {
 			return nil, fmt.Errorf("decode %s: %w", i.Kind, err)
 		}
 		if u.GetAPIVersion() == "" {

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -173,6 +172,21 @@ func owners(o Object, fields bool) []metav1.ManagedFieldsEntry {
 	return out
 }
 
+// SharedOwners tells whether two objects without a Go type have one list of owners in memory.
+func SharedOwners(a, b Object) bool {
+	of := func(o Object) []any {
+		u, ok := o.(*unstructured.Unstructured)
+		if !ok {
+			return nil
+		}
+		meta, _ := u.Object["metadata"].(map[string]any)
+		list, _ := meta["managedFields"].([]any)
+		return list
+	}
+	p, q := of(a), of(b)
+	return len(p) > 0 && len(p) == len(q) && &p[0] == &q[0]
+}
+
 // SetOwners sets an object's managedFields.
 func SetOwners(o Object, entries []metav1.ManagedFieldsEntry) {
 	u, ok := o.(*unstructured.Unstructured)
@@ -214,72 +228,4 @@ func SetOwners(o Object, entries []metav1.ManagedFieldsEntry) {
 		list[n] = m
 	}
 	meta["managedFields"] = list
-}
-
-// fieldsReader reads FieldsV1 without white space and escapes: objects in objects.
-type fieldsReader struct {
-	text string
-	at   int
-}
-
-// nobody is what the fields that end have below them: one map for all of them, to which nobody writes.
-var nobody = map[string]any{}
-
-func (r *fieldsReader) next(c byte) bool {
-	if r.at < len(r.text) && r.text[r.at] == c {
-		r.at++
-		return true
-	}
-	return false
-}
-
-func (r *fieldsReader) object(depth int) (map[string]any, bool) {
-	if depth > 200 || !r.next('{') {
-		return nil, false
-	}
-	if r.next('}') {
-		return nobody, true
-	}
-	out := map[string]any{}
-	for {
-		key, ok := r.string()
-		if !ok || !r.next(':') {
-			return nil, false
-		}
-		below, ok := r.object(depth + 1)
-		if !ok {
-			return nil, false
-		}
-		if out[key] = below; r.next('}') {
-			return out, true
-		}
-		if !r.next(',') {
-			return nil, false
-		}
-	}
-}
-
-// string reads a string of JSON; keys of lists' items have quotes in them.
-func (r *fieldsReader) string() (string, bool) {
-	if !r.next('"') {
-		return "", false
-	}
-	for from, plain := r.at, true; r.at < len(r.text); r.at++ {
-		switch c := r.text[r.at]; {
-		case c == '\\':
-			plain = false
-			r.at++
-		case c < ' ' || c >= utf8.RuneSelf:
-			return "", false
-		case c == '"':
-			r.at++
-			if plain {
-				return r.text[from : r.at-1], true
-			}
-			var s string
-			err := json.Unmarshal([]byte(r.text[from-1:r.at]), &s)
-			return s, err == nil
-		}
-	}
-	return "", false
 }

@@ -301,6 +301,7 @@ type Custom struct {
 	Versions   []*Info
 	Deprecated string // the warning to whoever uses this version; "": it is not deprecated
 	Leaving    bool   // the definition is being deleted
+	Single     bool   // the definition has no other version, served or not: what is read has all that Default would give it
 	// Receive gives what a request sent the form of an object: metadata is coerced, unknown fields are dropped and listed.
 	// The error says what cannot be coerced.
 	Receive func(obj Object) (strict []error, err error)

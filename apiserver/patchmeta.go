@@ -66,7 +66,10 @@ func (p patched) metadata(i *api.Info, old api.Object) api.Object {
 	if was, ok := old.(*unstructured.Unstructured); ok {
 		rest := maps.Clone(was.Object)
 		delete(rest, "metadata")
-		obj := (&unstructured.Unstructured{Object: rest}).DeepCopy()
+		obj := &unstructured.Unstructured{Object: rest}
+		if !i.Custom.Single { // else nobody writes to what is below
+			obj = obj.DeepCopy()
+		}
 		meta, of := next.(*unstructured.Unstructured).Object["metadata"].(map[string]any), metadataOf(was)
 		if owners, ok := of["managedFields"]; ok {
 			meta["managedFields"] = owners // which nobody writes to

@@ -159,7 +159,7 @@ func (d *definition) add(crd *apiextensionsv1.CustomResourceDefinition, spec *ap
 	v := &version{of: d, name: spec.Name, info: i}
 	d.all = append(d.all, v)
 	i.Stored = d.stored
-	i.Custom = &api.Custom{Definition: d.name, Revision: fmt.Sprintf("%s/%d", d.uid, d.reads), Leaving: d.leaving, Receive: v.receive, Read: v.read, Schema: v.openapi}
+	i.Custom = &api.Custom{Definition: d.name, Revision: fmt.Sprintf("%s/%d", d.uid, d.reads), Leaving: d.leaving, Single: len(crd.Spec.Versions) == 1, Receive: v.receive, Read: v.read, Schema: v.openapi}
 	if d.convert.asks {
 		i.Custom.Warm = v.warm
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"unicode/utf8"
+	"unsafe"
 
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apiserver/pkg/cel/common"
@@ -161,6 +162,47 @@ func inBounds(v float64, s *spec.Schema) bool {
 		return false
 	}
 	return s.Maximum == nil || v < *s.Maximum || !s.ExclusiveMaximum && v == *s.Maximum
+}
+
+// sameJSON is reflect.DeepEqual of values of JSON, without its note of each map that it comes to, and at once for those that two objects share.
+func sameJSON(a, b any) bool {
+	switch a := a.(type) {
+	case string:
+		b, ok := b.(string)
+		return ok && a == b
+	case int64:
+		b, ok := b.(int64)
+		return ok && a == b
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) || (a == nil) != (b == nil) {
+			return false
+		}
+		if reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer() {
+			return true
+		}
+		for key, v := range a {
+			if of, ok := b[key]; !ok || !sameJSON(v, of) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		if !ok || len(a) != len(b) || (a == nil) != (b == nil) {
+			return false
+		}
+		if unsafe.SliceData(a) == unsafe.SliceData(b) {
+			return true
+		}
+		for n := range a {
+			if !sameJSON(a[n], b[n]) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(a, b) // a float, a truth, nothing, or what has no business there
 }
 
 // place is where the published validator comes to in an object: it goes on where a value does not fit. What was there before and is

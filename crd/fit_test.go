@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/model"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/cel/common"
 )
@@ -76,6 +78,39 @@ func TestFitsAsLibrary(t *testing.T) {
 	t.Logf("%d fit, %d do not, %d as before", fine, wrong, kept)
 	if fine < rounds/20 || wrong < rounds/20 || kept < rounds/100 {
 		t.Error("too few of a kind")
+	}
+}
+
+// TestSameJSON: values at random are the same where the library for all values says so, whether they share memory or not.
+func TestSameJSON(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	equal := 0
+	for range 5000 {
+		s := someSchema(r, 3)
+		a := someValue(r, s, 8)
+		b := otherwise(r, s, a)
+		if r.IntN(4) == 0 {
+			b = runtime.DeepCopyJSONValue(a)
+		}
+		got := sameJSON(a, b)
+		if want := reflect.DeepEqual(a, b); got != want || !sameJSON(a, a) {
+			t.Fatalf("seed %d: got %v, want %v of %#v and %#v", seed, got, want, a, b)
+		}
+		if got {
+			equal++
+		}
+	}
+	for _, v := range []any{nil, map[string]any(nil), map[string]any{}, []any(nil), []any{}, int64(1), 1.0, "1", true} {
+		for _, o := range []any{nil, map[string]any(nil), map[string]any{}, []any(nil), []any{}, int64(1), 1.0, "1", true} {
+			if got, want := sameJSON(v, o), reflect.DeepEqual(v, o); got != want {
+				t.Errorf("%#v and %#v: got %v, want %v", v, o, got, want)
+			}
+		}
+	}
+	if equal < 500 || equal > 4900 {
+		t.Errorf("%d of 5000 are the same", equal)
 	}
 }
 

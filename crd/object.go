@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 
 	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
@@ -253,7 +252,7 @@ func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
 	if c.embedded {
 		errs = append(errs, objectmeta.Validate(ctx, nil, now, c.structural, false)...)
 	}
-	if c.lists && (was == nil || !reflect.DeepEqual(specOf(obj.(*unstructured.Unstructured), false), specOf(was, false)) && len(listtype.ValidateListSetsAndMaps(nil, c.structural, was.Object)) == 0) {
+	if c.lists && (was == nil || !sameJSON(specOf(obj.(*unstructured.Unstructured), false), specOf(was, false)) && len(listtype.ValidateListSetsAndMaps(nil, c.structural, was.Object)) == 0) {
 		errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, now)...)
 	}
 	if v.info.HasScale {

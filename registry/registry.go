@@ -241,16 +241,29 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (_ a
 // joined puts what is wrong with expressions behind all else, but that of a match condition before what is wrong with its name.
 // Source: what Kubernetes 1.37 does.
 func joined(errs, more field.ErrorList) field.ErrorList {
-	for _, e := range more {
-		at := len(errs)
-		if of, ok := strings.CutSuffix(e.Field, ".expression"); ok && strings.Contains(of, "matchConditions[") {
-			if n := slices.IndexFunc(errs, func(e *field.Error) bool { return e.Field == of+".name" }); n >= 0 {
-				at = n
-			}
-		}
-		errs = slices.Insert(errs, at, e)
+	if len(more) == 0 {
+		return errs
 	}
-	return errs
+	before := map[string]field.ErrorList{} // by the field that they stand before
+	var behind field.ErrorList
+	names := map[string]bool{}
+	for _, e := range errs {
+		names[e.Field] = true
+	}
+	for _, e := range more {
+		of, ok := strings.CutSuffix(e.Field, ".expression")
+		if name := of + ".name"; ok && strings.Contains(of, "matchConditions[") && names[name] {
+			before[name] = append(before[name], e)
+		} else {
+			behind = append(behind, e)
+		}
+	}
+	out := make(field.ErrorList, 0, len(errs)+len(more))
+	for _, e := range errs {
+		out = append(append(out, before[e.Field]...), e)
+		delete(before, e.Field)
+	}
+	return append(out, behind...)
 }
 
 // finalizers complains of those that say nothing of who handles them.

@@ -3,6 +3,7 @@ package managed
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -51,12 +52,16 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && a.alone(i, old, config) {
-		live = i.New()
-		*metadata(live) = *metadata(old)
-		obj, err := a.merge(k, m, old, live, config, isMany, tooMany)
+	if old != nil && a.alone(k, old, config) {
+		obj, err := a.merge(k, m, old, metadataOf(i, old), config, isMany, tooMany)
 		if err != nil {
 			return nil, err
+		}
+		if u, ok := obj.(*unstructured.Unstructured); ok {
+			whole := &unstructured.Unstructured{Object: maps.Clone(old.(*unstructured.Unstructured).Object)}
+			whole.Object["metadata"] = u.Object["metadata"]
+			whole.SetGroupVersionKind(i.GVK())
+			return whole, nil
 		}
 		whole := i.Copied(old)
 		*metadata(whole) = *metadata(obj)
@@ -74,10 +79,23 @@ func (a Apply) Merge(i *api.Info, old api.Object, config *unstructured.Unstructu
 	return obj, err
 }
 
+// metadataOf is an object without all else, sharing what is in its metadata.
+func metadataOf(i *api.Info, obj api.Object) api.Object {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		out := &unstructured.Unstructured{Object: map[string]any{"metadata": u.Object["metadata"]}}
+		out.SetGroupVersionKind(i.GVK())
+		return out
+	}
+	out := i.New()
+	*metadata(out) = *metadata(obj)
+	return out
+}
+
 // alone tells whether metadata is all that a configuration and what its applier had before speak of: then nothing else of the object matters. It
 // holds for objects that are as large as any.
-func (a Apply) alone(i *api.Info, live api.Object, config *unstructured.Unstructured) bool {
-	if i.Type == nil || !i.AsItIs() || a.Subresource != "" || len(api.Owners(live)) == 0 || a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
+func (a Apply) alone(k kinds, live api.Object, config *unstructured.Unstructured) bool {
+	i := k.info
+	if !i.AsItIs() || a.Subresource != "" || a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
 		return false
 	}
 	for key := range config.Object {
@@ -85,7 +103,17 @@ func (a Apply) alone(i *api.Info, live api.Object, config *unstructured.Unstruct
 			return false
 		}
 	}
-	for _, e := range api.Owners(live) {
+	if u, ok := live.(*unstructured.Unstructured); ok && !k.looked(u) {
+		return false
+	}
+	owners := api.Owners(live)
+	if len(owners) == 0 {
+		return false
+	}
+	for _, e := range owners {
+		if i.Custom != nil && e.APIVersion != i.GroupVersion().String() {
+			return false
+		}
 		if !a.mine(e) || e.FieldsV1 == nil {
 			continue
 		}
@@ -95,6 +123,17 @@ func (a Apply) alone(i *api.Info, live api.Object, config *unstructured.Unstruct
 		}
 	}
 	return true
+}
+
+// looked tells whether an object without a Go type is as its schema has it, which a merge with the whole of it would find out.
+func (k kinds) looked(u *unstructured.Unstructured) bool {
+	t, err := k.typed(k.info)
+	if err != nil || !k.info.Custom.Single {
+		return false
+	}
+	w := tree{schema: t.Schema}
+	w.fits(t.TypeRef, unmanaged(u))
+	return !w.bad
 }
 
 func metadata(o api.Object) *metav1.ObjectMeta {

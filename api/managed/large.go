@@ -3,6 +3,7 @@ package managed
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +25,11 @@ import (
 func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstructured) (obj api.Object, done bool, err error) {
 	i, version := k.info, k.info.GroupVersion().String()
 	if a.Subresource != "" || config.GetAPIVersion() != version || config.GetKind() != i.Kind || api.Owners(config) != nil ||
-		old != nil && len(api.Owners(live)) == 0 || a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
+		a.Manager == "kubectl" && live.GetAnnotations()[lastApplied] != "" {
+		return nil, false, nil
+	}
+	owned := api.Owners(live)
+	if old != nil && len(owned) == 0 {
 		return nil, false, nil
 	}
 	t, err := k.typed(i)
@@ -36,7 +41,7 @@ func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstruc
 	if err != nil {
 		return nil, true, err
 	}
-	others, last, mine, ok := a.owners(live, version, &w, t)
+	others, last, mine, ok := a.owners(owned, version, &w, t)
 	if !ok {
 		return nil, false, nil
 	}
@@ -55,11 +60,11 @@ func (a Apply) large(k kinds, old, live api.Object, config *unstructured.Unstruc
 		took = took.without("f:status")
 	}
 	if less, _ := last.subtract(took); !less.empty() { // else the applier says all that it said
-		owned := took
+		all := took
 		for _, o := range others {
-			owned = owned.union(o.fields)
+			all = all.union(o.fields)
 		}
-		merged = w.prune(t, merged, last, owned)
+		merged = w.prune(t, merged, last, all)
 	}
 	after, ok := merged.(map[string]any)
 	if !ok || w.bad {
@@ -128,7 +133,14 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 // every configuration, which says it, would change something.
 func (k kinds) content(obj api.Object) (map[string]any, error) {
 	if u, ok := obj.(*unstructured.Unstructured); ok {
-		return runtime.DeepCopyJSON(unmanaged(u)), nil // what is made of it shares its memory
+		o := unmanaged(u)
+		if k.info.Custom == nil || !k.info.Custom.Single {
+			return runtime.DeepCopyJSON(o), nil // what is made of it shares its memory
+		}
+		if meta, ok := o["metadata"].(map[string]any); ok { // which is written to: the rest has all that it is given
+			o["metadata"] = maps.Clone(meta)
+		}
+		return o, nil
 	}
 	o := shallow(obj)
 	o.SetManagedFields(nil)
@@ -143,8 +155,8 @@ type owner struct {
 }
 
 // owners are those of an object but the applier, and what the applier had. Owners by versions that are gone are left out.
-func (a Apply) owners(live api.Object, version string, w *tree, t typed.ParseableType) (others []owner, last *set, mine *metav1.ManagedFieldsEntry, ok bool) {
-	for _, e := range api.Owners(live) {
+func (a Apply) owners(of []metav1.ManagedFieldsEntry, version string, w *tree, t typed.ParseableType) (others []owner, last *set, mine *metav1.ManagedFieldsEntry, ok bool) {
+	for _, e := range of {
 		if e.APIVersion != version && slices.ContainsFunc(a.Versions, func(i *api.Info) bool { return i.GroupVersion().String() == e.APIVersion }) || !valid(e) || e.FieldsV1 == nil {
 			return nil, nil, nil, false
 		}

@@ -79,6 +79,11 @@ func TestLargeAsLibrary(t *testing.T) {
 			config.SetName("a")
 			a := Apply{Manager: manager, Force: r.IntN(2) == 0, Now: time.Unix(int64(1e9+step), 0), Versions: []*api.Info{i}}
 			k := kinds{i, a.Versions, map[*api.Info]typed.ParseableType{}}
+			if step%2 == 0 { // of which what is merged shares memory
+				single := *i
+				single.Custom = &api.Custom{Single: true}
+				k.info = &single
+			}
 			var before, live api.Object = nil, i.New()
 			if old != nil {
 				before, live = old, old

@@ -47,7 +47,11 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	if old != nil {
 		live = api.Owners(old)
 	}
-	entries, fields := given(live, api.Owners(obj), w.Subresource)
+	said := live
+	if old == nil || !api.SharedOwners(old, obj) {
+		said = api.Owners(obj)
+	}
+	entries, fields := given(live, said, w.Subresource)
 	obj.SetManagedFields(nil)
 	if len(entries) == 0 && old != nil && old.GetUID() != "" {
 		return

@@ -2,7 +2,10 @@ package managed
 
 import (
 	"maps"
+	"reflect"
 	"slices"
+	"strconv"
+	"unsafe"
 
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
@@ -99,9 +102,11 @@ func (w *tree) fits(t schema.TypeRef, v any) {
 		}
 		for _, v := range l {
 			if a.List.ElementRelationship == schema.Associative {
-				name := w.name(a.List, v)
-				w.bad = w.bad || names[name]
-				if names != nil {
+				if !w.once || len(l) < 2 {
+					w.named(a.List, v)
+				} else {
+					name := w.name(a.List, v)
+					w.bad = w.bad || names[name]
 					names[name] = true
 				}
 			}
@@ -132,6 +137,9 @@ func isScalar(s schema.Scalar, v any) bool {
 
 // compare tells how r differs from l.
 func (w *tree) compare(t schema.TypeRef, l, r any) (d delta) {
+	if shared(l, r) {
+		return d
+	}
 	a := w.resolve(t)
 	if w.bad {
 		return d
@@ -155,6 +163,19 @@ func (w *tree) compare(t schema.TypeRef, l, r any) (d delta) {
 		d.tookIt, d.goneIt = d.tookIt || noL, d.goneIt || noR && !noL
 	}
 	return d
+}
+
+// shared tells whether two values are one map or list in memory, which objects share of which one was made of the other.
+func shared(l, r any) bool {
+	switch l := l.(type) {
+	case map[string]any:
+		r, ok := r.(map[string]any)
+		return ok && l != nil && reflect.ValueOf(l).UnsafePointer() == reflect.ValueOf(r).UnsafePointer()
+	case []any:
+		r, ok := r.([]any)
+		return ok && len(l) > 0 && len(l) == len(r) && unsafe.SliceData(l) == unsafe.SliceData(r)
+	}
+	return false
 }
 
 // as compares both as an atom; whole: they have no parts of their own.
@@ -323,8 +344,49 @@ func (w *tree) listed(l []any, t *schema.List, of func(v any, times int) elem) *
 	return out
 }
 
+// named looks whether a list's item has a name.
+func (w *tree) named(t *schema.List, v any) {
+	var room [128]byte
+	if _, ok := plainName(room[:0], t, v); !ok {
+		w.name(t, v)
+	}
+}
+
+// plainName appends the path element of an item of which all keys are there, in order, and are texts or integers; false: it is another one.
+func plainName(b []byte, t *schema.List, v any) ([]byte, bool) {
+	m, ok := v.(map[string]any)
+	if !ok || len(t.Keys) == 0 || !slices.IsSorted(t.Keys) {
+		return b, false
+	}
+	b = append(b, "k:{"...)
+	for n, key := range t.Keys {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		if b, ok = appendText(b, key); !ok {
+			return b, false
+		}
+		b = append(b, ':')
+		switch v := m[key].(type) {
+		case string:
+			if b, ok = appendText(b, v); !ok {
+				return b, false
+			}
+		case int64:
+			b = strconv.AppendInt(b, v, 10)
+		default:
+			return b, false
+		}
+	}
+	return append(b, '}'), true
+}
+
 // name is the path element of a list's item.
 func (w *tree) name(t *schema.List, v any) string {
+	var room [128]byte
+	if b, ok := plainName(room[:0], t, v); ok {
+		return string(b)
+	}
 	if len(t.Keys) == 0 {
 		switch v := v.(type) {
 		case nil, map[string]any, []any:

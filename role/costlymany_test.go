@@ -1,0 +1,236 @@
+package role_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lighter-k8s/lighter/config"
+	"github.com/lighter-k8s/lighter/role"
+)
+
+// TestCostlyMany makes every list and every map in the objects of testdata/same as long as a body may be, with elements that are all the same, that
+// differ in what names them, and that differ in all of their texts and numbers, and writes that as a new object, over the stored one and into its status.
+// None crosses the line: what compares each element with each other does. PROVE tries all; else it is a few of them, from LIGHTER_SEED.
+func TestCostlyMany(t *testing.T) {
+	seed, _ := strconv.ParseUint(os.Getenv("LIGHTER_SEED"), 10, 64)
+	one := rand.New(rand.NewPCG(seed, 0)).IntN
+	p, err := start(func(c *config.Config, _ *role.Server) { c.Server.RuntimeConfig = map[string]string{"api/all": "true"} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	server := p.as(t, "admin")
+	for _, ns := range []string{"same", "other"} {
+		server.do(t, "POST", "/api/v1/namespaces", text("v1", "Namespace", ns))
+		server.do(t, "POST", "/api/v1/namespaces/"+ns+"/serviceaccounts", text("v1", "ServiceAccount", "default"))
+	}
+	files, err := filepath.Glob("testdata/same/*/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	tried := 0
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(strings.TrimPrefix(file, "testdata/same/"), ".yaml"), func(t *testing.T) {
+			f := readSame(t, file)
+			meta, _ := f.Object["metadata"].(map[string]any)
+			name, _ := meta["name"].(string)
+			all := collection(f.Resource, meta)
+			write := func(what, method, path, body string) {
+				t.Run(what, func(t *testing.T) {
+					tried++
+					do := func() answer { return server.do(t, method, path+"?dryRun=All", body) }
+					calm(t)
+					began := processor(t)
+					a, spent := costing(do)
+					took := processor(t) - began
+					t.Logf("COST HTTP %d, %d bytes, %.1f MiB (%.0f times), %s: %.150s", a.code, len(body), float64(spent)/(1<<20), float64(spent)/float64(len(body)), took.Round(time.Millisecond), a.body)
+					if took > lineCPU && os.Getenv("PROVE") != "" {
+						t.Errorf("%s of the processor", took)
+					}
+					if spent > max(lineBytes, uint64(lineTimes*len(body))) {
+						heldAtOnce(t, len(body), do)
+					}
+				})
+			}
+			var later []func()
+			found := places(t, f)
+			for _, at := range slices.Sorted(maps.Keys(found)) {
+				for _, differ := range []string{"same", "named", "other"} {
+					if os.Getenv("PROVE") == "" && one(150) != 0 {
+						continue
+					}
+					what := at + " " + differ
+					if !strings.HasPrefix(at, "status") {
+						write(what+" create", "POST", all, multiplied(t, found[at], at, differ))
+					}
+					switch {
+					case name == "":
+					case strings.HasPrefix(at, "status"):
+						later = append(later, func() { write(what+" status", "PUT", all+"/"+name+"/status", multiplied(t, found[at], at, differ)) })
+					default:
+						later = append(later, func() { write(what+" update", "PUT", all+"/"+name, multiplied(t, found[at], at, differ)) })
+					}
+				}
+			}
+			if len(later) == 0 {
+				return
+			}
+			tidy(t, server, all+"/"+name)
+			server.do(t, "POST", all, encode(t, f.Object))
+			defer tidy(t, server, all+"/"+name)
+			for _, do := range later {
+				do()
+			}
+		})
+	}
+	t.Logf("%d tried", tried)
+}
+
+// places are the paths of all lists and maps in the objects that a file has as valid ones, each with an object in which it is.
+func places(t *testing.T, f sameFile) map[string]map[string]any {
+	out := map[string]map[string]any{}
+	for _, c := range f.Cases {
+		if c.Status != nil || c.Op != "" && c.Op != "update" && c.Op != "status" {
+			continue
+		}
+		object := clone(t, f.Object)
+		for _, p := range slices.Sorted(maps.Keys(c.Set)) {
+			object = put(object, p, c.Set[p]).(map[string]any)
+		}
+		var walk func(path string, v any)
+		walk = func(path string, v any) {
+			switch v := v.(type) {
+			case map[string]any:
+				simple := len(v) > 0 && path != ""
+				for key, v := range v {
+					at := path + `["` + key + `"]`
+					if word.MatchString(key) {
+						at = strings.TrimPrefix(path+"."+key, ".")
+					}
+					walk(at, v)
+					switch v.(type) {
+					case map[string]any, []any:
+						simple = false
+					}
+				}
+				if simple && out[path] == nil { // it may be one, and costs as an object of unknown fields if it is not
+					out[path] = object
+				}
+			case []any:
+				if len(v) > 0 {
+					if out[path] == nil {
+						out[path] = object
+					}
+					walk(path+"[0]", v[0])
+				}
+			}
+		}
+		walk("", object)
+	}
+	return out
+}
+
+// multiplied is an object as JSON with what is at a path repeated until the body is as large as any may be.
+func multiplied(t *testing.T, object map[string]any, path, differ string) string {
+	const most, values = 3<<20 - 20<<10, 95_000
+	raw := func(v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	object = clone(t, object)
+	at := pick(object, path)
+	var b strings.Builder
+	left := values
+	add := func(part string, n int) bool {
+		if left -= n; left < 0 || b.Len()+len(part) > most {
+			return false
+		}
+		if b.Len() > 1 {
+			b.WriteByte(',')
+		}
+		b.WriteString(part)
+		return true
+	}
+	switch v := at.(type) {
+	case []any:
+		b.WriteByte('[')
+		size := strings.Count(raw(v[0]), ":") + strings.Count(raw(v[0]), ",") + 1
+		for n := 0; add(raw(numberedAs(v[0], n, differ, "")), size); n++ {
+		}
+		b.WriteByte(']')
+	case map[string]any:
+		b.WriteByte('{')
+		key := slices.Sorted(maps.Keys(v))[0]
+		for n := 0; add(raw(fmt.Sprint(key, n))+":"+raw(numberedAs(v[key], n, differ, "")), 1); n++ {
+		}
+		b.WriteByte('}')
+	default:
+		t.Fatalf("%s is a %T", path, at)
+	}
+	const mark = "@multiplied@"
+	return strings.Replace(raw(put(object, path, mark)), `"`+mark+`"`, b.String(), 1)
+}
+
+// pick is what is at a path of put's form.
+func pick(v any, path string) any {
+	for path != "" {
+		m := step.FindStringSubmatch(path)
+		path = path[len(m[0]):]
+		if m[2] != "" {
+			n, _ := strconv.Atoi(m[2])
+			v = v.([]any)[n]
+		} else {
+			v = v.(map[string]any)[m[1]+m[3]]
+		}
+	}
+	return v
+}
+
+// numberedAs is a value of an element with a number in what tells it from others, or in all of it.
+func numberedAs(v any, n int, differ, key string) any {
+	if differ == "same" {
+		return v
+	}
+	naming := differ == "other" || key == "" || slices.Contains([]string{"name", "key", "uid", "type", "port", "containerPort", "ip", "path", "topologyKey", "deviceName", "driver", "pool", "device", "mountPath"}, key)
+	switch v := v.(type) {
+	case string:
+		if naming {
+			return v + strconv.Itoa(n)
+		}
+	case float64:
+		if naming {
+			return float64(n + 1)
+		}
+	case map[string]any:
+		out := map[string]any{}
+		for key, v := range v {
+			out[key] = numberedAs(v, n, differ, key)
+		}
+		return out
+	case []any:
+		if differ == "other" {
+			out := make([]any, len(v))
+			for i := range v {
+				out[i] = numberedAs(v[i], n, differ, "")
+			}
+			return out
+		}
+	}
+	return v
+}
