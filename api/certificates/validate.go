@@ -59,6 +59,9 @@ func validateRequest(r, old *certificatesv1.CertificateSigningRequest) (errs fie
 	}
 	twice := api.Again[certificatesv1.KeyUsage]()
 	for i, u := range r.Spec.Usages {
+		if api.Enough(errs) {
+			break
+		}
 		if !slices.Contains(usages, u) {
 			errs = append(errs, field.NotSupported(at.Child("usages").Index(i), u, usages))
 		}

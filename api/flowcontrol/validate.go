@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 // verbs that rules can name beside "*".
@@ -162,6 +164,9 @@ func validateResourceRule(r *flowcontrolv1.ResourcePolicyRule, at *field.Path) (
 		return append(errs, alone(r.Namespaces, "namespaces", namespaces)...)
 	}
 	for i, n := range r.Namespaces {
+		if api.Enough(errs) {
+			break
+		}
 		for _, msg := range apivalidation.ValidateNamespaceName(n, false) {
 			errs = append(errs, field.Invalid(namespaces.Index(i), n, "each member of this list must be '*' or a DNS-1123 label; "+msg))
 		}
@@ -179,6 +184,9 @@ func validateURLRule(r *flowcontrolv1.NonResourcePolicyRule, at *field.Path) (er
 		return append(errs, alone(r.NonResourceURLs, "non-resource URLs", at)...)
 	}
 	for i, url := range r.NonResourceURLs {
+		if api.Enough(errs) {
+			break
+		}
 		if msg := badURL(url); msg != "" {
 			errs = append(errs, field.Invalid(at.Index(i), url, msg))
 		}

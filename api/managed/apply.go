@@ -252,9 +252,15 @@ func (k kinds) find(gv schema.GroupVersion) *api.Info {
 }
 
 // named is the object with its kind in it, which objects of memory do not have: a copy of its outermost level, or
-// all of an unstructured one, into which the library writes.
+// of its metadata too where it has no Go type, and of all of that one where what comes of it may be written to.
 func (k kinds) named(obj api.Object) api.Object {
-	if u, ok := obj.(*unstructured.Unstructured); ok {
+	if u, ok := obj.(*unstructured.Unstructured); ok && k.info.Custom != nil && k.info.Custom.Single {
+		o := maps.Clone(u.Object)
+		if meta, ok := o["metadata"].(map[string]any); ok {
+			o["metadata"] = maps.Clone(meta)
+		}
+		obj = &unstructured.Unstructured{Object: o}
+	} else if ok {
 		obj = u.DeepCopy()
 	} else {
 		obj = shallow(obj)
