@@ -28,6 +28,7 @@ func TestRealPods(t *testing.T) {
 		})
 	}
 	run("a pod comes and goes without a trace", podComesAndGoes)
+	run("a pod that is deleted before its turn comes is not waited for", deletedBefore)
 	run("a container that fails is restarted with back-off and tells why", crashes)
 	run("init containers and sidecars run in their order", initAndSidecar)
 	run("environments and volumes have what they name, and follow it", configuration)
@@ -73,6 +74,26 @@ func podComesAndGoes(m *machineUnderTest) {
 		}
 	}
 	m.eventually("control group removed", func() bool { _, err := os.Stat(cgroup); return os.IsNotExist(err) })
+}
+
+// deletedBefore: all turns to make a sandbox are taken, so the pod can only go if nobody waits for its own.
+func deletedBefore(m *machineUnderTest) {
+	k := under.Load()
+	for range cap(k.sandboxes) {
+		k.sandboxes <- struct{}{}
+	}
+	defer func() {
+		for range cap(k.sandboxes) {
+			<-k.sandboxes
+		}
+	}()
+	m.create(toolPod("early", "wait"))
+	m.wait("early", "seen", func(p *corev1.Pod) bool { return p != nil && p.Status.StartTime != nil })
+	m.delete("early", 30)
+	m.wait("early", "gone", gone)
+	if said := m.said("early"); strings.Contains(said, "FailedCreatePodSandBox") {
+		m.Error(said)
+	}
 }
 
 // eventually waits for what no watch tells of.

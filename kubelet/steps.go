@@ -197,6 +197,8 @@ func (k *Kubelet) runSandbox(ctx context.Context, pod *corev1.Pod, attempt int) 
 	case k.sandboxes <- struct{}{}:
 		defer func() { <-k.sandboxes }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	cfg, limited, err := k.sandboxConfig(pod, attempt)
@@ -218,7 +220,7 @@ func (k *Kubelet) runSandbox(ctx context.Context, pod *corev1.Pod, attempt int) 
 			_, err = k.cri.Runtime.RunPodSandbox(sctx, &runtimev1.RunPodSandboxRequest{Config: cfg, RuntimeHandler: handler})
 		}
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		k.event(pod, "", corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
 	}
 	return err

@@ -293,8 +293,8 @@ func (w *worker) ending() {
 		case v.Stop == nil:
 			v.Stop = &s
 			for key, cancel := range w.cancel {
-				if key == string(Prepare) || len(key) > 6 && key[:6] == "start/" {
-					cancel() // it would only have to be undone
+				if key == string(Prepare) || key == string(RunSandbox) || len(key) > 6 && key[:6] == "start/" {
+					cancel() // it would only have to be undone; a sandbox that is being made already is finished
 				}
 			}
 		case s.Deadline.Before(v.Stop.Deadline):
