@@ -26,6 +26,9 @@ const complaint = 1 << 10
 // perValue is what each value of JSON in a message weighs, such as those of a definition's defaults: a hundred thousand in the largest.
 const perValue = 360
 
+// mostDepth is how many messages may be in one another, as many as objects of JSON: what works on them takes time by its square.
+const mostDepth = 10_000
+
 // shape is how much the messages in a Go struct weigh, by field number.
 type shape struct{ pieces []piece }
 
@@ -85,7 +88,10 @@ func pieceOf(t reflect.Type) (p piece) {
 }
 
 // weigh takes from left what the messages in raw weigh; below zero it ends. What is malformed is for the decoder to say.
-func (s *shape) weigh(raw []byte, left int) int {
+func (s *shape) weigh(raw []byte, left, depth int) int {
+	if depth > mostDepth {
+		return -1
+	}
 	for len(raw) > 0 && left >= 0 {
 		tag, n := binary.Uvarint(raw)
 		if n <= 0 {
@@ -112,7 +118,7 @@ func (s *shape) weigh(raw []byte, left int) int {
 				case p.json:
 					left -= perValue * values(raw[m:n])
 				case p.of != nil:
-					left = p.of.weigh(raw[m:n], left)
+					left = p.of.weigh(raw[m:n], left, depth+1)
 				}
 			}
 		}
@@ -145,7 +151,7 @@ func heavy(t reflect.Type, raw []byte) bool {
 	shapes.Lock()
 	s := shapeOf(t)
 	shapes.Unlock()
-	return s.weigh(raw, mostWeight(len(raw))) < 0
+	return s.weigh(raw, mostWeight(len(raw)), 0) < 0
 }
 
 // HeavyJSON tells whether so many JSON objects, in a document of so many bytes, can be ErrHeavy as an object of i: each might

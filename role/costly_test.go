@@ -45,16 +45,23 @@ func TestCostly(t *testing.T) {
 		return strings.TrimSuffix(b.String(), ",")
 	}
 	ops := func(n int, op string) string { return strings.TrimSuffix(strings.Repeat(op+",", n), ",") }
-	binary := func(kind, raw string) string {
-		u := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: kind}, Raw: []byte(raw)}
+	envelope := func(version, kind, raw string) string {
+		u := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: version, Kind: kind}, Raw: []byte(raw)}
 		body, err := u.Marshal()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return "k8s\x00" + string(body)
 	}
+	binary := func(kind, raw string) string { return envelope("v1", kind, raw) }
 	nested := func(field int, inside string) string {
 		return string(varint.AppendUvarint(varint.AppendUvarint(nil, uint64(field<<3|2)), uint64(len(inside)))) + inside
+	}
+	deep := func(field, levels int) (out string) {
+		for range levels {
+			out = nested(field, out)
+		}
+		return out
 	}
 	json, js, sm, mp, pb := "Content-Type: application/json", "Content-Type: application/json-patch+json", "Content-Type: application/strategic-merge-patch+json", "Content-Type: application/merge-patch+json", "Content-Type: application/vnd.kubernetes.protobuf"
 	apply := "Content-Type: application/apply-patch+yaml"
@@ -114,6 +121,8 @@ func TestCostly(t *testing.T) {
 		"protobuf, containers, near":                 {"POST", pods, pb, binary("Pod", nested(1, nested(1, "q"))+nested(2, strings.Repeat("\x12\x00", 4096))), 422},
 		"protobuf, owners":                           {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q")+strings.Repeat("\x6a\x00", 50000))), 413},
 		"protobuf, owners, near":                     {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q")+strings.Repeat("\x6a\x00", 8000))), 422},
+		"protobuf, schemas":                          {"POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", pb, envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", nested(2, nested(7, nested(4, nested(1, deep(28, 9900)))))), 422},
+		"protobuf, schemas, too deep":                {"POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", pb, envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", nested(2, nested(7, nested(4, nested(1, deep(28, 10100)))))), 413},
 		"protobuf, keys":                             {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q"))+strings.Repeat("\x12\x00", 500000)), 413},
 		"protobuf, deep":                             {"POST", maps, pb, "k8s\x00" + strings.Repeat("\x12\xff\xff\x7f", 500000), 400},
 		"apply, fields":                              {"PATCH", maps + "/a?fieldManager=a", apply, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{` + many(`"k%05d":"v"`, 13*50000) + `}}`, 413},
