@@ -327,7 +327,7 @@ func DecodeProtobuf(i *Info, body []byte) (obj Object, gvk *schema.GroupVersionK
 	if !ok {
 		return nil, &actual, fmt.Errorf("object %T does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message", obj)
 	}
-	if len(raw) > 8<<10 && heavy(reflect.TypeOf(obj).Elem(), raw) {
+	if len(raw) > 8<<10 && heavy(i, reflect.TypeOf(obj).Elem(), raw) {
 		return nil, &actual, ErrHeavy
 	}
 	if err := m.Unmarshal(raw); err != nil {

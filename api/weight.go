@@ -146,12 +146,19 @@ func values(doc []byte) (n int) {
 	return n
 }
 
-// heavy tells of a message of the Go type (a struct) whether it is ErrHeavy.
-func heavy(t reflect.Type, raw []byte) bool {
+// Turned tells whether objects of i have Go types, and another one where they are stored: each step of a write turns them into that one.
+func (i *Info) Turned() bool { return i.Type != nil && i.Stored != nil && i.Stored != i }
+
+// heavy tells of a message of the Go type (a struct) whether it is ErrHeavy as an object of i.
+func heavy(i *Info, t reflect.Type, raw []byte) bool {
 	shapes.Lock()
 	s := shapeOf(t)
 	shapes.Unlock()
-	return s.weigh(raw, mostWeight(len(raw)), 0) < 0
+	most := mostWeight(len(raw))
+	if i.Turned() {
+		most /= 5
+	}
+	return s.weigh(raw, most, 0) < 0
 }
 
 // HeavyJSON tells whether so many JSON objects, in a document of so many bytes, can be ErrHeavy as an object of i: each might

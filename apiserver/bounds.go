@@ -19,6 +19,7 @@ import (
 // the time and the memory; none is near what objects are like.
 const (
 	maxValues   = 100000    // in the body of an object or an apply: each costs some hundred bytes until it is stored
+	maxTurned   = 20000     // in the body of an object in another version than it is stored in: each step of a write turns it into that one
 	maxPatched  = 50000     // in another patch's, which are read into maps twice
 	maxShifted  = 2 << 20   // elements of lists that a JSON patch moves by one place
 	maxCompared = 1 << 20   // pairs of elements of lists that a strategic merge patch looks at
@@ -102,9 +103,13 @@ func crowded(i *api.Info, doc []byte) error {
 	if len(doc) <= 8<<10 {
 		return nil
 	}
+	most := maxValues
+	if i.Turned() {
+		most = maxTurned
+	}
 	values, objects, _ := count(doc, i.Type != nil)
-	if values > maxValues {
-		return tooMuch("the allowed maximum of values is %d, got %d", maxValues, values)
+	if values > most {
+		return tooMuch("the allowed maximum of values is %d, got %d", most, values)
 	}
 	if api.HeavyJSON(i, objects, len(doc)) {
 		return tooMuch("%v", api.ErrHeavy)

@@ -204,7 +204,7 @@ func into[T any](t testing.TB, a answer, code int) (out T) {
 // do sends a request. Headers are "Name: value"; without a Content-Type a body is JSON.
 func (c caller) do(t testing.TB, method, path, body string, headers ...string) answer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, c.url+path, strings.NewReader(body))
 	if err != nil {

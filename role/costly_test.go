@@ -63,6 +63,9 @@ func TestCostly(t *testing.T) {
 		}
 		return out
 	}
+	scaler := func(labels int) string {
+		return `{"metadata":{"name":"h","labels":{` + many(`"k%05d":"v"`, 13*labels) + `}},"spec":{"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"d"},"maxReplicas":2}}`
+	}
 	json, js, sm, mp, pb := "Content-Type: application/json", "Content-Type: application/json-patch+json", "Content-Type: application/strategic-merge-patch+json", "Content-Type: application/merge-patch+json", "Content-Type: application/vnd.kubernetes.protobuf"
 	apply := "Content-Type: application/apply-patch+yaml"
 	policies := func(list string) string {
@@ -121,6 +124,8 @@ func TestCostly(t *testing.T) {
 		"protobuf, containers, near":                 {"POST", pods, pb, binary("Pod", nested(1, nested(1, "q"))+nested(2, strings.Repeat("\x12\x00", 4096))), 422},
 		"protobuf, owners":                           {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q")+strings.Repeat("\x6a\x00", 50000))), 413},
 		"protobuf, owners, near":                     {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q")+strings.Repeat("\x6a\x00", 8000))), 422},
+		"JSON, another version":                      {"POST", "/apis/autoscaling/v1/namespaces/" + ns + "/horizontalpodautoscalers?dryRun=All", json, scaler(30000), 413},
+		"JSON, another version, near":                {"POST", "/apis/autoscaling/v1/namespaces/" + ns + "/horizontalpodautoscalers?dryRun=All", json, scaler(19900), 201},
 		"protobuf, schemas":                          {"POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", pb, envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", nested(2, nested(7, nested(4, nested(1, deep(28, 9900)))))), 422},
 		"protobuf, schemas, too deep":                {"POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", pb, envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", nested(2, nested(7, nested(4, nested(1, deep(28, 10100)))))), 413},
 		"protobuf, keys":                             {"POST", maps, pb, binary("ConfigMap", nested(1, nested(1, "q"))+strings.Repeat("\x12\x00", 500000)), 413},

@@ -69,7 +69,7 @@ func TestCostlyMany(t *testing.T) {
 			found := places(t, f)
 			for _, at := range slices.Sorted(maps.Keys(found)) {
 				for _, differ := range []string{"same", "named", "other"} {
-					if os.Getenv("PROVE") == "" && one(150) != 0 {
+					if os.Getenv("PROVE") == "" && one(400) != 0 {
 						continue
 					}
 					what := at + " " + differ
