@@ -2,6 +2,7 @@ package role_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,6 +145,8 @@ type caller struct {
 	url   string
 	http  *http.Client
 	token string
+
+	patience time.Duration // with each request; 0: ten seconds
 }
 
 // as gives a caller with the administrator's certificate, or without any ("anonymous"), or with a token.
@@ -204,7 +207,7 @@ func into[T any](t testing.TB, a answer, code int) (out T) {
 // do sends a request. Headers are "Name: value"; without a Content-Type a body is JSON.
 func (c caller) do(t testing.TB, method, path, body string, headers ...string) answer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(c.patience, 10*time.Second))
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, c.url+path, strings.NewReader(body))
 	if err != nil {

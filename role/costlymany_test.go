@@ -12,9 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/lighter-k8s/lighter/config"
-	"github.com/lighter-k8s/lighter/role"
 )
 
 // TestCostlyMany makes every list and every map in the objects of testdata/same as long as a body may be, with elements that are all the same, that
@@ -23,20 +20,9 @@ import (
 func TestCostlyMany(t *testing.T) {
 	seed, _ := strconv.ParseUint(os.Getenv("LIGHTER_SEED"), 10, 64)
 	one := rand.New(rand.NewPCG(seed, 0)).IntN
-	p, err := start(func(c *config.Config, _ *role.Server) { c.Server.RuntimeConfig = map[string]string{"api/all": "true"} })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := p.end(); err != nil {
-			t.Error(err)
-		}
-	}()
-	server := p.as(t, "admin")
-	for _, ns := range []string{"same", "other"} {
-		server.do(t, "POST", "/api/v1/namespaces", text("v1", "Namespace", ns))
-		server.do(t, "POST", "/api/v1/namespaces/"+ns+"/serviceaccounts", text("v1", "ServiceAccount", "default"))
-	}
+	server := allVersions(t)
+	roomForSame(t, server)
+	server.patience = time.Minute // the collector may run all the time
 	files, err := filepath.Glob("testdata/same/*/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)

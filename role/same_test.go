@@ -32,22 +32,10 @@ func TestSame(t *testing.T) {
 	var server caller
 	if os.Getenv("LIGHTER_SAME_SERVER") != "" {
 		server = sameServer(t)
-	} else { // with all versions, those that are not served by default too
-		p, err := start(func(c *config.Config, _ *role.Server) { c.Server.RuntimeConfig = map[string]string{"api/all": "true"} })
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := p.end(); err != nil {
-				t.Error(err)
-			}
-		}()
-		server = p.as(t, "admin")
+	} else {
+		server = allVersions(t)
 	}
-	for _, ns := range []string{"same", "other"} {
-		server.do(t, "POST", "/api/v1/namespaces", text("v1", "Namespace", ns))
-		server.do(t, "POST", "/api/v1/namespaces/"+ns+"/serviceaccounts", text("v1", "ServiceAccount", "default"))
-	}
+	roomForSame(t, server)
 	files, err := filepath.Glob("testdata/same/*/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
@@ -65,6 +53,30 @@ func TestSame(t *testing.T) {
 			})
 		}
 	})
+}
+
+// allVersions is who asks a server of ours with all versions, those that are not served by default too.
+func allVersions(t *testing.T) caller {
+	t.Helper()
+	p, err := start(func(c *config.Config, _ *role.Server) { c.Server.RuntimeConfig = map[string]string{"api/all": "true"} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p.as(t, "admin")
+}
+
+// roomForSame makes the namespaces in which the files' objects are.
+func roomForSame(t *testing.T, server caller) {
+	t.Helper()
+	for _, ns := range []string{"same", "other"} {
+		server.do(t, "POST", "/api/v1/namespaces", text("v1", "Namespace", ns))
+		server.do(t, "POST", "/api/v1/namespaces/"+ns+"/serviceaccounts", text("v1", "ServiceAccount", "default"))
+	}
 }
 
 // TestSameHasAll counts the objects that TestSame tries: ten that are taken and twenty that are not of each resource that can be created in any
