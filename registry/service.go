@@ -245,10 +245,7 @@ func (s *Services) taken(ip netip.Addr) bool {
 // the lower one stays for addresses that users choose. Source: Service ClusterIP allocation.
 func (s *Services) free(p netip.Prefix) (netip.Addr, error) {
 	all := size(p)
-	reserved := min(max(16, all/16), 256)
-	if all <= 16 {
-		reserved = 0
-	}
+	reserved := chosen(all, 16, 256)
 	for range 64 {
 		if ip := Nth(p, 1+reserved+rand.Uint64N(all-reserved)); !s.taken(ip) {
 			return ip, nil
@@ -414,12 +411,28 @@ func (s *Services) take(svc *corev1.Service, before map[int32]bool, bits *big.In
 	return nil
 }
 
+// freePort picks an unused port at random, out of the upper part of the range as long as there is one, so that
+// the lower one stays for ports that users choose. Source: Service type NodePort, "Choosing your own port".
 func (s *Services) freePort(bits *big.Int) (int, error) {
-	start := rand.IntN(s.ports)
-	for n := range s.ports {
-		if at := (start + n) % s.ports; bits.Bit(at) == 0 {
-			return at, nil
+	reserved := chosen(s.ports, 32, 128)
+	for _, part := range [2][2]int{{reserved, s.ports - reserved}, {0, reserved}} {
+		if part[1] == 0 {
+			continue
+		}
+		start := rand.IntN(part[1])
+		for n := range part[1] {
+			if at := part[0] + (start+n)%part[1]; bits.Bit(at) == 0 {
+				return at, nil
+			}
 		}
 	}
 	return 0, apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: range is full"))
+}
+
+// chosen is how many of a range's first addresses or ports are left to users: one part of it, from 16 to most, and none of at most 16.
+func chosen[N int | uint64](all, part, most N) N {
+	if all <= 16 {
+		return 0
+	}
+	return min(max(16, all/part), most)
 }
