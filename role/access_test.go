@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -246,7 +247,7 @@ func TestOthersJudge(t *testing.T) {
 		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "oidc:ann"}}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "what a role allows and the webhook has no opinion on", func() error {
+	within(t, 5*time.Second, "what a role allows and the webhook has no opinion on", func() error {
 		err := ann.CoreV1().Pods(ns).Delete(ctx, "x", metav1.DeleteOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -343,16 +344,28 @@ func TestOthersJudge(t *testing.T) {
 	})
 }
 
-func eventually(t testing.TB, what string, f func() error) {
+// grant gives the user rules in a namespace or, when that is "", in the whole cluster, and waits until they count: servers hear of a binding a moment later.
+func grant(t testing.TB, p *plane, ns, user string, rules ...rbacv1.PolicyRule) {
 	t.Helper()
-	var err error
-	for range 500 {
-		if err = f(); err == nil {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	meta := metav1.ObjectMeta{GenerateName: "grant-"}
+	ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole"}
+	subjects := []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: user}}
+	if rbac := p.typed.RbacV1(); ns == "" {
+		ref.Name = must(rbac.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{}))(t).Name
+		must(rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects}, metav1.CreateOptions{}))(t)
+	} else {
+		ref.Kind, ref.Name = "Role", must(rbac.Roles(ns).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules}, metav1.CreateOptions{}))(t).Name
+		must(rbac.RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: ref, Subjects: subjects}, metav1.CreateOptions{}))(t)
 	}
-	t.Errorf("%s: %v", what, err)
+	within(t, 5*time.Second, "what "+user+" may", func() error {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: ns, Verb: rules[0].Verbs[0], Group: rules[0].APIGroups[0], Resource: rules[0].Resources[0]}}}
+		made, err := p.typed.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+		if err == nil && !made.Status.Allowed {
+			err = errors.New("not yet")
+		}
+		return err
+	})
 }
 
 // TestBadAccessFiles: a server does not start with them, and says where the mistake is.

@@ -382,15 +382,7 @@ func TestApplyAfterOthers(t *testing.T) {
 
 	// Permissions: to make an object by applying it takes the right to create it too.
 	reader := p.as(t, p.token(t, ns))
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"patch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}}}}
-	must(p.typed.RbacV1().Roles(ns).Create(ctx, role, metav1.CreateOptions{}))(t)
-	must(p.typed.RbacV1().RoleBindings(ns).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "patch"}, RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "patch", APIGroup: rbacv1.GroupName},
-		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "default", Namespace: ns}}}, metav1.CreateOptions{}))(t)
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); { // the authorizer hears of the binding a moment later
-		if reader.do(t, "PATCH", path+"a?fieldManager=x", text("v1", "ConfigMap", "a"), applyYAML).code != 403 {
-			break
-		}
-	}
+	grant(t, p, ns, "system:serviceaccount:"+ns+":default", rbacv1.PolicyRule{Verbs: []string{"patch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}})
 	for name, want := range map[string]string{"a": "200 ", "mine": `403 configmaps "mine" is forbidden: User "system:serviceaccount:` + ns +
 		`:default" cannot create resource "configmaps" in API group "" in the namespace "` + ns + `"`} {
 		a := reader.do(t, "PATCH", path+name+"?fieldManager=x", text("v1", "ConfigMap", name), applyYAML)

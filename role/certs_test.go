@@ -293,7 +293,7 @@ func get(c *http.Client, url string) error {
 }
 
 // within waits until f is content.
-func within(t *testing.T, patience time.Duration, what string, f func() error) {
+func within(t testing.TB, patience time.Duration, what string, f func() error) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := f()

@@ -108,8 +108,7 @@ func TestCrowd(t *testing.T) {
 	var spaces, tokens []string
 	for range users {
 		ns := p.namespace(t)
-		must(p.typed.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "b"}, RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "admin"},
-			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "default", Namespace: ns}}}, metav1.CreateOptions{}))(t)
+		grant(t, p, ns, "system:serviceaccount:"+ns+":default", rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{""}, Resources: []string{"*"}})
 		spaces, tokens = append(spaces, ns), append(tokens, p.token(t, ns))
 	}
 	trust := must(rest.TLSConfigFor(rest.AnonymousClientConfig(p.admin)))(t)

@@ -119,7 +119,7 @@ func TestFlow(t *testing.T) {
 		}
 		says := func(schema, want string) {
 			t.Helper()
-			eventually(t, schema, func() error {
+			within(t, 5*time.Second, schema, func() error {
 				if got := said(schema); got != want {
 					return fmt.Errorf("dangling %q, want %q", got, want)
 				}
@@ -182,7 +182,7 @@ func TestFlow(t *testing.T) {
 			t.Errorf("of the flood %d were served, %d sent away", served.Load(), refused.Load())
 		}
 		must(flood.do(t, "GET", "/api/v1/namespaces/"+other+"/configmaps", ""), 200)
-		eventually(t, "the metrics say so", func() error { // an answer is there a moment before its seats are given back
+		within(t, 5*time.Second, "the metrics say so", func() error { // an answer is there a moment before its seats are given back
 			metrics := string(must(admin.do(t, "GET", "/metrics", ""), 200).body)
 			for _, want := range []string{`rejected_requests_total{flow_schema="dam",priority_level="dam",reason="queue-full"}`,
 				`current_executing_seats{flow_schema="dam",priority_level="dam"} 0`} {

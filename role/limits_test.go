@@ -275,10 +275,7 @@ func TestIngressClassAndExternalIPs(t *testing.T) {
 func TestOwnerReferencesNeedRights(t *testing.T) {
 	p := api(t)
 	ns := p.namespace(t)
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get", "create", "patch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}}}}
-	must(p.typed.RbacV1().Roles(ns).Create(t.Context(), role, metav1.CreateOptions{}))(t)
-	must(p.typed.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "b"}, RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: "r"},
-		Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: "rbac.authorization.k8s.io", Name: "ann"}}}, metav1.CreateOptions{}))(t)
+	grant(t, p, ns, "ann", rbacv1.PolicyRule{Verbs: []string{"get", "create", "patch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}})
 	c := rest.CopyConfig(p.admin)
 	c.Impersonate.UserName = "ann"
 	ann := must(kubernetes.NewForConfig(c))(t).CoreV1().ConfigMaps(ns)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -259,7 +260,7 @@ func TestGeneratedName(t *testing.T) {
 		}
 	})
 	var got *corev1.ConfigMap
-	eventually(t, "the policy is followed", func() error {
+	within(t, 5*time.Second, "the policy is followed", func() error {
 		var err error
 		if got, err = p.typed.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "g-"}}, metav1.CreateOptions{}); err == nil && got.Annotations["seen"] == "" {
 			err = fmt.Errorf("the policy is not followed yet")
@@ -269,7 +270,7 @@ func TestGeneratedName(t *testing.T) {
 	if got.Annotations["seen"] != "none []" {
 		t.Errorf("who mutates saw %q", got.Annotations["seen"])
 	}
-	eventually(t, "the policy is followed", func() error {
+	within(t, 5*time.Second, "the policy is followed", func() error {
 		_, err := p.typed.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "g-"}, Data: map[string]string{"a": "b"}}, metav1.CreateOptions{})
 		if err == nil {
 			return fmt.Errorf("the policy is not followed yet")

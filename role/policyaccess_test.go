@@ -10,7 +10,6 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,32 +20,13 @@ import (
 	"github.com/lighter-k8s/lighter/pki"
 )
 
-// grant gives the user rules in the whole cluster, and waits until they count.
-func grant(t *testing.T, p *plane, user string, rules ...rbacv1.PolicyRule) {
-	t.Helper()
-	system := p.Client("system:apiserver", pki.MastersGroup)
-	role := must(client.ClusterRoles.Create(t.Context(), system, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: user + "-"}, Rules: rules}))(t)
-	must(client.ClusterRoleBindings.Create(t.Context(), system, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role.Name},
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name}, Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: user}}}))(t)
-	first := rules[0]
-	eventually(t, "what "+user+" may", func() error {
-		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user,
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: first.Verbs[0], Group: first.APIGroups[0], Resource: first.Resources[0]}}}
-		made, err := p.typed.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
-		if err == nil && !made.Status.Allowed {
-			err = errors.New("not yet")
-		}
-		return err
-	})
-}
-
 // TestPolicyParamsAccess: what somebody may make a policy read.
 func TestPolicyParamsAccess(t *testing.T) {
 	p := api(t)
 	ns := p.namespace(t)
 	system := p.Client("system:apiserver", pki.MastersGroup)
 	user := "writer-" + ns
-	grant(t, p, user, rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"*"}},
+	grant(t, p, "", user, rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"*"}},
 		rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"configmaps"}},
 		rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"mine"}},
 		rbacv1.PolicyRule{Verbs: []string{"list"}, APIGroups: []string{""}, Resources: []string{"endpoints"}})
@@ -186,7 +166,7 @@ func TestPolicyBypass(t *testing.T) {
 	}
 	system := p.Client("system:apiserver", pki.MastersGroup)
 	user := "editor-" + ns
-	grant(t, p, user, rbacv1.PolicyRule{Verbs: []string{"get", "patch", "update"}, APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"*"}})
+	grant(t, p, "", user, rbacv1.PolicyRule{Verbs: []string{"get", "patch", "update"}, APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"*"}})
 	if err := set(p.Client(user), time.Now().Add(time.Minute)); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not bypass policies") {
 		t.Errorf("who may only write: %v", err)
 	}

@@ -117,7 +117,7 @@ func TestTypeChecking(t *testing.T) {
 		of := cu.group + "/v1, Kind=Boat: ERROR: <input>:"
 		want := "spec.validations[1].expression: " + of + "1:20: found no matching overload for '_==_' applied to '(int, string)'\n | object.spec.length == 'long'\n | ...................^\n\n" +
 			"spec.validations[2].expression: " + of + "1:12: undefined field 'name'\n | object.spec.name == ''\n | ...........^"
-		eventually(t, "what is wrong", func() error { // it is checked again if the type came after it
+		within(t, 5*time.Second, "what is wrong", func() error { // it is checked again if the type came after it
 			if got := typesOf(t, p, made.Name, 1); got != want {
 				return fmt.Errorf("got\n%s\nwant\n%s", got, want)
 			}
