@@ -59,65 +59,74 @@ func ofAPI(t reflect.Type) bool { return strings.HasPrefix(t.PkgPath(), "k8s.io/
 
 type bare struct{ v reflect.Value }
 
-func (b bare) MarshalJSON() ([]byte, error) { return plainly(b.v) }
+func (b bare) MarshalJSON() ([]byte, error) {
+	var out bytes.Buffer
+	err := plainly(&out, b.v)
+	return out.Bytes(), err
+}
 
 // String is what a message without JSON would show.
-func (b bare) String() string { data, _ := plainly(b.v); return string(data) }
+func (b bare) String() string { data, _ := b.MarshalJSON(); return string(data) }
 
-func plainly(v reflect.Value) ([]byte, error) {
-	var out bytes.Buffer
-	add := func(first bool, name string, v reflect.Value) error {
-		if !first {
-			out.WriteByte(',')
-		}
-		if name != "" {
-			out.WriteString(`"` + name + `":`)
-		}
-		data, err := plainly(v)
-		out.Write(data)
-		return err
-	}
+func plainly(out *bytes.Buffer, v reflect.Value) error {
 	switch {
 	case v.Kind() == reflect.Pointer && !v.IsNil():
-		return plainly(v.Elem())
+		return plainly(out, v.Elem())
 	case v.Kind() == reflect.Slice && !v.IsNil() && v.Type().Elem().Kind() != reflect.Uint8:
 		out.WriteByte('[')
 		for i := range v.Len() {
-			if err := add(i == 0, "", v.Index(i)); err != nil {
-				return nil, err
+			if i > 0 {
+				out.WriteByte(',')
+			}
+			if err := plainly(out, v.Index(i)); err != nil {
+				return err
 			}
 		}
 		out.WriteByte(']')
-		return out.Bytes(), nil
 	case v.Kind() == reflect.Struct && ofAPI(v.Type()):
 		out.WriteByte('{')
-		first := true
-		for i := range v.NumField() {
-			f := v.Type().Field(i)
-			if f.Name == "TypeMeta" {
-				continue // empty there
-			}
-			if f.Anonymous { // its fields stand among the others
-				data, err := plainly(v.Field(i))
-				if err != nil {
-					return nil, err
-				}
-				if data = data[1 : len(data)-1]; len(data) > 0 {
-					if !first {
-						out.WriteByte(',')
-					}
-					out.Write(data)
-					first = false
-				}
-				continue
-			}
-			if err := add(first, f.Name, v.Field(i)); err != nil {
-				return nil, err
-			}
-			first = false
+		if err := fieldsPlainly(out, v, out.Len()); err != nil {
+			return err
 		}
 		out.WriteByte('}')
-		return out.Bytes(), nil
+	default:
+		data, err := json.Marshal(v.Interface())
+		out.Write(data)
+		return err
 	}
-	return json.Marshal(v.Interface())
+	return nil
+}
+
+// fieldsPlainly writes a structure's fields into the braces that were opened before start.
+func fieldsPlainly(out *bytes.Buffer, v reflect.Value, start int) error {
+	if !ofAPI(v.Type()) {
+		data, err := json.Marshal(v.Interface())
+		if err == nil && len(data) > len("{}") {
+			if out.Len() > start {
+				out.WriteByte(',')
+			}
+			out.Write(data[1 : len(data)-1])
+		}
+		return err
+	}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.Name == "TypeMeta" {
+			continue // empty there
+		}
+		if f.Anonymous { // its fields stand among the others
+			if err := fieldsPlainly(out, v.Field(i), start); err != nil {
+				return err
+			}
+			continue
+		}
+		if out.Len() > start {
+			out.WriteByte(',')
+		}
+		out.WriteString(`"` + f.Name + `":`)
+		if err := plainly(out, v.Field(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,8 +21,18 @@ func invalid(i *api.Info, name string, errs field.ErrorList) error {
 	return newInvalid(kind, name, api.Plainly(errs))
 }
 
-// mostText is how many bytes of complaints a client is told, beside the last one.
-const mostText = 1 << 20
+// mostText is how many bytes of complaints a client is told, beside the last one, and of one alone.
+const mostText = 256 << 10
+
+// shortened leaves out of a complaint that shows a large value what is between the value's beginning and what is said of it.
+func shortened(body string) string {
+	const last = 4 << 10
+	if len(body) <= mostText {
+		return body
+	}
+	first, end := body[:mostText-last], body[len(body)-last:]
+	return strings.ToValidUTF8(fmt.Sprintf("%s ... %d bytes ... %s", first, len(body)-mostText, end), "")
+}
 
 // newInvalid is apierrors.NewInvalid at a cost by the length of its message: that one puts it together anew with each complaint, which
 // takes hundreds of megabytes where one of them shows a long list. Where each of them shows it, the first ones are told.
@@ -34,7 +45,7 @@ func newInvalid(kind schema.GroupKind, name string, errs field.ErrorList) *apier
 		if size > mostText {
 			e = api.Further(len(errs) - n)
 		}
-		body := e.ErrorBody()
+		body := shortened(e.ErrorBody())
 		out.ErrStatus.Details.Causes = append(out.ErrStatus.Details.Causes, metav1.StatusCause{Type: metav1.CauseType(e.Type), Message: body, Field: e.Field})
 		if text := e.Field + ": " + body; !seen[text] {
 			seen[text] = true
