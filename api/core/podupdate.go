@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -38,7 +39,9 @@ func validatePodUpdate(p, old *corev1.Pod) (errs field.ErrorList) {
 			errs = append(errs, field.Forbidden(spec.Child("schedulingGates").Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", g.Name)))
 		}
 	}
-	now := p.Spec.DeepCopy()
+	copied := p.Spec
+	now := &copied
+	now.Containers, now.InitContainers = slices.Clone(now.Containers), slices.Clone(now.InitContainers)
 	for i := range now.Containers {
 		now.Containers[i].Image = old.Spec.Containers[i].Image
 	}
@@ -105,6 +108,10 @@ func narrowed(now, was *corev1.PodSpec, spec *field.Path) (errs field.ErrorList)
 		}
 	}
 	if len(errs) == 0 {
+		if now.Affinity != nil { // it is the pod's own
+			copied := *now.Affinity
+			now.Affinity = &copied
+		}
 		if was.Affinity == nil || was.Affinity.NodeAffinity == nil {
 			if now.Affinity != nil {
 				now.Affinity.NodeAffinity = nil

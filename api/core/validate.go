@@ -1,6 +1,8 @@
 package core
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -96,7 +98,39 @@ func Immutable(now, was any, path *field.Path) field.ErrorList {
 func same(a, b any) bool { return equal.Semantic(a, b) }
 
 func forbidChange(path *field.Path, message string, now, was any) field.ErrorList {
-	return field.ErrorList{field.Forbidden(path, fmt.Sprintf("%s\n%v", message, diff.Diff(was, now)))}
+	return field.ErrorList{field.Forbidden(path, fmt.Sprintf("%s\n%v", message, difference(was, now)))}
+}
+
+// mostLines is how many lines of JSON two values may have in all to be compared line by line, which takes time by the square of their number.
+const mostLines = 4000
+
+// difference shows what changed as a unified diff of lines of JSON; of long values it shows the first lines that differ.
+func difference(was, now any) string {
+	a, _ := json.MarshalIndent(was, "", " ")
+	b, _ := json.MarshalIndent(now, "", " ")
+	line := []byte("\n")
+	if bytes.Count(a, line)+bytes.Count(b, line) <= mostLines {
+		return diff.Diff(was, now)
+	}
+	from := 0
+	for n := 0; n < min(len(a), len(b)) && a[n] == b[n]; n++ {
+		if a[n] == '\n' {
+			from = n + 1
+		}
+	}
+	const shown = 10
+	n := bytes.Count(a[:from], line) + 1
+	out := fmt.Sprintf("@@ -%d,%d +%d,%d @@\n", n, shown, n, shown)
+	for _, side := range [2]struct {
+		sign string
+		text []byte
+	}{{"-", a[from:]}, {"+", b[from:]}} {
+		lines := bytes.SplitAfterN(side.text, line, shown+1)
+		for _, l := range lines[:min(len(lines), shown)] {
+			out += side.sign + string(l)
+		}
+	}
+	return out
 }
 
 func portNumber(n int32, path *field.Path) field.ErrorList {

@@ -198,6 +198,9 @@ func validatePod(p, old *corev1.Pod) (errs field.ErrorList) {
 	spec := field.NewPath("spec")
 	errs = ValidatePodSpec(&p.Spec, spec)
 	errs = append(errs, validateHostNetworkPorts(&p.Spec, spec)...)
+	if api.Enough(errs) { // what is compared below may be long
+		return errs
+	}
 	if old != nil {
 		return append(errs, validatePodUpdate(p, old)...)
 	}
