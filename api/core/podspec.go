@@ -214,7 +214,7 @@ func defaultRequests(r *corev1.ResourceRequirements) {
 	for name, limit := range r.Limits {
 		if _, ok := r.Requests[name]; !ok {
 			if r.Requests == nil {
-				r.Requests = corev1.ResourceList{}
+				r.Requests = make(corev1.ResourceList, len(r.Limits))
 			}
 			r.Requests[name] = limit.DeepCopy()
 		}

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -135,31 +136,52 @@ func diffMap(s *shape, l, r reflect.Value) (d delta) {
 	if s.elem.shape.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
 		return diffTexts(l, r)
 	}
-	var keys []string
-	for _, m := range [2]reflect.Value{l, r} {
-		if m.IsValid() {
-			for it := m.MapRange(); it.Next(); {
-				keys = append(keys, it.Key().String())
-			}
+	lv, rv := s.entries(l), s.entries(r)
+	for len(lv) > 0 || len(rv) > 0 {
+		var key string
+		var le, re unsafe.Pointer
+		if len(rv) == 0 || len(lv) > 0 && lv[0].key <= rv[0].key {
+			key, le = lv[0].key, lv[0].value
+		} else {
+			key = rv[0].key
 		}
-	}
-	slices.Sort(keys)
-	at := func(m reflect.Value, key string) unsafe.Pointer { // of a copy: what maps hold has no address
-		if !m.IsValid() {
-			return nil
+		if len(rv) > 0 && rv[0].key == key {
+			re, rv = rv[0].value, rv[1:]
 		}
-		v := m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key()))
-		if !v.IsValid() {
-			return nil
+		if le != nil {
+			lv = lv[1:]
 		}
-		c := reflect.New(s.elem.typ)
-		c.Elem().Set(v)
-		return c.UnsafePointer()
-	}
-	for _, key := range slices.Compact(keys) {
-		d.add("f:"+key, s.elem.compare(at(l, key), at(r, key)))
+		if c := s.elem.compare(le, re); c.tookIt || c.goneIt || !c.took.empty() || !c.gone.empty() {
+			d.add("f:"+key, c)
+		}
 	}
 	return d
+}
+
+// entry is one of a map's, its value a copy: what maps hold has no address.
+type entry struct {
+	key   string
+	value unsafe.Pointer
+}
+
+// entries are what a map holds, by their keys.
+func (s *shape) entries(m reflect.Value) []entry {
+	if !hasItems(m) {
+		return nil
+	}
+	out := make([]entry, m.Len())
+	values := reflect.MakeSlice(reflect.SliceOf(s.elem.typ), len(out), len(out))
+	key := reflect.New(m.Type().Key()).Elem()
+	it := m.MapRange()
+	for n := range out {
+		it.Next()
+		key.SetIterKey(it)
+		v := values.Index(n)
+		v.SetIterValue(it)
+		out[n] = entry{key.String(), v.Addr().UnsafePointer()}
+	}
+	slices.SortFunc(out, func(a, b entry) int { return strings.Compare(a.key, b.key) })
+	return out
 }
 
 var texts = reflect.TypeFor[map[string]string]()
