@@ -37,18 +37,7 @@ func TestCostlyMany(t *testing.T) {
 			write := func(what, method, path, body string) {
 				t.Run(what, func(t *testing.T) {
 					tried++
-					do := func() answer { return server.do(t, method, path+"?dryRun=All", body) }
-					calm(t)
-					began := processor(t)
-					a, spent := costing(do)
-					took := processor(t) - began
-					t.Logf("COST HTTP %d, %d bytes, %.1f MiB (%.0f times), %s: %.150s", a.code, len(body), float64(spent)/(1<<20), float64(spent)/float64(len(body)), took.Round(time.Millisecond), a.body)
-					if took > lineCPU && os.Getenv("PROVE") != "" {
-						t.Errorf("%s of the processor", took)
-					}
-					if spent > max(lineBytes, uint64(lineTimes*len(body))) {
-						heldAtOnce(t, len(body), do)
-					}
+					costs(t, len(body), func() answer { return server.do(t, method, path+"?dryRun=All", body) })
 				})
 			}
 			var later []func()
@@ -83,6 +72,87 @@ func TestCostlyMany(t *testing.T) {
 		})
 	}
 	t.Logf("%d tried", tried)
+}
+
+// costs does a request that may take a second of the processor at most, which counts where PROVE is set, and at once no more than the line.
+func costs(t *testing.T, sent int, do func() answer) answer {
+	t.Helper()
+	calm(t)
+	began := processor(t)
+	a, spent := costing(do)
+	took := processor(t) - began
+	t.Logf("COST HTTP %d, %d bytes, %.1f MiB (%.0f times), %s: %.150s", a.code, sent, float64(spent)/(1<<20), float64(spent)/float64(sent), took.Round(time.Millisecond), a.body)
+	if took > lineCPU && os.Getenv("PROVE") != "" {
+		t.Errorf("%s of the processor", took)
+	}
+	if spent > max(lineBytes, uint64(lineTimes*sent)) {
+		heldAtOnce(t, sent, do)
+	}
+	return a
+}
+
+// TestCostlyManagers: what it costs to write an object of which another manager has very many fields.
+func TestCostlyManagers(t *testing.T) {
+	p := api(t)
+	admin := p.as(t, "admin")
+	admin.patience = time.Minute // the collector may run all the time
+	core := "/api/v1/namespaces/" + p.namespace(t)
+	data := func(list ...string) string {
+		return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{` + strings.Join(list, ",") + `}}`
+	}
+	pod := func(list string) string {
+		return `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i","env":[` + list + `]}]}}`
+	}
+	const js, merge, strategic, apply = "application/json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+	written, applied := numbered(`"k%05d":"v"`, 13*20000), numbered(`"k%05d":"v"`, 13*13900)
+	variables := numbered(`{"name":"k%05d","value":"v"}`, 30*4500)
+	other := func(list string) string { return strings.ReplaceAll(list, `:"v"`, `:"w"`) }
+	for _, tt := range []struct {
+		name, path   string
+		kind, stored string // how, and as what, manager a writes it
+		method       string
+		as           string // kind of what manager b writes
+		body, query  string
+		code         int
+	}{
+		{"others beside them", core + "/configmaps", js, data(written), "PUT", js, data(written, numbered(`"l%05d":"v"`, 13*75000)), "", 200},
+		{"others in their place", core + "/configmaps", js, data(written), "PUT", js, data(numbered(`"l%05d":"v"`, 13*95000)), "", 200},
+		{"each otherwise", core + "/configmaps", js, data(written), "PUT", js, data(other(written)), "", 200},
+		{"each otherwise, merge patch", core + "/configmaps", js, data(written), "PATCH", merge, data(other(written)), "", 200},
+		{"each otherwise, strategic merge patch", core + "/configmaps", js, data(written), "PATCH", strategic, data(other(written)), "", 200},
+		{"none, merge patch", core + "/configmaps", js, data(written), "PATCH", merge, `{"data":null}`, "", 200},
+		{"conflicts with a writer", core + "/configmaps", js, data(written), "PATCH", apply, data(other(applied)), "", 409},
+		{"conflicts", core + "/configmaps", apply, data(applied), "PATCH", apply, data(other(applied)), "", 409},
+		{"forced", core + "/configmaps", apply, data(applied), "PATCH", apply, data(other(applied)), "&force=true", 200},
+		{"shared", core + "/configmaps", apply, data(applied), "PATCH", apply, data(applied), "", 200},
+		{"given up", core + "/configmaps", apply, data(applied), "PATCH", apply, data(), "&fieldManager=a", 200},
+		{"items otherwise", core + "/pods", js, pod(variables), "PUT", js, pod(other(variables)), "", 422},
+		{"conflicts of items", core + "/pods", apply, pod(variables), "PATCH", apply, pod(other(variables)), "", 409},
+		{"items forced", core + "/pods", apply, pod(variables), "PATCH", apply, pod(other(variables)), "&force=true", 422},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			one := tt.path + "/c"
+			if strings.HasSuffix(tt.path, "/pods") {
+				one = tt.path + "/p"
+			}
+			tidy(t, admin, one)
+			defer tidy(t, admin, one)
+			method, at := "POST", tt.path
+			if tt.kind == apply {
+				method, at = "PATCH", one
+			}
+			if a := admin.do(t, method, at+"?fieldManager=a", tt.stored, "Content-Type: "+tt.kind); a.code != 201 {
+				t.Fatalf("HTTP %d %.300s", a.code, a.body)
+			}
+			query := "?dryRun=All" + tt.query
+			if !strings.Contains(query, "fieldManager") {
+				query += "&fieldManager=b"
+			}
+			if a := costs(t, len(tt.body), func() answer { return admin.do(t, tt.method, one+query, tt.body, "Content-Type: "+tt.as) }); a.code != tt.code {
+				t.Errorf("HTTP %d, want %d: %.300s", a.code, tt.code, a.body)
+			}
+		})
+	}
 }
 
 // places are the paths of all lists and maps in the objects that a file has as valid ones, each with an object in which it is.

@@ -104,6 +104,16 @@ func (s *slot) items(p unsafe.Pointer) []unsafe.Pointer {
 
 func hasItems(v reflect.Value) bool { return v.IsValid() && v.Len() > 0 }
 
+// room makes room for so many path elements at least, where they are more than a few.
+func (d *delta) room(took, gone int) {
+	if took > few {
+		d.took = &set{make([]elem, 0, took)}
+	}
+	if gone > few {
+		d.gone = &set{make([]elem, 0, gone)}
+	}
+}
+
 // add notes what differs below a path element.
 func (d *delta) add(key string, c delta) {
 	if c.tookIt || !c.took.empty() {
@@ -136,7 +146,8 @@ func diffMap(s *shape, l, r reflect.Value) (d delta) {
 	if s.elem.shape.kind == leaf && (!l.IsValid() || l.Type() == texts) && (!r.IsValid() || r.Type() == texts) {
 		return diffTexts(l, r)
 	}
-	lv, rv := s.entries(l), s.entries(r)
+	lv, rv := s.entries(l, r), s.entries(r, l)
+	d.room(len(rv)-len(lv), len(lv)-len(rv))
 	for len(lv) > 0 || len(rv) > 0 {
 		var key string
 		var le, re unsafe.Pointer
@@ -164,25 +175,29 @@ type entry struct {
 	value unsafe.Pointer
 }
 
-// entries are what a map holds, by their keys.
-func (s *shape) entries(m reflect.Value) []entry {
+// entries are what a map holds, by their keys. Of a leaf that the other map has not, it counts only that it is here.
+func (s *shape) entries(m, other reflect.Value) []entry {
 	if !hasItems(m) {
 		return nil
 	}
 	out := make([]entry, m.Len())
-	values := reflect.MakeSlice(reflect.SliceOf(s.elem.typ), len(out), len(out))
 	key := reflect.New(m.Type().Key()).Elem()
 	it := m.MapRange()
 	for n := range out {
 		it.Next()
 		key.SetIterKey(it)
-		v := values.Index(n)
-		v.SetIterValue(it)
-		out[n] = entry{key.String(), v.Addr().UnsafePointer()}
+		out[n] = entry{key.String(), unsafe.Pointer(&here)}
+		if s.elem.shape.kind != leaf || hasItems(other) && other.MapIndex(key).IsValid() {
+			v := reflect.New(s.elem.typ)
+			v.Elem().SetIterValue(it)
+			out[n].value = v.UnsafePointer()
+		}
 	}
 	slices.SortFunc(out, func(a, b entry) int { return strings.Compare(a.key, b.key) })
 	return out
 }
+
+var here byte
 
 var texts = reflect.TypeFor[map[string]string]()
 

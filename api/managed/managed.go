@@ -164,7 +164,7 @@ func same(a, b metav1.ManagedFieldsEntry) bool {
 // subtracted are e's fields, which are had where they were read by now, without those that changed, where that is something else; not
 // left: it is nothing.
 func subtracted(e metav1.ManagedFieldsEntry, had, change *set) (rest *set, changed, left bool) {
-	if change.apartFrom(e.FieldsV1.GetRawBytes()) {
+	if looks := 64; change.apartFrom(e.FieldsV1.GetRawBytes(), &looks) {
 		return nil, false, true
 	}
 	if had == nil {
