@@ -7,15 +7,19 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lighter-k8s/lighter/api/builtin"
 )
 
 // TestCostlyMany makes every list and every map in the objects of testdata/same as long as a body may be, with elements that are all the same, that
 // differ in what names them, and that differ in all of their texts and numbers, and writes that as a new object, over the stored one and into its status.
+// It does the same with the lists and maps that its type has and no object of testdata/same, in two ways, as a new object or status.
 // None crosses the line: what compares each element with each other does. PROVE tries all; else it is a few of them, from LIGHTER_SEED.
 func TestCostlyMany(t *testing.T) {
 	seed, _ := strconv.ParseUint(os.Getenv("LIGHTER_SEED"), 10, 64)
@@ -26,6 +30,13 @@ func TestCostlyMany(t *testing.T) {
 	files, err := filepath.Glob("testdata/same/*/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
+	}
+	covered := map[string]bool{}
+	for _, file := range files {
+		f := readSame(t, file)
+		for at := range places(t, f) {
+			covered[f.Resource+" "+at] = true
+		}
 	}
 	tried := 0
 	for _, file := range files {
@@ -42,17 +53,25 @@ func TestCostlyMany(t *testing.T) {
 			}
 			var later []func()
 			found := places(t, f)
+			further := placesOfType(t, f, covered)
+			maps.Copy(found, further)
 			for _, at := range slices.Sorted(maps.Keys(found)) {
 				for _, differ := range []string{"same", "named", "other"} {
+					if differ == "named" && further[at] != nil {
+						continue
+					}
 					if os.Getenv("PROVE") == "" && one(400) != 0 {
 						continue
 					}
 					what := at + " " + differ
+					if further[at] != nil {
+						what = "further " + what
+					}
 					if !strings.HasPrefix(at, "status") {
 						write(what+" create", "POST", all, multiplied(t, found[at], at, differ))
 					}
 					switch {
-					case name == "":
+					case name == "" || further[at] != nil && !strings.HasPrefix(at, "status"):
 					case strings.HasPrefix(at, "status"):
 						later = append(later, func() { write(what+" status", "PUT", all+"/"+name+"/status", multiplied(t, found[at], at, differ)) })
 					default:
@@ -197,6 +216,101 @@ func places(t *testing.T, f sameFile) map[string]map[string]any {
 		walk("", object)
 	}
 	return out
+}
+
+// placesOfType are the lists and maps of a file's type that are not covered, each with an object that has one element there. What is
+// below the template of a pod is tried of deployments alone.
+func placesOfType(t *testing.T, f sameFile, covered map[string]bool) map[string]map[string]any {
+	out := map[string]map[string]any{}
+	var walk func(path string, typ reflect.Type, seen []reflect.Type)
+	walk = func(path string, typ reflect.Type, seen []reflect.Type) {
+		for typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		listed := typ.Kind() == reflect.Slice && typ.Elem().Kind() != reflect.Uint8
+		if (listed || typ.Kind() == reflect.Map) && !covered[f.Resource+" "+path] {
+			covered[f.Resource+" "+path] = true
+			out[path] = put(clone(t, f.Object), path, sample(typ)).(map[string]any)
+		}
+		switch {
+		case listed:
+			walk(path+"[0]", typ.Elem(), seen)
+		case typ.Kind() == reflect.Struct && simple(typ) == nil && !slices.Contains(seen, typ):
+			for name, field := range members(typ) { // in any order: each is a place of its own
+				at := strings.TrimPrefix(path+"."+name, ".")
+				if at != "metadata.managedFields" && (!strings.HasSuffix(at, "emplate.spec") || !strings.Contains(field.Name(), "PodSpec") || strings.HasSuffix(f.Resource, "/deployments")) {
+					walk(at, field, append(seen[:len(seen):len(seen)], typ))
+				}
+			}
+		}
+	}
+	for _, i := range slices.Concat(builtin.All(), builtin.Further()) {
+		at := "apis/" + i.Group + "/"
+		if i.Group == "" {
+			at = "api/"
+		}
+		if at+i.Version+"/"+i.Resource == f.Resource {
+			walk("", reflect.TypeOf(i.New()), nil)
+		}
+	}
+	return out
+}
+
+// members are the types of a structure's fields by their names in JSON.
+func members(typ reflect.Type) map[string]reflect.Type {
+	out := map[string]reflect.Type{}
+	for n := range typ.NumField() {
+		f := typ.Field(n)
+		switch name, options, _ := strings.Cut(f.Tag.Get("json"), ","); {
+		case name != "" && name != "-":
+			out[name] = f.Type
+		case strings.Contains(options, "inline"):
+			maps.Copy(out, members(f.Type))
+		}
+	}
+	return out
+}
+
+// simple is a value of a structure that JSON has as something else; nil: it is none of these.
+func simple(typ reflect.Type) any {
+	return map[string]any{"Quantity": "1", "Time": "2026-01-02T03:04:05Z", "MicroTime": "2026-01-02T03:04:05.000000Z", "Duration": "1s", "IntOrString": 1.0,
+		"RawExtension": map[string]any{}, "JSON": map[string]any{}, "FieldsV1": map[string]any{}}[typ.Name()]
+}
+
+// sample is a value of a type; within structures only what is neither structure nor list.
+func sample(typ reflect.Type) any {
+	switch typ.Kind() {
+	case reflect.Pointer:
+		return sample(typ.Elem())
+	case reflect.String:
+		return "a"
+	case reflect.Bool:
+		return true
+	case reflect.Int, reflect.Int32, reflect.Int64, reflect.Float64:
+		return 1.0
+	case reflect.Slice:
+		if typ.Elem().Kind() == reflect.Uint8 {
+			return "YQ=="
+		}
+		return []any{sample(typ.Elem())}
+	case reflect.Map:
+		return map[string]any{"a": sample(typ.Elem())}
+	case reflect.Struct:
+		if v := simple(typ); v != nil {
+			return v
+		}
+		out := map[string]any{}
+		for name, field := range members(typ) {
+			for field.Kind() == reflect.Pointer {
+				field = field.Elem()
+			}
+			if plain := field.Kind() != reflect.Slice && field.Kind() != reflect.Map && field.Kind() != reflect.Struct; plain || field.Kind() == reflect.Struct && simple(field) != nil {
+				out[name] = sample(field)
+			}
+		}
+		return out
+	}
+	return nil
 }
 
 // multiplied is an object as JSON with what is at a path repeated until the body is as large as any may be.

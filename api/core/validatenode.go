@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 func validateEvent(e, _ *corev1.Event) (errs field.ErrorList) {
@@ -118,19 +120,29 @@ func validateNodeStatus(n, _ *corev1.Node) (errs field.ErrorList) {
 		if seen.Has(a) {
 			errs = append(errs, field.Duplicate(status.Child("addresses").Index(i), a))
 		}
+		if api.Enough(errs) {
+			break
+		}
 		seen.Insert(a)
 	}
 	for _, list := range []struct {
 		name string
 		of   corev1.ResourceList
 	}{{"capacity", n.Status.Capacity}, {"allocatable", n.Status.Allocatable}} {
+		at := status.Child(list.name)
 		for _, name := range SortedKeys(list.of) {
-			errs = append(errs, plainAmount(name, list.of[name], status.Child(list.name, string(name)))...)
+			errs = append(errs, plainAmount(name, list.of[name], at.Child(string(name)))...)
+			if api.Enough(errs) {
+				break
+			}
 		}
 	}
 	for i, f := range n.Status.DeclaredFeatures {
 		if !feature.MatchString(f) {
 			errs = append(errs, field.Invalid(status.Child("declaredFeatures").Index(i), f, fmt.Sprintf("invalid feature name %q: %s", f, featureForm)))
+		}
+		if api.Enough(errs) {
+			break
 		}
 	}
 	return errs

@@ -8,8 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/lighter-k8s/lighter/api"
 )
 
 var quotaScopes = []corev1.ResourceQuotaScope{
@@ -81,6 +82,9 @@ func quotaList(list corev1.ResourceList, path *field.Path) (errs field.ErrorList
 			errs = append(errs, field.Invalid(at, string(name), "must be a standard resource for quota"))
 		}
 		errs = append(errs, resourceValue(name, list[name], at)...)
+		if api.Enough(errs) {
+			break
+		}
 	}
 	return errs
 }
@@ -118,8 +122,11 @@ func plainAmount(name corev1.ResourceName, q resource.Quantity, path *field.Path
 	if q.Sign() < 0 {
 		return field.ErrorList{field.Invalid(path, q.String(), "must be greater than or equal to 0")}
 	}
-	if whole := q.DeepCopy(); wholeResource(name) && !whole.RoundUp(0) {
-		return field.ErrorList{field.Invalid(path, &q, "must be an integer")}
+	if _, is := q.AsInt64(); !is && wholeResource(name) { // or too large to tell
+		if whole := q.DeepCopy(); !whole.RoundUp(0) {
+			bad := q
+			return field.ErrorList{field.Invalid(path, &bad, "must be an integer")}
+		}
 	}
 	return nil
 }
@@ -137,7 +144,7 @@ func wholeResource(name corev1.ResourceName) bool {
 func extendedResource(name corev1.ResourceName) bool {
 	s := string(name)
 	return strings.Contains(s, "/") && !nativeResource(s) && !strings.HasPrefix(s, corev1.DefaultResourceRequestsPrefix) &&
-		len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+s)) == 0
+		len(api.QualifiedName(corev1.DefaultResourceRequestsPrefix+s)) == 0
 }
 
 func nativeResource(s string) bool {

@@ -198,6 +198,9 @@ func validateClusterIPs(s *corev1.ServiceSpec, was []string, spec *field.Path) (
 			errs = append(errs, field.Duplicate(path, f))
 		}
 		seen.Insert(f)
+		if api.Enough(errs) {
+			break
+		}
 	}
 	if len(s.ClusterIPs) > 2 {
 		errs = append(errs, field.Invalid(ips, s.ClusterIPs, "may only hold up to 2 values"))

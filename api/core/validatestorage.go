@@ -150,8 +150,14 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) (errs field.ErrorLi
 		if !slices.Contains(states, c.Status.AllocatedResourceStatuses[name]) {
 			errs = append(errs, field.NotSupported(at, name, states))
 		}
+		if api.Enough(errs) {
+			break
+		}
 	}
 	for _, name := range SortedKeys(c.Status.AllocatedResources) {
+		if api.Enough(errs) {
+			break
+		}
 		known(name, status.Child("allocatedResources"))
 	}
 	return errs

@@ -142,6 +142,9 @@ func twice(list []string, at *field.Path) (errs field.ErrorList) {
 		if again(name) {
 			errs = append(errs, field.Duplicate(at.Index(i), name))
 		}
+		if api.Enough(errs) {
+			break
+		}
 	}
 	return errs
 }
@@ -150,6 +153,9 @@ func validateReferences(list []string, names requestNames, at *field.Path) (errs
 	errs = append(errs, atMost(len(list), resourcev1.DeviceRequestsMaxSize, at)...)
 	for i, name := range list {
 		errs = append(errs, validateReference(name, names, at.Index(i))...)
+		if api.Enough(errs) {
+			break
+		}
 	}
 	return errs
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/lighter-k8s/lighter/api"
 	"github.com/lighter-k8s/lighter/api/core"
 )
 
@@ -108,6 +109,9 @@ func validateNetworkData(n *resourcev1.NetworkDeviceData, at *field.Path) (errs 
 	ips := at.Child("ips")
 	for i, ip := range n.IPs {
 		errs = append(errs, validation.IsValidInterfaceAddress(ips.Index(i), ip)...)
+		if api.Enough(errs) {
+			break
+		}
 	}
 	if most := resourcev1.NetworkDeviceDataInterfaceNameMaxLength; len(n.InterfaceName) > most {
 		errs = append(errs, field.TooLong(at.Child("interfaceName"), "", most))
