@@ -67,15 +67,14 @@ func Update(i *api.Info, old, obj api.Object, w Write) {
 	if i.HasStatus && w.Subresource == "" { // the status is not written through the main resource
 		took, gone = took.without("f:status"), gone.without("f:status")
 	}
-	changes := map[string]*set{version: took.union(gone)}
+	changes := map[string][2]*set{version: {took, gone}} // not as their union, which is long if one of them is
 	took = took.stripped()
 	kept, mine := entries[:0:0], w.entry(version, nil)
 	for n, e := range entries {
 		change, ok := changes[e.APIVersion]
 		if !ok {
 			if o, n, served := w.in(i, e.APIVersion, old, obj); served {
-				t, g := diffIn(i, e.APIVersion, o, n)
-				change = t.union(g)
+				change[0], change[1] = diffIn(i, e.APIVersion, o, n)
 			} else {
 				continue
 			}
@@ -163,17 +162,23 @@ func same(a, b metav1.ManagedFieldsEntry) bool {
 
 // subtracted are e's fields, which are had where they were read by now, without those that changed, where that is something else; not
 // left: it is nothing.
-func subtracted(e metav1.ManagedFieldsEntry, had, change *set) (rest *set, changed, left bool) {
-	if looks := 64; change.apartFrom(e.FieldsV1.GetRawBytes(), &looks) {
+func subtracted(e metav1.ManagedFieldsEntry, had *set, changes [2]*set) (rest *set, changed, left bool) {
+	raw, looks := e.FieldsV1.GetRawBytes(), 64
+	if changes[0].apartFrom(raw, &looks) && changes[1].apartFrom(raw, &looks) {
 		return nil, false, true
 	}
 	if had == nil {
 		var err error
-		if had, err = parse(e.FieldsV1.GetRawBytes()); err != nil {
+		if had, err = parse(raw); err != nil {
 			return nil, false, false // nobody can read it
 		}
 	}
-	rest, changed = had.subtract(change)
+	rest = had
+	for _, c := range changes {
+		less := false
+		rest, less = rest.subtract(c)
+		changed = changed || less
+	}
 	return rest, changed, !rest.empty()
 }
 
