@@ -36,20 +36,27 @@ func processor(t testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// lined does a request and holds what it took, with all that follows from it meanwhile and the client, against the line. The time of
-// the processor counts where PROVE is set: elsewhere others' tests may be in it.
-func lined(t *testing.T, sent, ceiling int, do func() answer) answer {
+// measured does a request and gives what all that followed from it meanwhile allocated, the client included. The time of the processor is held
+// against the line where PROVE is set: elsewhere others' tests may be in it.
+func measured(t *testing.T, sent int, do func() answer) (answer, uint64) {
 	t.Helper()
 	calm(t)
 	began := processor(t)
 	a, spent := costing(do)
 	took := processor(t) - began
 	t.Logf("COST HTTP %d, %d bytes, %.1f MiB (%.0f times), %s: %.150s", a.code, sent, float64(spent)/(1<<20), float64(spent)/float64(sent), took.Round(time.Millisecond), a.body)
-	if spent > max(lineBytes, uint64(lineTimes*sent), uint64(ceiling)<<20) {
-		t.Errorf("%d MiB for %d bytes", spent>>20, sent)
-	}
 	if took > lineCPU && os.Getenv("PROVE") != "" {
 		t.Errorf("%s of the processor", took)
+	}
+	return a, spent
+}
+
+// lined does a request and holds what it allocated against the line, or the ceiling where that is higher.
+func lined(t *testing.T, sent, ceiling int, do func() answer) answer {
+	t.Helper()
+	a, spent := measured(t, sent, do)
+	if spent > max(lineBytes, uint64(lineTimes*sent), uint64(ceiling)<<20) {
+		t.Errorf("%d MiB for %d bytes", spent>>20, sent)
 	}
 	return a
 }

@@ -93,17 +93,10 @@ func TestCostlyMany(t *testing.T) {
 	t.Logf("%d tried", tried)
 }
 
-// costs does a request that may take a second of the processor at most, which counts where PROVE is set, and at once no more than the line.
+// costs does a request and holds what it needs at once against the line.
 func costs(t *testing.T, sent int, do func() answer) answer {
 	t.Helper()
-	calm(t)
-	began := processor(t)
-	a, spent := costing(do)
-	took := processor(t) - began
-	t.Logf("COST HTTP %d, %d bytes, %.1f MiB (%.0f times), %s: %.150s", a.code, sent, float64(spent)/(1<<20), float64(spent)/float64(sent), took.Round(time.Millisecond), a.body)
-	if took > lineCPU && os.Getenv("PROVE") != "" {
-		t.Errorf("%s of the processor", took)
-	}
+	a, spent := measured(t, sent, do)
 	if spent > max(lineBytes, uint64(lineTimes*sent)) {
 		heldAtOnce(t, sent, do)
 	}
@@ -236,7 +229,7 @@ func placesOfType(t *testing.T, f sameFile, covered map[string]bool) map[string]
 		case listed:
 			walk(path+"[0]", typ.Elem(), seen)
 		case typ.Kind() == reflect.Struct && simple(typ) == nil && !slices.Contains(seen, typ):
-			for name, field := range members(typ) { // in any order: each is a place of its own
+			for name, field := range members(typ) {
 				at := strings.TrimPrefix(path+"."+name, ".")
 				if at != "metadata.managedFields" && (!strings.HasSuffix(at, "emplate.spec") || !strings.Contains(field.Name(), "PodSpec") || strings.HasSuffix(f.Resource, "/deployments")) {
 					walk(at, field, append(seen[:len(seen):len(seen)], typ))
