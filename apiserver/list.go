@@ -48,12 +48,14 @@ func listOptions(t *route) (o metainternal.ListOptions, f watch.Filter, err erro
 		if f.Labels, err = labels.Parse(o.LabelSelector); err != nil {
 			return o, f, apierrors.NewBadRequest(err.Error())
 		}
+		f.Labels = watch.ManyLabels(f.Labels)
 	}
 	if o.FieldSelector != "" {
 		sel, err := fields.ParseSelector(o.FieldSelector)
 		if err != nil {
 			return o, f, apierrors.NewBadRequest(err.Error())
 		}
+		sel = watch.FieldTerms(sel)
 		for _, r := range sel.Requirements() {
 			if r.Field == "metadata.name" && r.Operator != "!=" {
 				f.Name = r.Value

@@ -129,31 +129,31 @@ func (f *Filter) Match(i *Item) bool {
 		f.Labels != nil && !f.Labels.Empty() && !f.Labels.Matches(i.labels):
 		return false
 	}
-	if f.Fields != nil {
-		for _, r := range f.Fields.Requirements() {
-			got := f.field(i, r.Field)
-			if (got == r.Value) != (r.Operator != "!=") {
-				return false
+	if f.Fields == nil {
+		return true
+	}
+	var turned api.Object // into the filter's version, for what only that names
+	rules := fieldTerms(f.Fields).rules
+	for n := range rules {
+		r := &rules[n]
+		value := ""
+		if f.own() || r.name == "metadata.name" || r.name == "metadata.namespace" {
+			value, _ = i.field(r.name)
+		} else if get := f.Info.Fields[r.name]; get != nil {
+			if turned == nil {
+				if o, err := i.Object(); err == nil {
+					turned, _ = f.Info.Load(o)
+				}
 			}
+			if turned != nil {
+				value = get(turned)
+			}
+		}
+		if !r.takes(value) {
+			return false
 		}
 	}
 	return true
-}
-
-// field is the value of a field as the filter's version names it.
-func (f *Filter) field(i *Item, name string) string {
-	if f.own() || name == "metadata.name" || name == "metadata.namespace" {
-		got, _ := i.field(name)
-		return got
-	}
-	get := f.Info.Fields[name]
-	o, err := i.Object()
-	if err == nil && get != nil {
-		if o, err = f.Info.Load(o); err == nil {
-			return get(o)
-		}
-	}
-	return ""
 }
 
 // own tells whether Fields are named as the stored version names them.

@@ -31,8 +31,8 @@ func TestLiveWatchers(t *testing.T) {
 	filters := []watch.Filter{
 		{}, {Namespace: "a"}, {Name: "p1"}, {Namespace: "b", Name: "p2"},
 		{Labels: one("app=x")}, {Labels: one("app in (y)")}, {Labels: one("app in (x,y)")}, {Labels: one("app!=x")}, {Namespace: "a", Labels: one("app=x")},
-		{Fields: fields.OneTermEqualSelector("spec.nodeName", "n1")}, {Fields: fields.OneTermEqualSelector("spec.nodeName", "")},
-		{Fields: fields.OneTermEqualSelector("status.phase", "Running"), Labels: one("app=y")},
+		{Fields: watch.FieldTerms(fields.OneTermEqualSelector("spec.nodeName", "n1"))}, {Fields: fields.OneTermEqualSelector("spec.nodeName", "")},
+		{Fields: watch.FieldTerms(fields.OneTermEqualSelector("status.phase", "Running")), Labels: one("app=y")},
 	}
 	type reader struct {
 		filter watch.Filter

@@ -199,7 +199,7 @@ func BenchmarkSelect(b *testing.B) {
 		r.put(fmt.Sprint("ns", k%10), fmt.Sprint("p", k), pod(fmt.Sprint("ns", k%10), fmt.Sprint("p", k), fmt.Sprint("n", k/100), fmt.Sprint("app", k%100)))
 	}
 	for name, f := range map[string]watch.Filter{"label": {Labels: labels.SelectorFromSet(labels.Set{"app": "app7"})},
-		"node": {Fields: fields.OneTermEqualSelector("spec.nodeName", "n7")}} {
+		"node": {Fields: watch.FieldTerms(fields.OneTermEqualSelector("spec.nodeName", "n7"))}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -215,7 +215,7 @@ func BenchmarkEvent(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			r := start(b)
 			for k := range n {
-				w, err := r.state.Watch(b.Context(), core.Pod, watch.Filter{Fields: fields.OneTermEqualSelector("spec.nodeName", fmt.Sprint("n", k))}, 0)
+				w, err := r.state.Watch(b.Context(), core.Pod, watch.Filter{Fields: watch.FieldTerms(fields.OneTermEqualSelector("spec.nodeName", fmt.Sprint("n", k)))}, 0)
 				if err != nil {
 					b.Fatal(err)
 				}

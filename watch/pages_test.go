@@ -99,9 +99,11 @@ func TestCounts(t *testing.T) {
 		{"a page, which looks whether there is a next one", func() { list(watch.Filter{}, watch.Page{Limit: 10}) }, 11, 10},
 		{"one by name", func() { list(watch.Filter{Namespace: "n1", Name: "p1"}, watch.Page{}) }, 1, 1},
 		{"none by name", func() { list(watch.Filter{Namespace: "n1", Name: "p0"}, watch.Page{}) }, 0, 0},
-		{"by an index", func() { list(watch.Filter{Fields: fields.OneTermEqualSelector("spec.nodeName", "m7")}, watch.Page{}) }, 5, 5},
+		{"by an index", func() {
+			list(watch.Filter{Fields: watch.FieldTerms(fields.OneTermEqualSelector("spec.nodeName", "m7"))}, watch.Page{})
+		}, 5, 5},
 		{"by a field without one", func() {
-			list(watch.Filter{Info: core.Pod, Fields: fields.OneTermEqualSelector("status.phase", "Running")}, watch.Page{})
+			list(watch.Filter{Info: core.Pod, Fields: watch.FieldTerms(fields.OneTermEqualSelector("status.phase", "Running"))}, watch.Page{})
 		}, 100, 0},
 		{"the first one, and then a list", func() {
 			if first, more := r.state.First(core.Pod, watch.Filter{}); first == nil || more != 99 {

@@ -137,7 +137,7 @@ type write struct {
 var storyFilters = []watch.Filter{
 	{}, {Namespace: "a"}, {Namespace: "b", Name: "p1"}, {Name: "p2"},
 	{Labels: labels.SelectorFromSet(labels.Set{"app": "x"})},
-	{Fields: fields.OneTermEqualSelector("spec.nodeName", "n1")},
+	{Fields: watch.FieldTerms(fields.OneTermEqualSelector("spec.nodeName", "n1"))},
 	{Namespace: "a", Labels: labels.SelectorFromSet(labels.Set{"app": "y"}), Fields: fields.OneTermNotEqualSelector("spec.nodeName", "n2")},
 }
 
@@ -290,7 +290,7 @@ func TestIndexes(t *testing.T) {
 func BenchmarkApplyTo1000Watchers(b *testing.B) {
 	r := start(b)
 	for n := range 1000 {
-		_, w := r.state.ListWatch(core.Pod, watch.Filter{Fields: fields.OneTermEqualSelector("spec.nodeName", fmt.Sprint("n", n))})
+		_, w := r.state.ListWatch(core.Pod, watch.Filter{Fields: watch.FieldTerms(fields.OneTermEqualSelector("spec.nodeName", fmt.Sprint("n", n)))})
 		defer w.Close()
 	}
 	b.ReportAllocs()
@@ -305,7 +305,7 @@ func BenchmarkList10000(b *testing.B) {
 		r.put(fmt.Sprint("ns", n%10), fmt.Sprint("p", n), pod(fmt.Sprint("ns", n%10), fmt.Sprint("p", n), fmt.Sprint("n", n%100), fmt.Sprint("app", n%100)))
 	}
 	for name, f := range map[string]watch.Filter{"all": {}, "namespace": {Namespace: "ns1"}, "label": {Labels: labels.SelectorFromSet(labels.Set{"app": "app7"})},
-		"node": {Fields: fields.OneTermEqualSelector("spec.nodeName", "n7")}} {
+		"node": {Fields: watch.FieldTerms(fields.OneTermEqualSelector("spec.nodeName", "n7"))}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
