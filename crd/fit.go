@@ -1,6 +1,7 @@
 package crd
 
 import (
+	"errors"
 	"math"
 	"reflect"
 	"regexp"
@@ -19,149 +20,266 @@ import (
 // The published validator makes some two kilobytes of each value that it looks at. Nearly all values are as their schema has them, which
 // a walk over them can tell; it alone says what is wrong with the rest.
 
-// fitting tells of values that they are as their schema has them. Patterns are compiled once.
-type fitting struct{ patterns sync.Map }
+// fitting is what is compiled of a schema's patterns and long enumerations, once.
+type fitting struct{ patterns, enums sync.Map }
 
-// mostWrong is how many values of an object the published validator looks at: no client is told of so many.
-const mostWrong = 2000
+// Bounds of what is done for one object. The first is a matter of what clients are told, the second of what it takes: alternatives and values
+// of an enumeration count as often as they are looked at. A step takes about 0.1 us.
+const (
+	mostWrong = 300
+	mostSteps = 5_000_000
+)
 
-// fits tells whether the published validator would have nothing to say of a value, as far as that is easy to tell: false says nothing.
-func (f *fitting) fits(v any, s spec.Schema) bool {
-	if s.Not != nil || len(s.OneOf) > 0 || len(s.PatternProperties) > 0 || len(s.Dependencies) > 0 || s.MultipleOf != nil || s.UniqueItems || s.AdditionalItems != nil ||
-		len(s.Type) == 0 && s.Format != "" {
-		return false
+// verdict is what a walk over a value can tell of what the published validator would say.
+type verdict int8
+
+const (
+	unknown verdict = iota
+	fits            // nothing
+	unfit           // something
+)
+
+func either(fit bool) verdict {
+	if fit {
+		return fits
+	}
+	return unfit
+}
+
+// judge tells whether the published validator would have something to say of a value, as far as that is easy to tell.
+func (l *looking) judge(v any, s spec.Schema) verdict {
+	if l.steps++; l.steps > mostSteps {
+		return unknown
+	}
+	if len(s.PatternProperties) > 0 || len(s.Dependencies) > 0 || s.MultipleOf != nil || s.UniqueItems || s.AdditionalItems != nil || len(s.Type) == 0 && s.Format != "" {
+		return unknown
 	}
 	if v == nil {
-		return len(s.Enum) == 0 && len(s.AllOf) == 0 && len(s.AnyOf) == 0 && (len(s.Type) == 0 || s.Nullable)
+		if len(s.Enum) == 0 && len(s.AllOf) == 0 && len(s.AnyOf) == 0 && len(s.OneOf) == 0 && s.Not == nil && (len(s.Type) == 0 || s.Nullable) {
+			return fits
+		}
+		return unknown
 	}
 	if len(s.Enum) > 0 {
 		text, ok := v.(string)
-		if !ok || !slices.ContainsFunc(s.Enum, func(e any) bool { return e == any(text) }) {
-			return false
+		if !ok {
+			return unknown
+		}
+		if !l.listed(text, s.Enum) {
+			return unfit
 		}
 	}
+	got := l.alone(v, &s)
+	if got != fits {
+		return got
+	}
+	for n := range s.AllOf {
+		if got := l.judge(v, s.AllOf[n]); got != fits {
+			return got
+		}
+	}
+	if len(s.AnyOf) > 0 {
+		if n, sure := l.count(v, s.AnyOf, 1); n == 0 {
+			return either(false).unless(!sure)
+		}
+	}
+	if len(s.OneOf) > 0 {
+		n, sure := l.count(v, s.OneOf, 2)
+		if got := either(n == 1).unless(!sure && n < 2); got != fits {
+			return got
+		}
+	}
+	if s.Not != nil {
+		switch l.judge(v, *s.Not) {
+		case fits:
+			return unfit
+		case unknown:
+			return unknown
+		}
+	}
+	return fits
+}
+
+// unless is the verdict, or that it is unknown.
+func (v verdict) unless(unsure bool) verdict {
+	if unsure {
+		return unknown
+	}
+	return v
+}
+
+// count tells how many of alternatives a value fits, up to a number that is enough, and whether that is known of all.
+func (l *looking) count(v any, of []spec.Schema, enough int) (n int, sure bool) {
+	sure = true
+	for i := range of {
+		switch l.judge(v, of[i]) {
+		case fits:
+			if n++; n == enough {
+				return n, sure
+			}
+		case unknown:
+			sure = false
+		}
+	}
+	return n, sure
+}
+
+// listed tells whether an enumeration has a text.
+func (l *looking) listed(text string, enum []any) bool {
+	if len(enum) <= 16 {
+		return slices.ContainsFunc(enum, func(e any) bool { return e == any(text) })
+	}
+	at := unsafe.SliceData(enum)
+	known, ok := l.fitting.enums.Load(at)
+	if !ok {
+		all := make(map[string]bool, len(enum))
+		for _, e := range enum {
+			if e, ok := e.(string); ok {
+				all[e] = true
+			}
+		}
+		known, _ = l.fitting.enums.LoadOrStore(at, all)
+	}
+	return known.(map[string]bool)[text]
+}
+
+// alone holds a value against what a schema says without its alternatives.
+func (l *looking) alone(v any, s *spec.Schema) verdict {
 	of := func(kind string) bool { return len(s.Type) == 0 || s.Type.Contains(kind) }
+	// other is for a value whose type is not among those there may be.
+	other := either(false).unless(s.Format != "" || s.Nullable)
 	switch v := v.(type) {
 	case bool:
 		if !of("boolean") {
-			return false
+			return other
 		}
 	case string:
-		if !of("string") || !f.text(v, &s) {
-			return false
+		if !of("string") {
+			return other
 		}
+		return l.text(v, s)
 	case int64:
-		if !of("integer") && !of("number") || s.Format == "int32" && int64(int32(v)) != v || !inBounds(float64(v), &s) {
-			return false
+		if !of("integer") && !of("number") || s.Format == "int32" && int64(int32(v)) != v {
+			return unknown
 		}
+		return inBounds(float64(v), s)
 	case float64:
-		if !of("number") || !inBounds(v, &s) {
-			return false
+		if !of("number") {
+			return unknown
 		}
+		return inBounds(v, s)
 	case []any:
-		n := int64(len(v))
-		if !of("array") || s.MinItems != nil && n < *s.MinItems || s.MaxItems != nil && n > *s.MaxItems {
-			return false
+		if !of("array") {
+			return other
 		}
-		if s.Items != nil {
-			if s.Items.Schema == nil {
-				return false
-			}
-			for _, item := range v {
-				if !f.fits(item, *s.Items.Schema) {
-					return false
-				}
+		if n := int64(len(v)); s.MinItems != nil && n < *s.MinItems || s.MaxItems != nil && n > *s.MaxItems {
+			return unfit
+		}
+		if s.Items == nil {
+			return fits
+		}
+		if s.Items.Schema == nil {
+			return unknown
+		}
+		for _, item := range v {
+			if got := l.judge(item, *s.Items.Schema); got != fits {
+				return got
 			}
 		}
 	case map[string]any:
-		if !of("object") || !f.object(v, s) {
-			return false
+		if !of("object") {
+			return other
 		}
+		return l.object(v, s)
 	default:
-		return false
+		return unknown
 	}
-	for n := range s.AllOf {
-		if !f.fits(v, s.AllOf[n]) {
-			return false
-		}
-	}
-	for n := range s.AnyOf {
-		if f.fits(v, s.AnyOf[n]) {
-			return true
-		}
-	}
-	return len(s.AnyOf) == 0
+	return fits
 }
 
-func (f *fitting) object(v map[string]any, s spec.Schema) bool {
-	n := int64(len(v))
-	if s.MinProperties != nil && n < *s.MinProperties || s.MaxProperties != nil && n > *s.MaxProperties || s.AdditionalProperties != nil && !s.AdditionalProperties.Allows {
-		return false
+func (l *looking) object(v map[string]any, s *spec.Schema) verdict {
+	if s.AdditionalProperties != nil && !s.AdditionalProperties.Allows {
+		return unknown
+	}
+	if n := int64(len(v)); s.MinProperties != nil && n < *s.MinProperties || s.MaxProperties != nil && n > *s.MaxProperties {
+		return unfit
 	}
 	for _, key := range s.Required {
 		if _, ok := v[key]; !ok {
-			return false
+			return unfit
 		}
 	}
 	for key, v := range v {
-		_, ok := s.Properties[key]
-		switch {
-		case ok:
-			if !f.fits(v, s.Properties[key]) { // by value, as the map has it: a pointer to each would be a copy of each
-				return false
-			}
-		case s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil:
-			if !f.fits(v, *s.AdditionalProperties.Schema) {
-				return false
-			}
+		got := fits
+		if _, ok := s.Properties[key]; ok {
+			got = l.judge(v, s.Properties[key]) // by value, as the map has it: a pointer to each would be a copy of each
+		} else if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
+			got = l.judge(v, *s.AdditionalProperties.Schema)
+		}
+		if got != fits {
+			return got
 		}
 	}
-	return true
+	return fits
 }
 
-func (f *fitting) text(v string, s *spec.Schema) bool {
+func (l *looking) text(v string, s *spec.Schema) verdict {
 	if s.MinLength != nil || s.MaxLength != nil {
 		n := int64(utf8.RuneCountInString(v))
 		if s.MinLength != nil && n < *s.MinLength || s.MaxLength != nil && n > *s.MaxLength {
-			return false
+			return unfit
 		}
 	}
 	if s.Pattern != "" {
-		p, ok := f.patterns.Load(s.Pattern)
+		p, ok := l.fitting.patterns.Load(s.Pattern)
 		if !ok {
 			compiled, err := regexp.Compile(s.Pattern)
 			if err != nil {
-				return false
+				return unknown
 			}
-			p, _ = f.patterns.LoadOrStore(s.Pattern, compiled)
+			p, _ = l.fitting.patterns.LoadOrStore(s.Pattern, compiled)
 		}
 		if !p.(*regexp.Regexp).MatchString(v) {
-			return false
+			return unfit
 		}
 	}
-	return s.Format == "" || !strfmt.Default.ContainsName(s.Format) || strfmt.Default.Validates(s.Format, v)
+	return either(s.Format == "" || !strfmt.Default.ContainsName(s.Format) || strfmt.Default.Validates(s.Format, v))
 }
 
 // inBounds tells whether a number is within bounds that are integers, where no two ways to compare them differ.
-func inBounds(v float64, s *spec.Schema) bool {
+func inBounds(v float64, s *spec.Schema) verdict {
 	const exact = 1 << 53
 	switch s.Format {
 	case "", "int32", "int64", "double":
 	default:
-		return false
+		return unknown
 	}
 	for _, bound := range []*float64{s.Minimum, s.Maximum} {
 		if bound != nil && s.Format == "int32" && *bound != float64(int32(*bound)) { // which is an error of its own
-			return false
+			return unknown
 		}
 		if bound != nil && (math.Trunc(*bound) != *bound || math.Abs(*bound) > exact || math.Abs(v) > exact) {
-			return false
+			return unknown
 		}
 	}
 	if s.Minimum != nil && (v < *s.Minimum || s.ExclusiveMinimum && v == *s.Minimum) {
-		return false
+		return unfit
 	}
-	return s.Maximum == nil || v < *s.Maximum || !s.ExclusiveMaximum && v == *s.Maximum
+	return either(s.Maximum == nil || v < *s.Maximum || !s.ExclusiveMaximum && v == *s.Maximum)
+}
+
+// weight is how much the published validator does for one value under a schema: what is below it in an object is not counted.
+func weight(s *spec.Schema) int {
+	n := 1 + len(s.Enum)/16
+	for _, list := range [...][]spec.Schema{s.AllOf, s.AnyOf, s.OneOf} {
+		for i := range list {
+			n += weight(&list[i])
+		}
+	}
+	if s.Not != nil {
+		n += weight(s.Not)
+	}
+	return n
 }
 
 // sameJSON is reflect.DeepEqual of values of JSON, without its note of each map that it comes to, and at once for those that two objects share.
@@ -217,18 +335,26 @@ type place struct {
 // looking is one look at one object.
 type looking struct {
 	fitting *fitting
-	wrong   int // values that do not fit
+	wrong   int // what was found wrong, by the weight of what its schema says
+	steps   int
+	left    bool // something was not looked at, for one or the other
 }
 
 // Validate implements validate.ValueValidator.
 func (p *place) Validate(v any) *validate.Result {
-	if p.wrong >= mostWrong || p.fitting.fits(v, *p.schema) {
+	if p.left || p.judge(v, *p.schema) == fits {
 		return nil
 	}
-	p.wrong++
 	var was *common.CorrelatedObject
 	if p.was != nil {
-		was = p.was()
+		if was = p.was(); was != nil && was.CachedDeepEqual() {
+			return nil
+		}
+	}
+	n := weight(p.schema)
+	if p.steps += 16 * n; p.wrong > mostWrong || p.steps > mostSteps {
+		p.left = true
+		return nil
 	}
 	below := func(schema *spec.Schema, path string, of func() *common.CorrelatedObject) validate.ValueValidator {
 		if was == nil {
@@ -248,8 +374,8 @@ func (p *place) Validate(v any) *validate.Result {
 		}
 	})
 	got := s.Validate(v)
-	if !got.IsValid() && was != nil && was.CachedDeepEqual() {
-		return nil
+	if !got.IsValid() {
+		p.wrong += 1 + n/16
 	}
 	return got
 }
@@ -262,8 +388,12 @@ func (p *place) Applies(any, reflect.Kind) bool { return true }
 type whole struct{ *place }
 
 func (w whole) Validate(v any, _ ...validation.ValidationOption) *validate.Result {
-	if got := w.place.Validate(v); got != nil {
-		return got
+	got := w.place.Validate(v)
+	if got == nil {
+		got = &validate.Result{}
 	}
-	return &validate.Result{}
+	if w.left && (got.IsValid() || w.steps > mostSteps) {
+		got.AddErrors(errors.New("not all of the object was held against its schema: it takes too many steps, or too many values do not fit"))
+	}
+	return got
 }

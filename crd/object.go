@@ -135,12 +135,13 @@ func settled(v any, s structural.Structural, resource bool) bool {
 	return true
 }
 
-// fill sets defaults. Source: Defaulting and Nullable in the same document.
+// fill sets defaults, unless they are more than an object may get: validation says so of what a client writes, and what was stored before its
+// definition had them is shown without. Source: Defaulting and Nullable in the same document.
 func fill(obj map[string]any, c *compiled) {
 	if !settled(obj, *c.structural, true) {
 		defaulting.PruneNonNullableNullsWithoutDefaults(obj, c.structural)
 	}
-	if c.defaults {
+	if c.defaults && !c.overgrown(obj) {
 		defaulting.Default(obj, c.structural)
 	}
 }
@@ -242,6 +243,9 @@ func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
 	ctx := context.Background()
 	now := obj.(*unstructured.Unstructured).Object
 	was, _ := old.(*unstructured.Unstructured)
+	if c.overgrown(now) {
+		return field.ErrorList{field.Forbidden(nil, fmt.Sprintf("the defaults of its schema would add more than %d bytes to the object", mostGrown))}
+	}
 	root := &place{looking: &looking{fitting: &rules.fitting}, schema: rules.schema}
 	var same *common.CorrelatedObject
 	if was != nil {

@@ -22,6 +22,7 @@ type compiled struct {
 	structural *structural.Structural // with defaults that are pruned themselves
 	rules      func() *checks         // what validates; made when something is first written
 	defaults   bool                   // there are any
+	grower     *grower                // of a schema that has defaults within lists or maps; nil: what they add is bounded by the schema
 	embedded   bool                   // there are objects within
 	lists      bool                   // there are lists whose items have names
 }
@@ -74,7 +75,12 @@ func (v *version) schema() (*compiled, error) {
 	if err := defaulting.PruneDefaults(c.structural); err != nil {
 		return nil, fmt.Errorf("defaults of %s: %w", v.info.GroupVersionResource, err)
 	}
-	c.defaults = has(c.structural, func(s *structural.Structural) bool { return s.Default.Object != nil })
+	c.defaults = has(c.structural, defaulted)
+	if g := growerOf(c.structural); has(c.structural, func(s *structural.Structural) bool {
+		return g != nil && (has(s.Items, defaulted) || has(valuesOf(s), defaulted))
+	}) {
+		c.grower = g
+	}
 	c.embedded = has(c.structural, func(s *structural.Structural) bool { return s.XEmbeddedResource })
 	c.lists = has(c.structural, func(s *structural.Structural) bool { return s.XListType != nil })
 	c.rules = sync.OnceValue(func() *checks {
@@ -105,8 +111,18 @@ func (v *version) props() (*apiextensions.JSONSchemaProps, error) {
 	return out, nil
 }
 
+func defaulted(s *structural.Structural) bool { return s.Default.Object != nil }
+
+// overgrown tells that defaults would add more to an object than they may.
+func (c *compiled) overgrown(obj map[string]any) bool {
+	return c.grower.adds(obj, mostGrown) > mostGrown
+}
+
 // has tells whether any part of a schema is so.
 func has(s *structural.Structural, is func(*structural.Structural) bool) (found bool) {
+	if s == nil {
+		return false
+	}
 	visitor := structural.Visitor{Structural: func(s *structural.Structural) bool {
 		found = found || is(s)
 		return false

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/lighter-k8s/lighter/api/builtin"
 )
 
@@ -161,6 +163,72 @@ func TestCostlyManagers(t *testing.T) {
 				query += "&fieldManager=b"
 			}
 			if a := costs(t, len(tt.body), func() answer { return admin.do(t, tt.method, one+query, tt.body, "Content-Type: "+tt.as) }); a.code != tt.code {
+				t.Errorf("HTTP %d, want %d: %.300s", a.code, tt.code, a.body)
+			}
+		})
+	}
+}
+
+// TestCostlyItems: what it costs to compare the items of a long list with each other, or with all values that a definition allows.
+func TestCostlyItems(t *testing.T) {
+	p := api(t)
+	admin := p.as(t, "admin")
+	admin.patience = time.Minute // the collector may run all the time
+	list := func(more, item string) string { return `{"type":"array",` + more + `"items":` + item + `}` }
+	const set, text, number = `"x-kubernetes-list-type":"set",`, `{"type":"string"}`, `{"type":"integer"}`
+	pair := func(more string) string {
+		return `{"type":"object",` + more + `"required":["a","b"],"properties":{"a":` + text + `,"b":` + number + `}}`
+	}
+	properties := `"texts":` + list(set, text) + `,"numbers":` + list(set, number) + `,"pairs":` + list(set, pair(`"x-kubernetes-map-type":"atomic",`)) +
+		`,"keyed":` + list(`"x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["a","b"],`, pair("")) +
+		`,"enum":` + list("", `{"type":"string","enum":[`+numbered(`"e%05d"`, 9*20000)+`]}`) +
+		`,"some":` + list("", `{"type":"string","anyOf":[`+numbered(`{"pattern":"^e%05d$"}`, 22*20)+`]}`) +
+		`,"either":` + list("", `{"type":"string","anyOf":[`+numbered(`{"pattern":"^e%05d$"}`, 22*2000)+`]}`) +
+		`,"none":` + list("", `{"type":"string","not":{"anyOf":[`+numbered(`{"enum":["f%05d"]}`, 19*2000)+`]}}`) +
+		`,"one":` + list("", `{"type":"string","oneOf":[{"pattern":"^e"},{"enum":["f"]}]}`) +
+		`,"ruled":{"type":"array","maxItems":20000,"items":{"type":"string","maxLength":20,"x-kubernetes-validations":[{"rule":"self.contains('e') && self.size() > 2 && self != 'x'"}]}}` +
+		`,"whole":{"type":"array","maxItems":900,"items":{"type":"string","maxLength":20},"x-kubernetes-validations":[{"rule":"self.all(a, self.exists_one(b, a == b))"}]}` +
+		`,"steps":` + list("", `{"type":"integer","multipleOf":3}`) +
+		`,"default":` + list("", `{"type":"object","properties":{"a":{"type":"string","default":"`+strings.Repeat("a", 10000)+`"}}}`) +
+		`,"defaults":` + list("", `{"type":"object","default":{},"properties":{"a":{"type":"object","default":{`+numbered(`"k%05d":"v"`, 13*1000)+`},"additionalProperties":{"type":"string"}}}}`)
+	definition := `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"lists.items.example.com"},"spec":{"group":"items.example.com","scope":"Namespaced",` +
+		`"names":{"plural":"lists","singular":"list","kind":"Many","listKind":"ManyList"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","properties":{` + properties + `}}}}}}]}}`
+	into[metav1.PartialObjectMetadata](t, admin.do(t, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition), 201)
+	defer tidy(t, admin, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/lists.items.example.com")
+	path := "/apis/items.example.com/v1/namespaces/" + p.namespace(t) + "/lists"
+	within(t, 10*time.Second, "the type is served", func() error {
+		if a := admin.do(t, "GET", path, ""); a.code != 200 {
+			return fmt.Errorf("HTTP %d", a.code)
+		}
+		return nil
+	})
+	for _, tt := range []struct {
+		name, items string
+		code        int
+	}{
+		{"texts", numbered(`"k%05d"`, 9*95000), 201},
+		{"texts", numbered(`"k"`, 4*95000), 422},
+		{"numbers", numbered(`%d`, 6*90000), 201},
+		{"pairs", numbered(`{"a":"k%05d","b":7}`, 20*24000), 201},
+		{"keyed", numbered(`{"a":"k%05d","b":7}`, 20*24000), 201},
+		{"keyed", numbered(`{"a":"k","b":7}`, 16*24000), 422},
+		{"enum", numbered(`"e19998"`, 9*90000), 201},
+		{"enum", numbered(`"f%05d"`, 9*90000), 422},
+		{"some", numbered(`"e00017"`, 9*90000), 201},
+		{"either", numbered(`"e01997"`, 9*90000), 422}, // as that many steps are not taken
+		{"none", numbered(`"e01997"`, 9*90000), 422},   // as well
+		{"one", numbered(`"e%05d"`, 9*90000), 201},
+		{"one", numbered(`"g%05d"`, 9*90000), 422},
+		{"ruled", numbered(`"e%05d"`, 9*19990), 201},
+		{"ruled", numbered(`"f%05d"`, 9*19990), 422},
+		{"whole", numbered(`"f%05d"`, 9*890), 0},
+		{"steps", numbered(`3`, 2*90000), 201},
+		{"default", numbered(`{}`, 3*40000), 0},
+		{"defaults", numbered(`{}`, 3*40000), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := `{"apiVersion":"items.example.com/v1","kind":"Many","metadata":{"name":"m"},"spec":{"` + tt.name + `":[` + tt.items + `]}}`
+			if a := costs(t, len(body), func() answer { return admin.do(t, "POST", path+"?dryRun=All", body) }); tt.code != 0 && a.code != tt.code {
 				t.Errorf("HTTP %d, want %d: %.300s", a.code, tt.code, a.body)
 			}
 		})
