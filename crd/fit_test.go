@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,6 +86,47 @@ func TestFitsAsLibrary(t *testing.T) {
 	t.Logf("%d fit, %d do not, %d as before, %d unknown", fine, wrong, kept, open)
 	if fine < rounds/20 || wrong < rounds/20 || kept < rounds/100 {
 		t.Error("too few of a kind")
+	}
+}
+
+// TestFitsToTheEnd: of very many values under alternatives the last one is looked at too, and what takes too much is not taken.
+func TestFitsToTheEnd(t *testing.T) {
+	var alternatives []apiextensions.JSONSchemaProps
+	for n := range 1000 {
+		alternatives = append(alternatives, apiextensions.JSONSchemaProps{Pattern: fmt.Sprintf("^%d$", n)})
+	}
+	integer := apiextensions.JSONSchemaProps{Type: "integer"}
+	third := 3.0
+	integer.MultipleOf = &third // which only the published validator tells
+	for name, tt := range map[string]struct {
+		item      apiextensions.JSONSchemaProps
+		fit, last any
+		want      string // of fit alone
+	}{
+		"one of":    {apiextensions.JSONSchemaProps{Type: "string", OneOf: []apiextensions.JSONSchemaProps{{Pattern: "^a"}, {Pattern: "b$"}}}, "a", "ab", ""},
+		"not":       {apiextensions.JSONSchemaProps{Type: "string", Not: &apiextensions.JSONSchemaProps{Pattern: "^a"}}, "b", "a", ""},
+		"multiples": {integer, int64(6), int64(7), ""},
+		"too many":  {apiextensions.JSONSchemaProps{Type: "string", AnyOf: alternatives}, "999", "x", "not all of the object was held against its schema"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, schema, err := validation.NewSchemaValidator(&apiextensions.JSONSchemaProps{Type: "array", Items: &apiextensions.JSONSchemaPropsOrArray{Schema: &tt.item}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check := func(list []any, want string) {
+				t.Helper()
+				got := strings.Join(lines(validation.ValidateCustomResource(nil, list, whole{&place{looking: &looking{fitting: &fitting{}}, schema: schema}})), " ")
+				if (got == "") != (want == "") || !strings.Contains(got, want) {
+					t.Errorf("got %.300s, want %s", got, want)
+				}
+			}
+			list := slices.Repeat([]any{tt.fit}, 20000)
+			check(list, tt.want)
+			if tt.want == "" {
+				list[19990] = tt.last
+				check(list, "[19990]")
+			}
+		})
 	}
 }
 
