@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
@@ -229,6 +230,10 @@ func specOf(u *unstructured.Unstructured, status bool) map[string]any {
 	return out
 }
 
+// mostRules is how long the validation rules of one object may take. Their published budget is meant to end them within a second, but what a
+// step of nested loops takes grows with the number of those before it. Only loops of very many steps look at the time.
+const mostRules = 700 * time.Millisecond
+
 // validate holds an object against its schema; old is nil on a create. What was wrong before and is unchanged stays.
 // Source: Validation, Validation ratcheting and Validation rules in the same document.
 func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
@@ -240,7 +245,6 @@ func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
 	if rules.err != nil {
 		return field.ErrorList{field.InternalError(nil, rules.err)}
 	}
-	ctx := context.Background()
 	now := obj.(*unstructured.Unstructured).Object
 	was, _ := old.(*unstructured.Unstructured)
 	if c.overgrown(now) {
@@ -254,7 +258,7 @@ func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
 	}
 	errs = validation.ValidateCustomResource(nil, now, whole{root})
 	if c.embedded {
-		errs = append(errs, objectmeta.Validate(ctx, nil, now, c.structural, false)...)
+		errs = append(errs, objectmeta.Validate(context.Background(), nil, now, c.structural, false)...)
 	}
 	if c.lists && (was == nil || !sameJSON(specOf(obj.(*unstructured.Unstructured), false), specOf(was, false)) && len(listtype.ValidateListSetsAndMaps(nil, c.structural, was.Object)) == 0) {
 		errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, now)...)
@@ -272,6 +276,8 @@ func (v *version) validate(obj, old api.Object) (errs field.ErrorList) {
 		}
 	}
 	var more field.ErrorList
+	ctx, stop := context.WithTimeout(context.Background(), mostRules)
+	defer stop()
 	if was == nil {
 		more, _ = rules.cel.Validate(ctx, nil, c.structural, now, nil, celconfig.RuntimeCELCostBudget)
 	} else {
