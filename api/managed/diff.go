@@ -104,13 +104,15 @@ func (s *slot) items(p unsafe.Pointer) []unsafe.Pointer {
 
 func hasItems(v reflect.Value) bool { return v.IsValid() && v.Len() > 0 }
 
-// room makes room for so many path elements at least, where they are more than a few.
-func (d *delta) room(took, gone int) {
-	if took > few {
-		d.took = &set{make([]elem, 0, took)}
-	}
-	if gone > few {
-		d.gone = &set{make([]elem, 0, gone)}
+// room makes room for what maps of so many entries differ by, where that must be more than a few.
+func (d *delta) room(old, new int) {
+	for _, side := range [2]struct {
+		of         **set
+		has, other int
+	}{{&d.took, new, old}, {&d.gone, old, new}} {
+		if sure := side.has - side.other; sure > few {
+			*side.of = &set{make([]elem, 0, min(side.has, sure+sure/8))}
+		}
 	}
 }
 
@@ -147,7 +149,7 @@ func diffMap(s *shape, l, r reflect.Value) (d delta) {
 		return diffTexts(l, r)
 	}
 	lv, rv := s.entries(l, r), s.entries(r, l)
-	d.room(len(rv)-len(lv), len(lv)-len(rv))
+	d.room(len(lv), len(rv))
 	for len(lv) > 0 || len(rv) > 0 {
 		var key string
 		var le, re unsafe.Pointer

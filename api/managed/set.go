@@ -157,7 +157,8 @@ func (s *set) union(o *set) *set {
 	case o.empty():
 		return s
 	}
-	out := &set{make([]elem, 0, max(len(s.elems), len(o.elems)))}
+	room, more := max(len(s.elems), len(o.elems)), min(len(s.elems), len(o.elems))
+	out := &set{make([]elem, 0, room+min(more, few))}
 	for a, b := s.elems, o.elems; len(a) > 0 || len(b) > 0; {
 		switch {
 		case len(a) == 0:
