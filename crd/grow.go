@@ -60,6 +60,19 @@ func valuesOf(s *structural.Structural) *structural.Structural {
 	return s.AdditionalProperties.Structural
 }
 
+// multiplies tells whether there are defaults within lists or maps, whose number is the client's choice.
+func (g *grower) multiplies() bool {
+	if g == nil || g.each != nil {
+		return g != nil
+	}
+	for _, below := range g.below {
+		if below.multiplies() {
+			return true
+		}
+	}
+	return false
+}
+
 // adds is how much defaults add to a value; it looks no further once that is more than most.
 func (g *grower) adds(v any, most int) (n int) {
 	if g == nil {

@@ -2,6 +2,7 @@ package crd
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -33,6 +34,13 @@ func TestGrower(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := growerOf(s)
+	flat := *s
+	flat.Properties = maps.Clone(s.Properties)
+	delete(flat.Properties, "items")
+	delete(flat.Properties, "named")
+	if once := growerOf(&flat); !g.multiplies() || once == nil || once.multiplies() {
+		t.Errorf("multiplies: %v, and without lists and maps %v", g.multiplies(), once.multiplies())
+	}
 	// nulls are those that a default takes the place of, and named their keys' text: which was there.
 	for text, nulls := range map[string]int{
 		`{}`: 0, `{"text":"x","none":null}`: 0, `{"items":[]}`: 0, `{"items":[{},{"a":"x"},{"b":{}},{"b":{"c":{}}}]}`: 0, `{"items":[null,{}]}`: 32,

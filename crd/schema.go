@@ -75,10 +75,8 @@ func (v *version) schema() (*compiled, error) {
 	if err := defaulting.PruneDefaults(c.structural); err != nil {
 		return nil, fmt.Errorf("defaults of %s: %w", v.info.GroupVersionResource, err)
 	}
-	c.defaults = has(c.structural, defaulted)
-	if g := growerOf(c.structural); has(c.structural, func(s *structural.Structural) bool {
-		return g != nil && (has(s.Items, defaulted) || has(valuesOf(s), defaulted))
-	}) {
+	c.defaults = has(c.structural, func(s *structural.Structural) bool { return s.Default.Object != nil })
+	if g := growerOf(c.structural); g.multiplies() {
 		c.grower = g
 	}
 	c.embedded = has(c.structural, func(s *structural.Structural) bool { return s.XEmbeddedResource })
@@ -111,8 +109,6 @@ func (v *version) props() (*apiextensions.JSONSchemaProps, error) {
 	return out, nil
 }
 
-func defaulted(s *structural.Structural) bool { return s.Default.Object != nil }
-
 // overgrown tells that defaults would add more to an object than they may.
 func (c *compiled) overgrown(obj map[string]any) bool {
 	return c.grower.adds(obj, mostGrown) > mostGrown
@@ -120,9 +116,6 @@ func (c *compiled) overgrown(obj map[string]any) bool {
 
 // has tells whether any part of a schema is so.
 func has(s *structural.Structural, is func(*structural.Structural) bool) (found bool) {
-	if s == nil {
-		return false
-	}
 	visitor := structural.Visitor{Structural: func(s *structural.Structural) bool {
 		found = found || is(s)
 		return false
