@@ -62,7 +62,7 @@ func TestCostlyMany(t *testing.T) {
 					if differ == "named" && further[at] != nil {
 						continue
 					}
-					if os.Getenv("PROVE") == "" && one(400) != 0 {
+					if os.Getenv("PROVE") == "" && one(150) != 0 {
 						continue
 					}
 					what := at + " " + differ
