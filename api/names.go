@@ -53,10 +53,7 @@ func ConfigMapKey(s string) []string {
 
 // Doubtful is an object's metadata as apimachinery has to look at it: without labels and annotations that are all good.
 func Doubtful(o Object) metav1.Object {
-	m, err := metaOf(o, false)
-	if err != nil {
-		return o
-	}
+	m := metaOf(o, false)
 	good := true
 	for k, v := range m.Labels {
 		good = good && labelKey(k) && (v == "" || word(v, 63, true, "-_."))
@@ -72,6 +69,25 @@ func Doubtful(o Object) metav1.Object {
 		m.Annotations = nil
 	}
 	return m
+}
+
+// DoubtfulNew is Doubtful of a new object, whose finalizers are good as well where each is somebody's: an update compares them with what was.
+func DoubtfulNew(o Object) metav1.Object {
+	m := Doubtful(o)
+	if GoodFinalizers(o.GetFinalizers()) {
+		m.SetFinalizers(nil)
+	}
+	return m
+}
+
+// GoodFinalizers tells that apimachinery's ValidateFinalizers has nothing to say of them. It may say no where that is so.
+func GoodFinalizers(list []string) bool {
+	for _, f := range list {
+		if !strings.Contains(f, "/") || !labelKey(f) { // without: a standard one, of which some exclude each other
+			return false
+		}
+	}
+	return true
 }
 
 func labelKey(s string) bool {

@@ -40,11 +40,17 @@ func as(t *testing.T, s string) {
 			t.Errorf("%s(%q): %q, want %q", name, s, got, want)
 		}
 	}
+	errs := func(o metav1.Object) string {
+		return fmt.Sprint(validation.ValidateObjectMetaAccessor(o, true, validation.NameIsDNSSubdomain, nil))
+	}
+	for _, list := range [][]string{{s}, {"a/b", s}, {metav1.FinalizerOrphanDependents, s}} {
+		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "n", Finalizers: list}}
+		if got, want := errs(api.DoubtfulNew(c)), errs(c); got != want || !slices.Equal(c.Finalizers, list) {
+			t.Errorf("finalizers %q: %s, want %s", list, got, want)
+		}
+	}
 	for _, m := range []map[string]string{{s: ""}, {"a": s}, {"a": "", s: "x"}} {
 		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "n", Namespace: "n", Labels: m, Annotations: m}}
-		errs := func(o metav1.Object) string {
-			return fmt.Sprint(validation.ValidateObjectMetaAccessor(o, true, validation.NameIsDNSSubdomain, nil))
-		}
 		if got, want := errs(api.Doubtful(c)), errs(c); got != want {
 			t.Errorf("metadata with %q: %s, want %s", m, got, want)
 		}
@@ -66,6 +72,14 @@ func TestNames(t *testing.T) {
 	c.Labels = map[string]string{"app.kubernetes.io/name": "shop"}
 	if api.Doubtful(c).GetLabels() != nil {
 		t.Error("ordinary labels were doubted")
+	}
+	c.Finalizers = []string{"example.com/keep"}
+	if api.Doubtful(c).GetFinalizers() == nil || api.DoubtfulNew(c).GetFinalizers() != nil {
+		t.Error("ordinary finalizers were doubted, or kept from who compares them")
+	}
+	c.Finalizers = []string{metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
+	if api.DoubtfulNew(c).GetFinalizers() == nil {
+		t.Error("finalizers that exclude each other were taken for good")
 	}
 }
 

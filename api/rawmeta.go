@@ -27,21 +27,20 @@ func RawMeta(raw []byte) (meta []byte, ok bool) {
 }
 
 // MetaOf copies an object's metadata, shallowly.
-func MetaOf(o Object) (*metav1.ObjectMeta, error) { return metaOf(o, true) }
+func MetaOf(o Object) *metav1.ObjectMeta { return metaOf(o, true) }
 
-func metaOf(o Object, fields bool) (*metav1.ObjectMeta, error) {
-	a, ok := o.(metav1.ObjectMetaAccessor)
-	if ok {
+func metaOf(o Object, fields bool) *metav1.ObjectMeta {
+	if a, ok := o.(metav1.ObjectMetaAccessor); ok {
 		if m, ok := a.GetObjectMeta().(*metav1.ObjectMeta); ok {
 			c := *m
-			return &c, nil
+			return &c
 		}
 	}
 	return &metav1.ObjectMeta{Name: o.GetName(), GenerateName: o.GetGenerateName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
 		ResourceVersion: o.GetResourceVersion(), Generation: o.GetGeneration(), CreationTimestamp: o.GetCreationTimestamp(),
 		DeletionTimestamp: o.GetDeletionTimestamp(), DeletionGracePeriodSeconds: o.GetDeletionGracePeriodSeconds(),
 		Labels: o.GetLabels(), Annotations: o.GetAnnotations(), OwnerReferences: o.GetOwnerReferences(), Finalizers: o.GetFinalizers(),
-		ManagedFields: owners(o, fields)}, nil
+		ManagedFields: owners(o, fields)}
 }
 
 // Deleting tells of an object's message whether the object is being deleted.

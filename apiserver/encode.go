@@ -234,13 +234,7 @@ func (f form) appendPartial(dst []byte, item *watch.Item) ([]byte, error) {
 
 // partial is an object's PartialObjectMetadata.
 func (f form) partial(obj api.Object) *metav1.PartialObjectMetadata {
-	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: f.version()}, ObjectMeta: *metaOf(obj)}
-}
-
-// metaOf copies an object's metadata, shallowly.
-func metaOf(o api.Object) *metav1.ObjectMeta {
-	m, _ := api.MetaOf(o) // never fails
-	return m
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: f.version()}, ObjectMeta: *api.MetaOf(obj)}
 }
 
 // source is what a list is made of: items of memory or typed objects.

@@ -218,7 +218,7 @@ func (r *Registry) create(ctx context.Context, req Request, obj api.Object) (_ a
 	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
 		signedBy(csr, req)
 	}
-	errs := validation.ValidateObjectMetaAccessor(api.Doubtful(obj), i.Namespaced, nameRule(i), field.NewPath("metadata"))
+	errs := validation.ValidateObjectMetaAccessor(api.DoubtfulNew(obj), i.Namespaced, nameRule(i), field.NewPath("metadata"))
 	errs = append(errs, finalizers(i, obj)...)
 	if i.GenerationOf == nil || i.LateGeneration {
 		errs = append(errs, validation.ValidateNonnegativeField(asked, field.NewPath("metadata", "generation"))...)

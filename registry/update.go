@@ -221,7 +221,7 @@ func asSent(i *api.Info, obj, sent api.Object) {
 
 // newFinalizers checks the finalizers of an object that got others.
 func newFinalizers(i *api.Info, obj, old api.Object) field.ErrorList {
-	if slices.Equal(obj.GetFinalizers(), old.GetFinalizers()) {
+	if slices.Equal(obj.GetFinalizers(), old.GetFinalizers()) || api.GoodFinalizers(obj.GetFinalizers()) {
 		return nil
 	}
 	return append(validation.ValidateFinalizers(obj.GetFinalizers(), field.NewPath("metadata", "finalizers")), finalizers(i, obj)...)
@@ -347,6 +347,9 @@ func (r *Registry) replace(ctx context.Context, req Request, item *watch.Item, o
 		}
 		t.Ops = append(t.Ops, ops...)
 	}
+	if req.DryRun && i.Custom == nil && !sameOwners(api.Owners(obj), api.Owners(old)) { // it changed: that needs no encoding to be seen
+		return tried(i, obj)
+	}
 	stored, value, err := encode(i, obj)
 	if err != nil {
 		return nil, err
@@ -397,10 +400,7 @@ func sameButTimes(i *api.Info, item *watch.Item, old, obj api.Object, value []by
 		return false // mostly: the rest is cheaper to compare than metadata
 	}
 	entries := api.Owners(obj)
-	if len(entries) == 0 || !slices.EqualFunc(entries, api.Owners(old), func(a, b metav1.ManagedFieldsEntry) bool {
-		return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource && a.APIVersion == b.APIVersion &&
-			a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
-	}) {
+	if len(entries) == 0 || !sameOwners(entries, api.Owners(old)) {
 		return false
 	}
 	api.SetOwners(obj, api.Owners(old))
@@ -410,6 +410,14 @@ func sameButTimes(i *api.Info, item *watch.Item, old, obj api.Object, value []by
 	}
 	api.SetOwners(obj, entries)
 	return false
+}
+
+// sameOwners tells whether managedFields differ in nothing but their times.
+func sameOwners(p, q []metav1.ManagedFieldsEntry) bool {
+	return slices.EqualFunc(p, q, func(a, b metav1.ManagedFieldsEntry) bool {
+		return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource && a.APIVersion == b.APIVersion &&
+			a.FieldsV1 != nil && b.FieldsV1 != nil && bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes())
+	})
 }
 
 // finished: the object was deleted and nothing holds it any more.

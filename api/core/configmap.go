@@ -22,20 +22,21 @@ const frozen = "field is immutable when `immutable` is set"
 
 func validateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 	total := 0
-	for _, key := range SortedKeys(c.Data) {
-		for _, msg := range api.ConfigMapKey(key) {
-			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, msg))
-		}
+	errs = entries(c.Data, field.NewPath("data"), func(key, _ string, at *field.Path) field.ErrorList {
+		errs := each(at, key, api.ConfigMapKey(key))
 		if _, twice := c.BinaryData[key]; twice {
-			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, "duplicate of key present in binaryData"))
+			errs = append(errs, field.Invalid(at, key, "duplicate of key present in binaryData"))
 		}
-		total += len(c.Data[key])
+		return errs
+	})
+	errs = append(errs, entries(c.BinaryData, field.NewPath("binaryData"), func(key string, _ []byte, at *field.Path) field.ErrorList {
+		return each(at, key, api.ConfigMapKey(key))
+	})...)
+	for _, value := range c.Data {
+		total += len(value)
 	}
-	for _, key := range SortedKeys(c.BinaryData) {
-		for _, msg := range api.ConfigMapKey(key) {
-			errs = append(errs, field.Invalid(field.NewPath("binaryData").Key(key), key, msg))
-		}
-		total += len(c.BinaryData[key])
+	for _, value := range c.BinaryData {
+		total += len(value)
 	}
 	if total > corev1.MaxSecretSize {
 		// The empty path is upstream's: the size is of no single field.
@@ -67,4 +68,21 @@ func SortedKeys[K ~string, V any](m map[K]V) []K {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// entries are the complaints of a map's entries, each at its key's path, in the order of the keys. As nearly always there is none, it first
+// looks whether there is any, of which nothing is told: that takes no order and no paths.
+func entries[K ~string, V any](m map[K]V, at *field.Path, wrong func(K, V, *field.Path) field.ErrorList) (errs field.ErrorList) {
+	for k, v := range m {
+		if len(wrong(k, v, at)) == 0 {
+			continue
+		}
+		for _, k := range SortedKeys(m) {
+			if errs = append(errs, wrong(k, m[k], at.Key(string(k)))...); api.Enough(errs) {
+				break
+			}
+		}
+		break
+	}
+	return errs
 }

@@ -42,12 +42,12 @@ func defaultSecret(s *corev1.Secret) {
 
 func validateSecret(s, old *corev1.Secret) (errs field.ErrorList) {
 	data := field.NewPath("data")
+	errs = entries(s.Data, data, func(key string, _ []byte, at *field.Path) field.ErrorList {
+		return each(at, key, api.ConfigMapKey(key))
+	})
 	total := 0
-	for _, key := range SortedKeys(s.Data) {
-		for _, msg := range api.ConfigMapKey(key) {
-			errs = append(errs, field.Invalid(data.Key(key), key, msg))
-		}
-		total += len(s.Data[key])
+	for _, value := range s.Data {
+		total += len(value)
 	}
 	if total > corev1.MaxSecretSize {
 		errs = append(errs, field.TooLong(data, "", corev1.MaxSecretSize))

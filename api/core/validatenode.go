@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -130,12 +131,9 @@ func validateNodeStatus(n, _ *corev1.Node) (errs field.ErrorList) {
 		of   corev1.ResourceList
 	}{{"capacity", n.Status.Capacity}, {"allocatable", n.Status.Allocatable}} {
 		at := status.Child(list.name)
-		for _, name := range SortedKeys(list.of) {
-			errs = append(errs, plainAmount(name, list.of[name], at.Child(string(name)))...)
-			if api.Enough(errs) {
-				break
-			}
-		}
+		errs = append(errs, entries(list.of, at, func(name corev1.ResourceName, q resource.Quantity, _ *field.Path) field.ErrorList {
+			return plainAmount(name, q, at.Child(string(name)))
+		})...)
 	}
 	for i, f := range n.Status.DeclaredFeatures {
 		if !feature.MatchString(f) {

@@ -74,19 +74,14 @@ func validateQuota(q, old *corev1.ResourceQuota) (errs field.ErrorList) {
 	return errs
 }
 
-func quotaList(list corev1.ResourceList, path *field.Path) (errs field.ErrorList) {
-	for _, name := range SortedKeys(list) {
-		at := path.Key(string(name))
-		errs = append(errs, resourceName(name, at)...)
+func quotaList(list corev1.ResourceList, path *field.Path) field.ErrorList {
+	return entries(list, path, func(name corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+		errs := resourceName(name, at)
 		if !strings.Contains(string(name), "/") && !quotaName(name) {
 			errs = append(errs, field.Invalid(at, string(name), "must be a standard resource for quota"))
 		}
-		errs = append(errs, resourceValue(name, list[name], at)...)
-		if api.Enough(errs) {
-			break
-		}
-	}
-	return errs
+		return append(errs, resourceValue(name, q, at)...)
+	})
 }
 
 func quotaName(name corev1.ResourceName) bool {

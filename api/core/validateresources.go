@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/lighter-k8s/lighter/api"
@@ -27,36 +28,26 @@ func ValidateOverhead(list corev1.ResourceList, path *field.Path) field.ErrorLis
 // validateAmounts checks limits and requests; known says which resources there may be.
 func validateAmounts(r *corev1.ResourceRequirements, known func(corev1.ResourceName, *field.Path) field.ErrorList, path *field.Path) (errs field.ErrorList) {
 	cpuOrMemory, huge := false, false
-	list := func(l corev1.ResourceList, child string) {
-		for _, name := range SortedKeys(l) {
-			at := path.Child(child).Key(string(name))
-			errs = append(errs, known(name, at)...)
-			errs = append(errs, resourceValue(name, l[name], at)...)
-			if api.Enough(errs) {
-				return
-			}
-			cpuOrMemory = cpuOrMemory || name == corev1.ResourceCPU || name == corev1.ResourceMemory
-			huge = huge || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
-		}
+	amount := func(name corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+		cpuOrMemory = cpuOrMemory || name == corev1.ResourceCPU || name == corev1.ResourceMemory
+		huge = huge || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+		return append(known(name, at), resourceValue(name, q, at)...)
 	}
-	list(r.Limits, "limits")
-	list(r.Requests, "requests")
-	for _, name := range SortedKeys(r.Requests) {
-		if api.Enough(errs) {
-			break
-		}
-		want := r.Requests[name]
+	limits, requests := path.Child("limits"), path.Child("requests")
+	errs = append(entries(r.Limits, limits, amount), entries(r.Requests, requests, amount)...)
+	errs = append(errs, entries(r.Requests, requests, func(name corev1.ResourceName, want resource.Quantity, _ *field.Path) field.ErrorList {
 		limit, limited := r.Limits[name]
 		firm := extendedResource(name) || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
 		switch {
 		case limited && firm && want.Cmp(limit) != 0:
-			errs = append(errs, field.Invalid(path.Child("requests"), want.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String())))
+			return field.ErrorList{field.Invalid(requests, want.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String()))}
 		case limited && want.Cmp(limit) > 0:
-			errs = append(errs, field.Invalid(path.Child("requests"), want.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
+			return field.ErrorList{field.Invalid(requests, want.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String()))}
 		case !limited && firm:
-			errs = append(errs, field.Required(path.Child("limits"), "Limit must be set for non overcommitable resources"))
+			return required(limits, "Limit must be set for non overcommitable resources")
 		}
-	}
+		return nil
+	})...)
 	if huge && !cpuOrMemory {
 		errs = append(errs, field.Forbidden(path, "HugePages require cpu or memory"))
 	}

@@ -37,13 +37,12 @@ func validateVolume(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 	if _, ok := v.Spec.Capacity[corev1.ResourceStorage]; !ok || len(v.Spec.Capacity) > 1 {
 		errs = append(errs, field.NotSupported(spec.Child("capacity"), v.Spec.Capacity, []corev1.ResourceName{corev1.ResourceStorage}))
 	}
-	for _, name := range SortedKeys(v.Spec.Capacity) {
-		q, at := v.Spec.Capacity[name], spec.Child("capacity").Key(string(name))
+	errs = append(errs, entries(v.Spec.Capacity, spec.Child("capacity"), func(_ corev1.ResourceName, q resource.Quantity, at *field.Path) (errs field.ErrorList) {
 		if q.Sign() < 0 {
 			errs = append(errs, field.Invalid(at, q.Value(), "must be a valid resource quantity"))
 		}
-		errs = append(errs, positive(q, at)...)
-	}
+		return append(errs, positive(q, at)...)
+	})...)
 	if v.Spec.PersistentVolumeReclaimPolicy != "" {
 		errs = append(errs, OneOf(v.Spec.PersistentVolumeReclaimPolicy, spec.Child("persistentVolumeReclaimPolicy"),
 			corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain)...)
@@ -130,37 +129,33 @@ func validateClaim(c, old *corev1.PersistentVolumeClaim) (errs field.ErrorList) 
 
 func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) (errs field.ErrorList) {
 	status := field.NewPath("status")
-	for _, name := range SortedKeys(c.Status.Capacity) {
-		if q := c.Status.Capacity[name]; q.Sign() < 0 {
-			errs = append(errs, field.Invalid(status.Child("capacity").Key(string(name)), q.Value(), "must be a valid resource quantity"))
+	errs = entries(c.Status.Capacity, status.Child("capacity"), func(_ corev1.ResourceName, q resource.Quantity, at *field.Path) field.ErrorList {
+		if q.Sign() < 0 {
+			return field.ErrorList{field.Invalid(at, q.Value(), "must be a valid resource quantity")}
 		}
-	}
-	known := func(name corev1.ResourceName, at *field.Path) {
-		bad := each(at, string(name), validation.IsQualifiedName(string(name)))
+		return nil
+	})
+	known := func(name corev1.ResourceName, at *field.Path) field.ErrorList {
+		bad := each(at, string(name), api.QualifiedName(string(name)))
 		if len(bad) == 0 && !strings.Contains(string(name), "/") && name != corev1.ResourceStorage {
 			bad = append(bad, field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceStorage}))
 		}
-		errs = append(errs, bad...)
+		return bad
 	}
-	for _, name := range SortedKeys(c.Status.AllocatedResourceStatuses) {
-		at := status.Child("allocatedResourceStatuses")
-		known(name, at)
-		states := []corev1.ClaimResourceStatus{corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
-			corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending}
-		if !slices.Contains(states, c.Status.AllocatedResourceStatuses[name]) {
+	states := []corev1.ClaimResourceStatus{corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+		corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending}
+	at := status.Child("allocatedResourceStatuses")
+	errs = append(errs, entries(c.Status.AllocatedResourceStatuses, at, func(name corev1.ResourceName, state corev1.ClaimResourceStatus, _ *field.Path) field.ErrorList {
+		errs := known(name, at)
+		if !slices.Contains(states, state) {
 			errs = append(errs, field.NotSupported(at, name, states))
 		}
-		if api.Enough(errs) {
-			break
-		}
-	}
-	for _, name := range SortedKeys(c.Status.AllocatedResources) {
-		if api.Enough(errs) {
-			break
-		}
-		known(name, status.Child("allocatedResources"))
-	}
-	return errs
+		return errs
+	})...)
+	at = status.Child("allocatedResources")
+	return append(errs, entries(c.Status.AllocatedResources, at, func(name corev1.ResourceName, _ resource.Quantity, _ *field.Path) field.ErrorList {
+		return known(name, at)
+	})...)
 }
 
 // ValidateClaimSpec checks a claim's spec, one in a template too.

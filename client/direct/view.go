@@ -67,11 +67,7 @@ func metadata(i *api.Info, item *watch.Item) (client.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := api.MetaOf(o)
-	if err != nil {
-		return nil, err
-	}
-	out := &metav1.PartialObjectMetadata{ObjectMeta: *m}
+	out := &metav1.PartialObjectMetadata{ObjectMeta: *api.MetaOf(o)}
 	out.SetGroupVersionKind(i.GVK())
 	return out, nil
 }
