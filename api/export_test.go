@@ -17,3 +17,5 @@ func Apart(raw []byte) bool {
 	_, _, ok := apart(raw, 0)
 	return ok
 }
+
+var IsCanonical = isCanonical

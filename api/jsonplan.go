@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -99,6 +100,7 @@ var (
 	unmarshals   = reflect.TypeFor[interface{ Unmarshal([]byte) error }]()
 	timeType     = reflect.TypeFor[metav1.Time]()
 	fieldsType   = reflect.TypeFor[metav1.FieldsV1]()
+	quantityType = reflect.TypeFor[resource.Quantity]()
 	typeMeta     = reflect.TypeFor[metav1.TypeMeta]()
 )
 

@@ -55,11 +55,7 @@ func AppendMetaJSON(dst []byte, i *Info, raw []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	m, err := MetaOf(obj)
-	if err != nil {
-		return dst, err
-	}
-	data, err := json.Marshal(m)
+	data, err := json.Marshal(MetaOf(obj))
 	return append(dst, data...), err
 }
 
@@ -337,8 +333,12 @@ func (e *encoder) one(dst []byte, o *of, value []byte, num uint64) ([]byte, erro
 	return e.custom(dst, o.custom, value)
 }
 
-// custom lets a type with an encoding of its own write itself. What fields a manager has, where they are many, is shown as it is.
+// custom lets a type with an encoding of its own write itself. What fields a manager has, where they are many, is shown as it is, and so are
+// simple amounts.
 func (e *encoder) custom(dst []byte, c *custom, raw []byte) ([]byte, error) {
+	if c.t == quantityType && len(raw) > 2 && raw[0] == 1<<3|2 && int(raw[1]) == len(raw)-2 && isCanonical(raw[2:]) {
+		return append(append(append(dst, '"'), raw[2:]...), '"'), nil
+	}
 	if len(raw) > maxMemo/8 {
 		if c.t == fieldsType {
 			if f, rest, ok := nextField(raw); ok && f.tag == 1<<3|2 && len(rest) == 0 && isCompact(f.value) {
@@ -374,6 +374,26 @@ func customJSON(dst []byte, c *custom, raw []byte) ([]byte, error) {
 	}
 	data, err := json.Marshal(v.Elem().Interface())
 	return append(dst, data...), err
+}
+
+// isCanonical tells whether text is an amount as resource.Quantity writes it: a whole number, of a unit perhaps, that has not too many digits and is
+// not a whole number of the next larger unit. It may say no of what is. Source: k8s.io/apimachinery/pkg/api/resource, Quantity.
+func isCanonical(text []byte) bool {
+	n, at := 0, 0
+	for at < len(text) && at < 7 && '0' <= text[at] && text[at] <= '9' {
+		n = n*10 + int(text[at]-'0')
+		at++
+	}
+	if at == 0 || text[0] == '0' {
+		return string(text) == "0"
+	}
+	switch string(text[at:]) {
+	case "", "m", "k", "M", "G":
+		return n%1000 != 0
+	case "Ki", "Mi", "Gi":
+		return n%1024 != 0
+	}
+	return false
 }
 
 // isCompact tells whether text is JSON as encoding/json writes it: without white space, and with HTML escaped. It may say no of what is.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -119,10 +120,7 @@ func TestAppendJSON(t *testing.T) {
 				}
 				t.Fatalf("%s: %v: differ at %d:\n got %.300s\nwant %.300s", i.Resource, err, at, got[max(0, at-100):], want[max(0, at-100):])
 			}
-			m, err := api.MetaOf(typed)
-			if err != nil {
-				t.Fatal(err)
-			}
+			m := api.MetaOf(typed)
 			if want, err = json.Marshal(m); err != nil {
 				t.Fatal(err)
 			}
@@ -222,6 +220,34 @@ func FuzzAppendJSON(f *testing.F) {
 }
 
 // TestAppendString compares with encoding/json, each byte at each place of strings around eight bytes.
+// TestAmounts: what is shown as it is, the library shows so.
+func TestAmounts(t *testing.T) {
+	as := 0
+	for _, unit := range []string{"", "n", "u", "m", "k", "K", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e3", "E3", "i", ".", ".5", " "} {
+		for n := range 1 << 21 {
+			if n > 3000 && n%999 != 0 && n%1000 != 0 && n%1024 != 0 && n%10007 != 0 {
+				continue
+			}
+			for _, text := range []string{fmt.Sprint(n, unit), fmt.Sprint("0", n, unit), fmt.Sprint("-", n, unit)} {
+				if !api.IsCanonical([]byte(text)) {
+					continue
+				}
+				as++
+				q, err := resource.ParseQuantity(text)
+				if err != nil {
+					t.Fatal(text, err)
+				}
+				if got, err := json.Marshal(q); err != nil || string(got) != strconv.Quote(text) {
+					t.Fatalf("%s is shown as %s: %v", text, got, err)
+				}
+			}
+		}
+	}
+	if as < 1000 {
+		t.Errorf("%d were shown as they are", as)
+	}
+}
+
 func TestAppendString(t *testing.T) {
 	for length := range 20 {
 		for at := range max(length, 1) {

@@ -149,6 +149,11 @@ func (s *shape) appendItems(b []byte, list []unsafe.Pointer) []byte {
 		items = append(items, named{key, at, false})
 	}
 	slices.SortFunc(items, func(p, q named) int { return compareKeys(p.key, q.key) })
+	need := 0 // for the items' keys, where those are all
+	for _, i := range items {
+		need += len(`"":{},`) + len(i.key)
+	}
+	b = slices.Grow(b, need)
 	for _, i := range items {
 		if i.twice {
 			b = append(append(appendQuoted(b, i.key), ":{}"...), ',')

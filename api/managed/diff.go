@@ -212,29 +212,54 @@ func diffTexts(l, r reflect.Value) (d delta) {
 	if r.IsValid() {
 		rm = r.Interface().(map[string]string)
 	}
-	keys := make([]string, 0, 8)
-	for key, old := range lm {
-		if value, here := rm[key]; !here || value != old {
-			keys = append(keys, key)
+	var small [2][few]string
+	took, gone := slices.Grow(small[0][:0], max(0, len(rm)-len(lm))), slices.Grow(small[1][:0], max(0, len(lm)-len(rm)))
+	for key, value := range rm {
+		if old, here := lm[key]; !here || value != old {
+			took = append(took, key)
 		}
 	}
-	for key := range rm {
-		if _, here := lm[key]; !here {
-			keys = append(keys, key)
+	for key := range lm {
+		if _, here := rm[key]; !here {
+			gone = append(gone, key)
 		}
 	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		_, here := rm[key]
-		d.add("f:"+key, delta{tookIt: here, goneIt: !here})
-	}
-	return d
+	return delta{took: leaves(took), gone: leaves(gone)}
 }
 
-// item is what lists have at one path element: several are duplicates.
+// leaves is the set of a map's keys.
+func leaves(keys []string) *set {
+	if len(keys) == 0 {
+		return nil
+	}
+	slices.Sort(keys)
+	out := &set{make([]elem, len(keys))}
+	for n, key := range keys {
+		out.elems[n] = elem{key: "f:" + key, member: true}
+	}
+	return out
+}
+
+// item is what lists have at one path element.
 type item struct {
 	key  string
-	l, r []unsafe.Pointer
+	l, r unsafe.Pointer         // the first of each list; nil: it has none
+	more *[2]([]unsafe.Pointer) // duplicates
+}
+
+func (i *item) put(side int, v unsafe.Pointer) {
+	at := &i.l
+	if side == 1 {
+		at = &i.r
+	}
+	switch {
+	case *at == nil:
+		*at = v
+		return
+	case i.more == nil:
+		i.more = new([2][]unsafe.Pointer)
+	}
+	i.more[side] = append(i.more[side], v)
 }
 
 // index finds items by their keys: a few by a look at each, more by a map.
@@ -268,7 +293,7 @@ func (i *index) find(key string, items int, keyOf func(int) string) (n int, ther
 func diffList(s *shape, l, r []unsafe.Pointer) (d delta) {
 	items := make([]item, 0, max(len(l), len(r)))
 	var seen index
-	gather := func(list []unsafe.Pointer, put func(*item, unsafe.Pointer)) {
+	for side, list := range [2][]unsafe.Pointer{l, r} {
 		for _, v := range list {
 			key, ok := s.name(v)
 			if !ok {
@@ -278,33 +303,26 @@ func diffList(s *shape, l, r []unsafe.Pointer) (d delta) {
 			if !there {
 				items = append(items, item{key: key})
 			}
-			put(&items[n], v)
+			items[n].put(side, v)
 		}
 	}
-	gather(l, func(i *item, v unsafe.Pointer) { i.l = append(i.l, v) })
-	gather(r, func(i *item, v unsafe.Pointer) { i.r = append(i.r, v) })
 	slices.SortFunc(items, func(a, b item) int { return compareKeys(a.key, b.key) })
-	one := func(vs []unsafe.Pointer) unsafe.Pointer {
-		if len(vs) == 0 {
-			return nil
-		}
-		return vs[0]
-	}
+	d.room(len(l), len(r))
 	for _, i := range items {
 		var c delta
 		switch {
-		case len(i.l) <= 1 && len(i.r) <= 1:
-			c = s.elem.compare(one(i.l), one(i.r))
-		case len(i.l) >= 2 && len(i.r) >= 2: // duplicates are owned as a whole
-			c.tookIt = !slices.EqualFunc(i.l, i.r, s.elem.same)
-		case len(i.l) >= 2:
-			if len(i.r) == 1 {
-				c = s.elem.compare(nil, i.r[0])
+		case i.more == nil:
+			c = s.elem.compare(i.l, i.r)
+		case len(i.more[0]) > 0 && len(i.more[1]) > 0: // duplicates are owned as a whole
+			c.tookIt = !s.elem.same(i.l, i.r) || !slices.EqualFunc(i.more[0], i.more[1], s.elem.same)
+		case len(i.more[0]) > 0:
+			if i.r != nil {
+				c = s.elem.compare(nil, i.r)
 			}
 			c.goneIt = true
 		default:
-			if len(i.l) == 1 {
-				c = s.elem.compare(i.l[0], nil)
+			if i.l != nil {
+				c = s.elem.compare(i.l, nil)
 			}
 			c.tookIt = true
 		}
