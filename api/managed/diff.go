@@ -243,8 +243,8 @@ func leaves(keys []string) *set {
 // item is what lists have at one path element.
 type item struct {
 	key  string
-	l, r unsafe.Pointer         // the first of each list; nil: it has none
-	more *[2]([]unsafe.Pointer) // duplicates
+	l, r unsafe.Pointer       // the first of each list; nil: it has none
+	more *[2][]unsafe.Pointer // duplicates
 }
 
 func (i *item) put(side int, v unsafe.Pointer) {
