@@ -219,7 +219,6 @@ func FuzzAppendJSON(f *testing.F) {
 	})
 }
 
-// TestAppendString compares with encoding/json, each byte at each place of strings around eight bytes.
 // TestAmounts: what is shown as it is, the library shows so.
 func TestAmounts(t *testing.T) {
 	as := 0
@@ -248,6 +247,7 @@ func TestAmounts(t *testing.T) {
 	}
 }
 
+// TestAppendString compares with encoding/json, each byte at each place of strings around eight bytes.
 func TestAppendString(t *testing.T) {
 	for length := range 20 {
 		for at := range max(length, 1) {

@@ -38,6 +38,23 @@ func each(path *field.Path, value any, messages []string) (errs field.ErrorList)
 	return errs
 }
 
+// entries are the complaints of a map's entries, each at its key's path, in the order of the keys. As nearly always there is none, it first
+// looks whether there is any, of which nothing is told: that takes no order and no paths.
+func entries[K ~string, V any](m map[K]V, at *field.Path, wrong func(K, V, *field.Path) field.ErrorList) (errs field.ErrorList) {
+	for k, v := range m {
+		if len(wrong(k, v, at)) == 0 {
+			continue
+		}
+		for _, k := range SortedKeys(m) {
+			if errs = append(errs, wrong(k, m[k], at.Key(string(k)))...); api.Enough(errs) {
+				break
+			}
+		}
+		break
+	}
+	return errs
+}
+
 // NonNegative complains about a count below zero.
 func NonNegative[T ~int | ~int32 | ~int64](n T, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateNonnegativeField(int64(n), path)

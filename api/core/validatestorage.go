@@ -144,17 +144,16 @@ func validateClaimStatus(c, _ *corev1.PersistentVolumeClaim) (errs field.ErrorLi
 	}
 	states := []corev1.ClaimResourceStatus{corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
 		corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending}
-	at := status.Child("allocatedResourceStatuses")
-	errs = append(errs, entries(c.Status.AllocatedResourceStatuses, at, func(name corev1.ResourceName, state corev1.ClaimResourceStatus, _ *field.Path) field.ErrorList {
-		errs := known(name, at)
+	statuses, resources := status.Child("allocatedResourceStatuses"), status.Child("allocatedResources") // as upstream: without the key
+	errs = append(errs, entries(c.Status.AllocatedResourceStatuses, statuses, func(name corev1.ResourceName, state corev1.ClaimResourceStatus, _ *field.Path) field.ErrorList {
+		errs := known(name, statuses)
 		if !slices.Contains(states, state) {
-			errs = append(errs, field.NotSupported(at, name, states))
+			errs = append(errs, field.NotSupported(statuses, name, states))
 		}
 		return errs
 	})...)
-	at = status.Child("allocatedResources")
-	return append(errs, entries(c.Status.AllocatedResources, at, func(name corev1.ResourceName, _ resource.Quantity, _ *field.Path) field.ErrorList {
-		return known(name, at)
+	return append(errs, entries(c.Status.AllocatedResources, resources, func(name corev1.ResourceName, _ resource.Quantity, _ *field.Path) field.ErrorList {
+		return known(name, resources)
 	})...)
 }
 
